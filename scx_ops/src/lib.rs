@@ -1,0 +1,1 @@
+//! The kernel side of a `sched_ext` agent, free of any policy.

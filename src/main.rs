@@ -1,0 +1,2 @@
+//! scx_takt: a `sched_ext` CPU scheduler.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The lab of scx_takt.
+fn main() {}
