@@ -1,1 +1,3 @@
 //! The kernel side of a `sched_ext` agent, free of any policy.
+
+pub mod ring;
