@@ -1,28 +1,78 @@
 //! Every flag of `scx_takt`, once: help, the manual page and completions are made from here.
 
 use clap::{Args, Parser, Subcommand};
+use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
 /// A sched_ext CPU scheduler: latency first, closed loop, with the proof built in.
+///
+/// With no command it takes over scheduling from the kernel and keeps it until it is stopped
+/// (ctrl-C, SIGTERM). However it ends, the kernel is back on its own scheduler.
 #[derive(Debug, Parser)]
 #[command(
     name = "scx_takt",
-    disable_version_flag = true,
-    args_conflicts_with_subcommands = true
+    version,
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  \
+        sudo scx_takt                 schedule until ctrl-C\n  \
+        sudo scx_takt --stats 1       the same, and say each second what happens\n  \
+        scx_takt check                can it run on this kernel?"
 )]
 pub struct Cli {
-    /// What to do; with no command: load the scheduler and run until SIGINT or SIGTERM.
+    /// What to do instead of scheduling.
     #[command(subcommand)]
     pub command: Option<Command>,
+
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Flags of the scheduler itself.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Print what happens every so many seconds (0.1 to 3600).
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub stats: Option<f64>,
+
+    /// Say more: libbpf's messages, what the kernel lacks, where CPUs belong.
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Size of the kernel's debug dump when it throws the scheduler out, in bytes; 0: the kernel's
+    /// choice.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub exit_dump_len: u32,
+
+    #[command(flatten)]
+    pub libbpf: LibbpfOpts,
+
+    /// Turn a knob: NAME=VALUE in nanoseconds (for experiments; may be repeated).
+    #[arg(long = "set", value_name = "KNOB=NS", hide = true)]
+    pub knobs: Vec<String>,
+
+    /// Act as if the kernel lacked these callbacks or kfuncs (for tests).
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide = true)]
+    pub pretend_lacks: Vec<String>,
 }
 
 /// What `scx_takt` can do beside scheduling.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Can scx_takt run on this kernel? Looks, tries, and says what to do if not.
+    Check(CheckArgs),
     /// A/B benchmark of schedulers on this machine.
     Bench(BenchArgs),
     /// A mixed load that tries to break a scheduler (for tests).
     #[command(hide = true)]
     Stress(StressArgs),
+}
+
+/// Flags of `scx_takt check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `scx_takt bench`.
@@ -35,4 +85,31 @@ pub struct StressArgs {
     /// How long to run, in seconds.
     #[arg(long, default_value_t = 60)]
     pub seconds: u64,
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("takes a number of seconds from 0.1 to 3600".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_are_checked() {
+        assert_eq!(parse_seconds("0.5"), Ok(0.5));
+        for wrong in ["0", "abc", "-1", "nan", "inf", "3601"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
 }
