@@ -1,5 +1,7 @@
 //! Every flag of `scx_takt`, once: help, the manual page and completions are made from here.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
@@ -77,7 +79,73 @@ pub struct CheckArgs {
 
 /// Flags of `scx_takt bench`.
 #[derive(Debug, Args)]
-pub struct BenchArgs {}
+pub struct BenchArgs {
+    /// Schedulers to race, comma separated: `eevdf` or a command, quoted when it has arguments
+    /// ("scx_lavd --performance"). EEVDF is always the baseline, scx_takt always takes part.
+    #[arg(long, value_name = "LIST", default_value = "eevdf")]
+    pub against: Vec<String>,
+
+    /// Workloads to run, comma separated (default: all; `--list` tells what there is).
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub workloads: Vec<String>,
+
+    /// Rounds that count; one more is run first as a warm-up and dropped.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+
+    /// Seed of the order of schedulers and of every random choice in a workload.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Write the results as JSON to this file (`-`: standard output).
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Write a report with plots to this file; it is one HTML file that needs no network.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// Fail (exit status 1) unless scx_takt's ratio to EEVDF holds, e.g.
+    /// 'messaging<=1.00,wakeup.p99<=0.5'.
+    #[arg(long, value_name = "RULES")]
+    pub gate: Vec<String>,
+
+    /// List the workloads with their metrics and end.
+    #[arg(long)]
+    pub list: bool,
+
+    /// A command of your own to measure: its wall time, and wakeup latency beside it.
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+
+    /// Leave scx_takt itself out.
+    #[arg(long, hide = true)]
+    pub no_self: bool,
+
+    /// Leave out the pass that measures the cost per callback.
+    #[arg(long, hide = true)]
+    pub no_callbacks: bool,
+
+    /// Record that guest time counts instructions (set by the lab).
+    #[arg(long, hide = true)]
+    pub deterministic: bool,
+
+    /// How long a scheduler may take to load, in seconds.
+    #[arg(long, hide = true, value_name = "S", default_value_t = 60)]
+    pub load_timeout: u64,
+
+    /// How long a scheduler may take to stop before a harder signal, in seconds.
+    #[arg(long, hide = true, value_name = "S", default_value_t = 10)]
+    pub stop_timeout: u64,
+
+    /// How long one run of one workload may take, in seconds.
+    #[arg(long, hide = true, value_name = "S", default_value_t = 120)]
+    pub workload_timeout: u64,
+
+    /// Run one workload here and now and print its figures as JSON (the bench calls itself so).
+    #[arg(long, hide = true, value_name = "WORKLOAD")]
+    pub run_one: Option<String>,
+}
 
 /// Flags of `scx_takt stress`.
 #[derive(Debug, Args)]
