@@ -9,6 +9,9 @@ mod realtime;
 mod sleep;
 mod talk;
 
+use std::io;
+use std::thread;
+
 use anyhow::Result;
 
 use super::crew::Crew;
@@ -24,12 +27,18 @@ pub fn is_opt_in(kind: StressKind) -> bool {
 pub fn obstacle(kind: StressKind) -> Option<String> {
     match kind {
         StressKind::Rt | StressKind::RtHogs | StressKind::Flips | StressKind::Pi => {
-            real_time_obstacle()
+            privilege_obstacle("SCHED_FIFO", "-r", || {
+                sys::set_policy(0, Policy::Fifo(1))?;
+                sys::set_policy(0, Policy::Other)
+            })
         }
-        StressKind::Nice => sys::set_nice(0, -1)
-            .and_then(|()| sys::set_nice(0, 0))
-            .err()
-            .map(|e| format!("may not lower nice values ({e}); run as root or raise `ulimit -e`")),
+        StressKind::Policy => privilege_obstacle("SCHED_IDLE and back", "-e", || {
+            sys::set_policy(0, Policy::Idle)?;
+            sys::set_policy(0, Policy::Other)
+        }),
+        StressKind::Nice => {
+            privilege_obstacle("negative nice values", "-e", || sys::set_nice(0, -1))
+        }
         StressKind::Membarrier => sleep::membarrier_obstacle(),
         StressKind::Cgroup => cgroup::obstacle(),
         StressKind::Hotplug => hotplug::obstacle(),
@@ -37,12 +46,18 @@ pub fn obstacle(kind: StressKind) -> Option<String> {
     }
 }
 
-fn real_time_obstacle() -> Option<String> {
-    let error =
-        sys::set_policy(0, Policy::Fifo(1)).and_then(|()| sys::set_policy(0, Policy::Other));
-    let error = error.err()?;
+/// Tries `change` on a thread made for it: what cannot be undone goes with that thread.
+fn privilege_obstacle(
+    what: &str,
+    limit: &str,
+    change: impl FnOnce() -> io::Result<()> + Send,
+) -> Option<String> {
+    let tried = thread::scope(|scope| scope.spawn(change).join());
+    let error = tried
+        .unwrap_or_else(|_| Err(io::Error::other("the attempt panicked")))
+        .err()?;
     Some(format!(
-        "may not use SCHED_FIFO ({error}); run as root or raise `ulimit -r`"
+        "may not use {what} ({error}); run as root or raise `ulimit {limit}`"
     ))
 }
 
