@@ -125,6 +125,11 @@ impl<'a> Run<'a> {
                 break;
             }
         }
+        say(&format!(
+            "stress: running {} workers, seed {}",
+            members.len(),
+            self.args.seed
+        ));
         self.watch = Watch::new(members, Instant::now(), self.patience);
     }
 
