@@ -2,9 +2,8 @@
 
 use std::io::IsTerminal;
 
-use comfy_table::{
-    Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, TableComponent, presets,
-};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{LineStyle, TableStyle};
 
 use super::results::{Figure, Results};
 
@@ -35,11 +34,11 @@ pub fn draw(results: &Results) -> String {
 }
 
 fn table(header: &[&str], colour: bool) -> Table {
+    let line = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(TableStyle::new().header_separator(line))
         .set_header(header);
-    table.remove_style(TableComponent::HorizontalLines);
     table.set_content_arrangement(ContentArrangement::Disabled);
     if !colour {
         table.force_no_tty();
