@@ -133,11 +133,20 @@ fn chosen_workloads(args: &BenchArgs) -> Result<Vec<&'static dyn Workload>> {
             known.join(", ")
         )));
     }
-    let by_default = names.is_empty() && args.command.is_empty();
-    let all = names.contains(&"all") || by_default;
-    let chosen = workload::ALL.iter().copied();
-    Ok(chosen
-        .filter(|workload| all || names.contains(&workload.name()))
+    if names.contains(&workload::COMMAND) && args.command.is_empty() {
+        bail!(Usage(
+            "the workload 'command' needs a command: -- CMD".to_owned()
+        ));
+    }
+    let all = names.contains(&"all") || (names.is_empty() && args.command.is_empty());
+    let wanted = |name: &str| match name {
+        workload::COMMAND => !args.command.is_empty(),
+        name => all || names.contains(&name),
+    };
+    Ok(workload::ALL
+        .iter()
+        .copied()
+        .filter(|workload| wanted(workload.name()))
         .collect())
 }
 
