@@ -15,7 +15,7 @@ use crate::tree::{self, Tree};
 use crate::ui;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -72,7 +72,8 @@ pub struct VmArgs {
     /// Leave the release binaries of this tree out
     #[arg(long, hide = true)]
     pub no_binaries: bool,
-    /// The command to run in the guest; none for an interactive shell
+    /// The command to run in the guest; none for an interactive shell, or for a script on standard
+    /// input
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
 }
@@ -244,6 +245,7 @@ impl End {
 /// Runs `cargo xtask vm`.
 pub fn run(args: &VmArgs) -> Result<i32> {
     let shape = shape(args)?;
+    let command = command(args)?;
     let cache = tree::cache()?;
     setup::ensure(Purpose::Vm)?;
     let kernel = kernel::find(&cache, &args.kernel, args.arch)?;
@@ -265,7 +267,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
         }
     };
     let emulator = qemu::Emulator::find(&cache, args.arch, args.deterministic && shape.cpus() > 1)?;
-    let mode = mode(args);
+    let mode = mode(args, &command);
     let folder = tempfile::Builder::new()
         .prefix("takt-vm-")
         .tempdir()
@@ -278,7 +280,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
         kernel: &kernel,
         binaries: &binaries,
         copies: &args.copy,
-        command: &args.command,
+        command: &command,
         fetch: &fetch,
         mode,
     };
@@ -382,8 +384,18 @@ fn shape(args: &VmArgs) -> Result<Topology> {
     }
 }
 
-fn mode(args: &VmArgs) -> Mode {
-    if !args.tty && !args.command.is_empty() {
+/// The words to run. Without any, input that comes from a pipe or a file is a script.
+fn command(args: &VmArgs) -> Result<Vec<String>> {
+    if !args.command.is_empty() || io::stdin().is_terminal() {
+        return Ok(args.command.clone());
+    }
+    let mut script = String::new();
+    io::stdin().read_to_string(&mut script).context("cannot read the script from standard input")?;
+    Ok(vec!["sh".to_owned(), "-c".to_owned(), script])
+}
+
+fn mode(args: &VmArgs, command: &[String]) -> Mode {
+    if !args.tty && !command.is_empty() {
         return Mode::Stream;
     }
     let (rows, columns) = relay::terminal_size();
