@@ -1,2 +1,30 @@
 //! scx_takt: a `sched_ext` CPU scheduler.
-fn main() {}
+
+mod bench;
+mod bpf_abi;
+mod check;
+mod cli;
+mod config;
+mod scheduler;
+mod snapshot;
+mod stats;
+mod stress;
+mod topology;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let result = match cli.command {
+        None => scheduler::run(&cli.run),
+        Some(cli::Command::Check(args)) => check::run(&args),
+        Some(cli::Command::Bench(args)) => bench::run(args),
+        Some(cli::Command::Stress(args)) => stress::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("scx_takt: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,174 @@
+//! What differs between the kernels from 6.12 on, in one table, and what we do without each.
+//!
+//! Names and versions: `kernel/sched/ext.c` (from 7.1 on `kernel/sched/ext/`) of each release.
+
+use anyhow::{Context, Result, bail};
+use libbpf_rs::btf::types::{MemberAttr, Struct};
+use libbpf_rs::btf::{Btf, ReferencesType};
+use libbpf_rs::{AsRawLibbpf, OpenObject};
+use scx_utils::compat;
+
+/// What kind of thing a kernel may have or lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A member of `struct sched_ext_ops`.
+    Callback,
+    /// A function that BPF programs may call.
+    Kfunc,
+    /// A value of an enum, by the enum's name.
+    Flag(&'static str),
+}
+
+/// One thing that kernels from 6.12 on may have or lack.
+#[derive(Clone, Copy, Debug)]
+pub struct Feature {
+    /// Its name in the kernel's BTF.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// The first release that has it.
+    pub since: &'static str,
+    /// The release that no longer has it, if any.
+    pub until: Option<&'static str>,
+    /// What we do without it.
+    pub fallback: &'static str,
+}
+
+const fn feature(
+    name: &'static str,
+    kind: Kind,
+    since: &'static str,
+    fallback: &'static str,
+) -> Feature {
+    Feature {
+        name,
+        kind,
+        since,
+        until: None,
+        fallback,
+    }
+}
+
+/// The table. A test on each kernel of the lab holds `since` against that kernel's BTF.
+pub const FEATURES: &[Feature] = &[
+    feature(
+        "scx_bpf_now",
+        Kind::Kfunc,
+        "6.14",
+        "the clock is read with bpf_ktime_get_ns()",
+    ),
+    feature(
+        "SCX_ENQ_CPU_SELECTED",
+        Kind::Flag("scx_enq_flags"),
+        "6.15",
+        "a task that may use several CPUs is taken to have passed select_cpu",
+    ),
+    feature(
+        "scx_bpf_dsq_peek",
+        Kind::Kfunc,
+        "6.19",
+        "the head of a queue is read with an iterator, which takes its lock",
+    ),
+];
+
+impl Feature {
+    /// Does the running kernel have it? Needs BTF.
+    pub fn present(&self) -> bool {
+        match self.kind {
+            Kind::Callback => compat::struct_has_field("sched_ext_ops", self.name).unwrap_or(false),
+            Kind::Kfunc => compat::ksym_exists(self.name).unwrap_or(false),
+            Kind::Flag(of) => compat::read_enum(of, self.name).is_ok(),
+        }
+    }
+}
+
+/// Looks a name of the table up.
+pub fn find(name: &str) -> Option<&'static Feature> {
+    FEATURES.iter().find(|feature| feature.name == name)
+}
+
+/// Takes the callbacks that the running kernel lacks, and those in `pretend_lacks`, out of the ops
+/// table `ops_map` of an object that is open and not loaded. Returns their names.
+///
+/// Libbpf refuses to load an ops table with a callback that the kernel does not know; one that is
+/// zero it passes over, and leaves its program unloaded.
+///
+/// # Errors
+/// If the object has no such ops table, or one of `pretend_lacks` is no callback of it.
+pub fn mask_callbacks(
+    object: &mut OpenObject,
+    ops_map: &str,
+    pretend_lacks: &[String],
+) -> Result<Vec<String>> {
+    let members = callback_offsets(object)?;
+    for name in pretend_lacks {
+        if !members.iter().any(|(member, _)| member == name) {
+            bail!("{name} is not a callback of sched_ext_ops");
+        }
+    }
+    let mut map = object
+        .maps_mut()
+        .find(|map| map.name() == ops_map)
+        .with_context(|| format!("the BPF object has no ops table {ops_map}"))?;
+    let ops = map
+        .initial_value_mut()
+        .context("the ops table is not open")?;
+    let mut masked = Vec::new();
+    for (name, offset_bytes) in members {
+        let slot = ops
+            .get_mut(offset_bytes..offset_bytes + size_of::<usize>())
+            .context("the ops table is shorter than its type")?;
+        let used = slot.iter().any(|&byte| byte != 0);
+        let lacked = || !compat::struct_has_field("sched_ext_ops", &name).unwrap_or(false);
+        if used && (pretend_lacks.contains(&name) || lacked()) {
+            slot.fill(0);
+            masked.push(name);
+        }
+    }
+    Ok(masked)
+}
+
+/// The callbacks of `struct sched_ext_ops` as the object was built with, and where they stand.
+fn callback_offsets(object: &OpenObject) -> Result<Vec<(String, usize)>> {
+    // SAFETY: the pointer is to the object that we borrow, and BTF borrows it no longer.
+    let raw = unsafe { object.as_libbpf_object().as_ref() };
+    let btf = Btf::from_bpf_object(raw)?.context("the BPF object has no BTF")?;
+    let ops: Struct<'_> = btf
+        .type_by_name("sched_ext_ops")
+        .context("the BPF object knows no sched_ext_ops")?;
+    let pointers = ops.iter().filter(|member| {
+        btf.type_by_id::<libbpf_rs::btf::types::Ptr<'_>>(member.ty)
+            .is_some_and(|ptr| ptr.referenced_type().kind() == libbpf_rs::btf::BtfKind::FuncProto)
+    });
+    Ok(pointers
+        .filter_map(|member| match member.attr {
+            MemberAttr::Normal { offset } => {
+                Some((member.name?.to_str()?.to_owned(), offset as usize / 8))
+            }
+            MemberAttr::BitField { .. } => None,
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_explained() {
+        for (i, feature) in FEATURES.iter().enumerate() {
+            assert!(
+                FEATURES[i + 1..]
+                    .iter()
+                    .all(|other| other.name != feature.name)
+            );
+            assert!(!feature.fallback.is_empty(), "{}", feature.name);
+        }
+    }
+
+    #[test]
+    fn finds_by_name() {
+        assert_eq!(find("scx_bpf_dsq_peek").map(|f| f.since), Some("6.19"));
+        assert!(find("no_such_kfunc").is_none());
+    }
+}

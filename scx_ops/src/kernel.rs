@@ -1,0 +1,187 @@
+//! What the running kernel offers to a `sched_ext` agent.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+const SCHED_EXT: &str = "/sys/kernel/sched_ext";
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Who schedules now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Active {
+    /// The kernel was built without `sched_ext`.
+    Unsupported,
+    /// The kernel's own scheduler (EEVDF).
+    Kernel,
+    /// A `sched_ext` scheduler, by the name in its ops.
+    SchedExt(String),
+    /// A `sched_ext` scheduler that comes or goes at this moment; the kernel's word for it.
+    Changing(String),
+}
+
+impl fmt::Display for Active {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Active::Unsupported => write!(f, "EEVDF (no sched_ext)"),
+            Active::Kernel => write!(f, "EEVDF"),
+            Active::SchedExt(ops) => write!(f, "{ops}"),
+            Active::Changing(state) => write!(f, "a sched_ext scheduler ({state})"),
+        }
+    }
+}
+
+/// Reads who schedules now from `/sys/kernel/sched_ext`.
+///
+/// # Errors
+/// If sysfs cannot be read for another reason than that `sched_ext` is not there.
+pub fn active() -> Result<Active> {
+    active_in(Path::new(SCHED_EXT))
+}
+
+fn active_in(dir: &Path) -> Result<Active> {
+    let state = match fs::read_to_string(dir.join("state")) {
+        Ok(state) => state.trim().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Active::Unsupported),
+        Err(error) => return Err(error).context(format!("cannot read {}/state", dir.display())),
+    };
+    if state == "disabled" {
+        return Ok(Active::Kernel);
+    }
+    let ops = fs::read_to_string(dir.join("root/ops")).unwrap_or_default();
+    Ok(match (state.as_str(), ops.trim()) {
+        ("enabled", ops) if !ops.is_empty() => Active::SchedExt(ops.to_owned()),
+        _ => Active::Changing(state),
+    })
+}
+
+/// Number of tasks that the active scheduler's `init_task` refused since boot; `None`: not told.
+pub fn nr_rejected() -> Option<u64> {
+    fs::read_to_string(Path::new(SCHED_EXT).join("nr_rejected"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// The kernel's release string, as `uname -r` prints it.
+pub fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Does the kernel describe its types (BTF)?
+pub fn has_btf() -> bool {
+    Path::new(BTF).exists()
+}
+
+/// Is the BPF just-in-time compiler on? `None`: the kernel does not tell.
+pub fn jit_enabled() -> Option<bool> {
+    let text = fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok()?;
+    Some(text.trim() != "0")
+}
+
+/// Size of a memory page, in bytes.
+pub fn page_size_bytes() -> usize {
+    // SAFETY: sysconf() only reads.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
+/// May this process load BPF programs? Root, or `CAP_BPF` with `CAP_PERFMON` and `CAP_SYS_ADMIN`,
+/// which `sched_ext` asks for as well.
+pub fn privileged() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let Ok(status) = fs::read_to_string("/proc/self/status") else {
+        return false;
+    };
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|caps| caps & (1 << CAP_SYS_ADMIN) != 0)
+}
+
+/// The kfuncs among `wanted` whose BTF on this kernel is malformed, so that no program can call them:
+/// they carry an implicit `aux` argument and lack the `_impl` twin that would take it (Debian's
+/// 7.1.13+deb13 and 7.2.12+deb13, built with a pahole before 1.26).
+///
+/// Needs [`has_btf`].
+pub fn malformed_kfuncs() -> Vec<String> {
+    if has_btf() {
+        scx_utils::compat::malformed_scx_kfuncs()
+    } else {
+        Vec::new()
+    }
+}
+
+/// Everything without which no `sched_ext` scheduler can run here, cheapest test first.
+///
+/// # Errors
+/// The first thing that is missing: what, why, and what to do.
+pub fn require() -> Result<()> {
+    let release = release();
+    if !privileged() {
+        bail!("loading a scheduler needs root: run it with sudo");
+    }
+    if !has_btf() {
+        bail!(
+            "kernel {release} does not describe its types ({BTF} is missing): \
+             boot one built with CONFIG_DEBUG_INFO_BTF=y"
+        );
+    }
+    match active()? {
+        Active::Unsupported => bail!(
+            "kernel {release} has no sched_ext: boot Linux 6.12 or later built with \
+             CONFIG_SCHED_CLASS_EXT=y (Debian: 6.16 or later)"
+        ),
+        Active::Kernel => {}
+        other => bail!("{other} is the active scheduler: stop it first"),
+    }
+    let malformed = malformed_kfuncs();
+    if !malformed.is_empty() {
+        bail!(
+            "kernel {release} carries malformed BTF: {} scheduler kfuncs, {} among them, cannot be \
+             called by any program (built with pahole before 1.26): boot another build, such as \
+             Debian's 6.18, 7.0 or 7.2.13",
+            malformed.len(),
+            malformed[0]
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sysfs(state: Option<&str>, ops: Option<&str>) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some(state) = state {
+            fs::write(dir.path().join("state"), state).unwrap();
+        }
+        if let Some(ops) = ops {
+            fs::create_dir(dir.path().join("root")).unwrap();
+            fs::write(dir.path().join("root/ops"), ops).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn reads_who_schedules() {
+        let active = |state, ops| active_in(sysfs(state, ops).path()).unwrap();
+        assert_eq!(active(None, None), Active::Unsupported);
+        assert_eq!(active(Some("disabled\n"), None), Active::Kernel);
+        assert_eq!(
+            active(Some("enabled\n"), Some("simple\n")),
+            Active::SchedExt("simple".into())
+        );
+        assert_eq!(
+            active(Some("disabling\n"), None),
+            Active::Changing("disabling".into())
+        );
+    }
+}

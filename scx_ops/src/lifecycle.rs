@@ -1,0 +1,96 @@
+//! From attached to detached, and what an exit means.
+//!
+//! ```text
+//! open object --load--> loaded object --attach()--> Attached --detach()--> the kernel's own scheduler
+//!                                                     |drop: the same, without waiting
+//! ```
+//!
+//! The kernel holds a scheduler for as long as its link is open. A process that ends in any way, even
+//! by SIGKILL, closes it; nothing here is needed for safety, only for telling the truth about it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use libbpf_rs::{Link, MapMut};
+use scx_utils::UserExitInfo;
+
+use crate::kernel::{self, Active};
+
+/// How long the kernel may take to hand all tasks back.
+const DETACH_TIMEOUT: Duration = Duration::from_secs(30);
+/// Sysfs does not notify: the state is asked for this often while it changes.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A scheduler in charge. Dropping it gives the machine back to the kernel.
+pub struct Attached {
+    link: Link,
+}
+
+impl Attached {
+    /// Attaches the ops table of a loaded object.
+    ///
+    /// # Errors
+    /// If the kernel refuses it; most often since another scheduler was faster.
+    pub fn attach(ops: &mut MapMut<'_>) -> Result<Self> {
+        let link = ops
+            .attach_struct_ops()
+            .or_else(|error| match kernel::active() {
+                Ok(other @ Active::SchedExt(_)) => {
+                    bail!("{other} is the active scheduler: stop it first")
+                }
+                _ => Err(error).context("the kernel refuses the scheduler (dmesg says why)"),
+            })?;
+        Ok(Self { link })
+    }
+
+    /// Gives the machine back and waits until the kernel's own scheduler is in charge.
+    ///
+    /// # Errors
+    /// If that takes longer than half a minute.
+    pub fn detach(self) -> Result<()> {
+        drop(self.link);
+        wait_until(|active| !matches!(active, Active::Changing(_)))
+    }
+}
+
+/// Waits for a state of `/sys/kernel/sched_ext`.
+fn wait_until(reached: impl Fn(&Active) -> bool) -> Result<()> {
+    let deadline = Instant::now() + DETACH_TIMEOUT;
+    loop {
+        let active = kernel::active()?;
+        if reached(&active) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "the kernel has not finished after {} s: {active}",
+                DETACH_TIMEOUT.as_secs()
+            );
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// What to do after the scheduler has left the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it was asked to stop.
+    Stop,
+    /// Load again: the machine has changed (hotplug).
+    Restart,
+}
+
+/// Reads an exit record: prints the kernel's dump if there is one, and decides what comes next.
+///
+/// # Errors
+/// If the kernel threw the scheduler out; the error carries the kernel's reason.
+pub fn next(exit: &UserExitInfo) -> Result<Next> {
+    exit.report()
+        .context("the kernel ejected the scheduler and is back on EEVDF")?;
+    Ok(if exit.should_restart() {
+        Next::Restart
+    } else {
+        Next::Stop
+    })
+}

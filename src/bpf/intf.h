@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The ABI between the BPF side and the agent: the only header that both sides include.
+ *
+ * Times are nanoseconds of CLOCK_MONOTONIC unless a name ends in another unit. "vtime" is weighted
+ * time: a task of weight 100 (nice 0) that runs for 1 ns moves by 1 ns of vtime, one of weight 200
+ * by half of that.
+ */
+#ifndef TAKT_INTF_H
+#define TAKT_INTF_H
+
+#ifndef __VMLINUX_H__
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int s32;
+typedef long long s64;
+#endif
+
+enum takt_consts {
+	TAKT_MAX_CPUS = 1024, /* a power of two: indices are masked, not compared */
+	TAKT_MAX_LLCS = 128,  /* a power of two as well */
+	TAKT_WAIT_BUCKETS = 32, /* bucket b counts waits of [2^b, 2^(b+1)) ns, the last one the rest */
+	TAKT_COMM_LEN = 16,
+	TAKT_RING_BYTES = 256 * 1024,
+};
+
+/*
+ * Everything that may be turned while the scheduler runs. The agent checks the ranges
+ * (src/config.rs), deadline.bpf.h and its neighbours clamp where a wild value could hurt.
+ */
+struct takt_knobs {
+	u64 slice_max_ns;      /* slice of a task that runs without rivals */
+	u64 slice_min_ns;      /* slice under the longest queue */
+	u64 latency_ns;        /* every queued task should get its turn within this, while slices allow */
+	u64 lag_max_ns;        /* vtime credit that a sleeper keeps at most */
+	u64 lead_max_ns;       /* vtime debt that can hold a task back at most: the starvation bound */
+	u64 preempt_margin_ns; /* a wakeup preempts whoever is this far ahead of it in vtime ... */
+	u64 preempt_after_ns;  /* ... and has run for this long since it last woke */
+	u64 sync_gap_ns;       /* a sync waker that sleeps within this shares its CPU with the wakee */
+	u64 long_wait_ns;      /* a wait that is told as an event */
+};
+
+/* The agent writes the slot that is not active, then flips: BPF never sees half a change. */
+struct takt_knob_slots {
+	struct takt_knobs slot[2];
+	u32 active;
+	u32 version;
+};
+
+/* Where a task that became runnable was put. */
+enum takt_place {
+	TAKT_PLACE_IDLE_PREV, /* its previous CPU was idle */
+	TAKT_PLACE_IDLE_OTHER, /* another CPU was idle */
+	TAKT_PLACE_SYNC,      /* behind a waker that is about to sleep */
+	TAKT_PLACE_PREEMPT,   /* in place of a task that could wait */
+	TAKT_PLACE_KTHREAD,   /* a per-CPU kernel thread, at the head of its CPU */
+	TAKT_PLACE_QUEUE_LLC, /* the queue of its LLC */
+	TAKT_PLACE_QUEUE_CPU, /* the queue of the only CPU that it may use */
+	TAKT_NR_PLACES,
+};
+
+enum takt_event_type {
+	TAKT_EV_LONG_WAIT,
+	TAKT_EV_EXIT, /* the scheduler has left the kernel: the only event that wakes the agent */
+	TAKT_NR_EVENTS,
+};
+
+/* One per CPU, written by that CPU only. Every field only ever grows. */
+struct takt_cpu_stats {
+	u64 placed[TAKT_NR_PLACES];
+	u64 nr_dispatched; /* taken from the LLC's own queue */
+	u64 nr_stolen;	   /* taken from another LLC's queue */
+	u64 nr_kept;	   /* went on running: nobody queued was due before it */
+	u64 nr_rescued;	   /* idle CPUs woken by the tick for work that was waiting */
+	u64 nr_released;   /* times a higher scheduling class took the CPU */
+	u64 nr_runs;	   /* stretches of running that ended */
+	u64 run_ns;	   /* their length, in sum */
+	u64 wait_ns;	   /* waiting for a CPU, in sum (only while watched) */
+	u64 wait_hist[TAKT_WAIT_BUCKETS]; /* the same, as a histogram (only while watched) */
+	u64 wait_max_ns; /* the longest wait in epoch wait_epoch: since the agent last looked */
+	u64 wait_epoch;
+	u64 ev_emitted[TAKT_NR_EVENTS];
+	u64 ev_failed[TAKT_NR_EVENTS];
+};
+
+/* One thing worth telling, as it stands in the ring. 64 bytes. */
+struct takt_event {
+	u64 at_ns;
+	u64 seq; /* counts the events of this type on this CPU */
+	u64 value_ns; /* LONG_WAIT: how long it waited */
+	u32 cpu;
+	u16 type;
+	u16 pad;
+	s32 pid;
+	s32 other_pid; /* LONG_WAIT: who ran before it on that CPU */
+	char comm[TAKT_COMM_LEN];
+};
+
+#endif /* TAKT_INTF_H */

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * scx_takt, the kernel side: a task's life, callback by callback.
+ *
+ *	wakes:   takt_select_cpu  an idle CPU, the waker's CPU, or one that may be preempted: straight there
+ *	         takt_enqueue     else into a queue ordered by deadline
+ *	gets on: takt_dispatch    a CPU without work takes the first due task
+ *	         takt_running     the clock starts
+ *	gets off: takt_stopping   it is charged for what it used
+ *
+ * The concepts stand in the headers below, in reading order; none needs one that comes later.
+ */
+#include "takt.bpf.h"
+#include "event.bpf.h"
+#include "task.bpf.h"
+#include "deadline.bpf.h"
+#include "queue.bpf.h"
+#include "idle.bpf.h"
+#include "preempt.bpf.h"
+#include "balance.bpf.h"
+#include "selftest.bpf.h"
+
+/* Puts @p straight onto the CPU that it will run on. */
+static __always_inline void place(struct task_struct *p, u64 dsq, u64 slice_ns, u64 enq_flags)
+{
+	scx_bpf_dsq_insert(p, dsq, slice_ns, enq_flags);
+}
+
+s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
+{
+	const struct takt_knobs *k = knobs_now();
+	struct task_ctx *t = task_ctx_of(p);
+	s32 here = bpf_get_smp_processor_id(), cpu;
+	u64 now = scx_bpf_now();
+
+	if (!t)
+		return prev_cpu;
+	t->queued_at = now;
+	wake_lag(t, k);
+	if ((wake_flags & SCX_WAKE_SYNC) && shares_with_waker(p, here, cpu_ctx_of(here), now, k)) {
+		count(placed[TAKT_PLACE_SYNC]);
+		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
+		return here;
+	}
+	cpu = claim_idle_cpu(p, prev_cpu, wake_flags);
+	if (cpu >= 0) {
+		count(placed[cpu == prev_cpu ? TAKT_PLACE_IDLE_PREV : TAKT_PLACE_IDLE_OTHER]);
+		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
+		return cpu;
+	}
+	if (may_preempt(prev_cpu, t, now, k)) {
+		count(placed[TAKT_PLACE_PREEMPT]);
+		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+	}
+	return prev_cpu;
+}
+
+/* @p, that takt_select_cpu has not seen, wakes on @cpu: may it run there now? */
+static bool place_at_home(struct task_struct *p, const struct task_ctx *t, s32 cpu, u64 now,
+			  const struct takt_knobs *k)
+{
+	if (is_percpu_kthread(p)) {
+		u64 preempt = may_preempt(cpu, t, now, k) ? SCX_ENQ_PREEMPT : SCX_ENQ_HEAD;
+
+		count(placed[TAKT_PLACE_KTHREAD]);
+		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, preempt);
+		return true;
+	}
+	if (scx_bpf_test_and_clear_cpu_idle(cpu)) {
+		count(placed[TAKT_PLACE_IDLE_PREV]);
+		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
+		return true;
+	}
+	if (may_preempt(cpu, t, now, k)) {
+		count(placed[TAKT_PLACE_PREEMPT]);
+		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * @p waits in a queue now. A CPU that went idle between our search and the insertion has seen neither;
+ * look again. What this misses by a hair's breadth, takt_tick() of a busy CPU finds.
+ */
+static __always_inline void call_idle_cpu(struct task_struct *p)
+{
+	s32 cpu;
+
+	if (nr_cpus_at_start == 1)
+		return;
+	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+	if (cpu >= 0)
+		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+}
+
+void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
+{
+	const struct takt_knobs *k = knobs_now();
+	struct task_ctx *t = task_ctx_of(p);
+	s32 cpu = scx_bpf_task_cpu(p);
+	bool pinned = is_pinned(p);
+	u64 now = scx_bpf_now(), dsq;
+
+	if (!t) {
+		scx_bpf_error("no context for task %d (%s)", p->pid, p->comm);
+		return;
+	}
+	t->queued_at = now;
+	adopt(t, llc_of(cpu));
+	if (enq_flags & SCX_ENQ_WAKEUP) {
+		bool seen = !pinned && __COMPAT_is_enq_cpu_selected(enq_flags);
+
+		wake_lag(t, k);
+		if (!seen && place_at_home(p, t, cpu, now, k))
+			return;
+	}
+	dsq = pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc);
+	count(placed[pinned ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
+	scx_bpf_dsq_insert_vtime(p, dsq, slice_for(scx_bpf_dsq_nr_queued(dsq), k),
+				 deadline_of(t, now, k), enq_flags);
+	if (!pinned)
+		call_idle_cpu(p);
+}
+
+/* @prev could go on: is anybody due before it? Settles its account either way. */
+static bool keeps_cpu(s32 cpu, struct task_struct *prev)
+{
+	const struct takt_knobs *k = knobs_now();
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	struct task_ctx *t = task_ctx_of(prev);
+	u64 now = scx_bpf_now(), earliest = earliest_for(cpu);
+
+	if (!t || !c->started_at)
+		return false;
+	settle(c, t, now);
+	c->vruntime = t->vruntime;
+	c->awake_ns = t->awake_ns;
+	c->started_at = now;
+	if (earliest == ~0ULL)
+		catch_up_clock(t);
+	else if ((s64)(deadline_of(t, now, k) - earliest) > 0)
+		return false;
+	scx_bpf_task_set_slice(prev, slice_for(scx_bpf_dsq_nr_queued(dsq_of_llc(t->llc)), k));
+	return true;
+}
+
+void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
+{
+	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && keeps_cpu(cpu, prev))
+		count(nr_kept);
+	else if (take_first(cpu))
+		count(nr_dispatched);
+	else if (steal(cpu))
+		count(nr_stolen);
+}
+
+void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
+{
+	s32 cpu = scx_bpf_task_cpu(p);
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	struct task_ctx *t = task_ctx_of(p);
+	u64 now = scx_bpf_now();
+
+	if (!t)
+		return;
+	adopt(t, llc_of(cpu));
+	advance_clock(c, t);
+	if (watched && t->queued_at)
+		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);
+	c->started_at = now;
+	c->vruntime = t->vruntime;
+	c->awake_ns = t->awake_ns;
+	c->weight = p->scx.weight;
+	c->sync_gap_ns = t->sync_gap_ns;
+	c->pid = p->pid;
+}
+
+void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
+{
+	struct cpu_ctx *c = cpu_ctx_of(scx_bpf_task_cpu(p));
+	struct task_ctx *t = task_ctx_of(p);
+	u64 now = scx_bpf_now(), ran_ns;
+
+	if (!t || !c->started_at)
+		return;
+	ran_ns = settle(c, t, now);
+	c->started_at = 0;
+	if (!runnable) {
+		learn_sync_gap(c, t, now);
+		t->awake_ns = 0;
+	}
+	c->sync_woke_at = 0;
+	if (watched) {
+		count(nr_runs);
+		count_add(run_ns, ran_ns);
+	}
+}
+
+/*
+ * Finds work that waits beside an idle CPU: the pair that takt_enqueue() missed. Bounds such a miss to one
+ * tick of the busy CPU.
+ */
+void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
+{
+	s32 here = bpf_get_smp_processor_id(), cpu;
+
+	if (nr_cpus_at_start == 1 || !scx_bpf_dsq_nr_queued(dsq_of_llc(llc_of(here))))
+		return;
+	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+	if (cpu < 0)
+		return;
+	count(nr_rescued);
+	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+}
+
+/* A higher class took the CPU: what was placed on it may run elsewhere meanwhile. */
+void BPF_STRUCT_OPS(takt_cpu_release, s32 cpu, struct scx_cpu_release_args *args)
+{
+	count(nr_released);
+	scx_bpf_reenqueue_local();
+}
+
+/* A new weight changes what the same lag is worth: lag * weight stays, as in EEVDF's reweight_entity(). */
+void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
+{
+	struct task_ctx *t = task_ctx_of(p);
+	u64 base;
+	s64 lead;
+
+	if (!t || !weight)
+		return;
+	base = llc_ctx_of(t->llc)->vtime_now;
+	lead = t->vruntime - base;
+	if (lead > 0)
+		t->vruntime = base + (u64)lead * p->scx.weight / weight;
+}
+
+/* @p comes under our care: it owes nothing and is owed nothing. */
+void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
+{
+	struct task_ctx *t = task_ctx_of(p);
+
+	if (!t)
+		return;
+	t->llc = llc_of(scx_bpf_task_cpu(p));
+	t->vruntime = llc_ctx_of(t->llc)->vtime_now;
+}
+
+s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)
+{
+	return bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE) ? 0 : -ENOMEM;
+}
+
+void BPF_STRUCT_OPS(takt_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
+{
+	bpf_task_storage_delete(&task_ctxs, p);
+}
+
+/* A CPU whose place in the topology we know comes and goes freely; for a new one the agent looks again. */
+void BPF_STRUCT_OPS(takt_cpu_online, s32 cpu)
+{
+	if (!cpu_known[(u32)cpu & (TAKT_MAX_CPUS - 1)])
+		scx_bpf_exit(SCX_ECODE_ACT_RESTART | SCX_ECODE_RSN_HOTPLUG, "CPU %d is new", cpu);
+}
+
+/* The kernel moves its tasks away and through takt_enqueue() by itself. */
+void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
+{
+	cpu_ctx_of(cpu)->started_at = 0;
+}
+
+s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
+{
+	u32 nr_cpus = scx_bpf_nr_cpu_ids(), i;
+	s32 err;
+
+	if (nr_cpus > TAKT_MAX_CPUS) {
+		scx_bpf_error("%u CPUs: this build knows %u at most", nr_cpus, TAKT_MAX_CPUS);
+		return -EINVAL;
+	}
+	bpf_for(i, 0, nr_llcs) {
+		err = scx_bpf_create_dsq(dsq_of_llc(i), -1);
+		if (err)
+			return err;
+	}
+	bpf_for(i, 0, nr_cpus) {
+		err = scx_bpf_create_dsq(dsq_of_cpu(i), -1);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+void BPF_STRUCT_OPS(takt_exit, struct scx_exit_info *ei)
+{
+	UEI_RECORD(uei, ei);
+	tell_exit();
+}
+
+void BPF_STRUCT_OPS(takt_dump, struct scx_dump_ctx *dctx)
+{
+	u32 i;
+
+	bpf_for(i, 0, nr_llcs)
+		scx_bpf_dump("takt: LLC %u vtime_now=%llu queued=%d\n", i,
+			     llc_ctx_of(i)->vtime_now, scx_bpf_dsq_nr_queued(dsq_of_llc(i)));
+	bpf_for(i, 0, nr_cpus_at_start) {
+		const struct cpu_ctx *c = cpu_ctx_of(i);
+
+		scx_bpf_dump("takt: CPU %u pid=%d running=%d vruntime=%llu awake_ns=%llu queued=%d\n", i,
+			     c->pid, c->started_at != 0, c->vruntime, c->awake_ns,
+			     scx_bpf_dsq_nr_queued(dsq_of_cpu(i)));
+	}
+}
+
+void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struct *p)
+{
+	struct task_ctx *t = task_ctx_of(p);
+
+	if (t)
+		scx_bpf_dump("takt: LLC %u lead=%lld awake_ns=%llu waits_ns=%llu sync_gap_ns=%u\n", t->llc,
+			     t->vruntime - llc_ctx_of(t->llc)->vtime_now, t->awake_ns,
+			     dctx->at_ns - t->queued_at, t->sync_gap_ns);
+}
+
+SCX_OPS_DEFINE(takt_ops,
+	       .select_cpu	= (void *)takt_select_cpu,
+	       .enqueue		= (void *)takt_enqueue,
+	       .dispatch	= (void *)takt_dispatch,
+	       .running		= (void *)takt_running,
+	       .stopping	= (void *)takt_stopping,
+	       .tick		= (void *)takt_tick,
+	       .cpu_release	= (void *)takt_cpu_release,
+	       .set_weight	= (void *)takt_set_weight,
+	       .enable		= (void *)takt_enable,
+	       .init_task	= (void *)takt_init_task,
+	       .exit_task	= (void *)takt_exit_task,
+	       .cpu_online	= (void *)takt_cpu_online,
+	       .cpu_offline	= (void *)takt_cpu_offline,
+	       .init		= (void *)takt_init,
+	       .exit		= (void *)takt_exit,
+	       .dump		= (void *)takt_dump,
+	       .dump_task	= (void *)takt_dump_task,
+	       .timeout_ms	= 30000,
+	       .name		= "takt");

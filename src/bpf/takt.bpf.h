@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Types, globals and maps that the concepts below share.
+ *
+ * State that is read across CPUs lives in plain globals, one cache line per CPU or LLC: a global
+ * costs one load, a map look-up ten to fifty. Per-task state lives in task storage. Counters live in
+ * a per-CPU map and are only ever read by the agent.
+ */
+#ifndef TAKT_BPF_H
+#define TAKT_BPF_H
+
+#include <scx/common.bpf.h>
+#include "intf.h"
+
+#define CACHE_LINE 64
+
+char _license[] SEC("license") = "GPL";
+
+UEI_DEFINE(uei);
+
+/* Set by the agent before load. */
+const volatile u32 nr_llcs = 1;
+const volatile u32 nr_cpus_at_start = 1;
+const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
+const volatile bool cpu_known[TAKT_MAX_CPUS]; /* had a place in the topology when we started */
+const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
+
+/* Set by the agent while somebody reads waiting times; no clock arithmetic for them otherwise. */
+bool watched;
+u64 watch_epoch; /* moves on each time that they are read */
+
+struct takt_knob_slots knobs SEC(".data.knobs");
+
+/*
+ * Who runs on a CPU. Written by that CPU under its rq lock; others read it without one, to judge
+ * whether a preemption pays: a torn read can cost one needless or one missed preemption.
+ */
+struct cpu_ctx {
+	u64 started_at;	  /* when the current stretch began; 0: no task of ours runs */
+	u64 vruntime;	  /* of the running task, when the stretch began */
+	u64 awake_ns;	  /* how long it had run since it last woke, before this stretch */
+	u64 charged;	  /* vtime charged for the last stretch: how far vtime_now may follow */
+	u64 sync_woke_at; /* when it last made a sync wakeup in this stretch; 0: not yet */
+	u32 weight;
+	u32 sync_gap_ns; /* how soon it sleeps after a sync wakeup, as learnt */
+	s32 pid;
+} __attribute__((aligned(CACHE_LINE)));
+
+struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
+
+/*
+ * The virtual clock of an LLC, on a line of its own. Stores are not atomic: a lost one leaves the clock
+ * behind by part of a slice until the next.
+ */
+struct llc_ctx {
+	u64 vtime_now;
+} __attribute__((aligned(CACHE_LINE)));
+
+struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
+
+/* What we know of a task. Written under its rq lock. */
+struct task_ctx {
+	u64 vruntime;	 /* in the virtual clock of LLC @llc */
+	u64 awake_ns;	 /* how long it has run since it last woke */
+	u64 queued_at;	 /* when it last became ready to run */
+	u32 llc;
+	u32 sync_gap_ns; /* moving average: from its sync wakeup to its own sleep */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct task_ctx);
+} task_ctxs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct takt_cpu_stats);
+} cpu_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, TAKT_RING_BYTES);
+} events SEC(".maps");
+
+static __always_inline struct cpu_ctx *cpu_ctx_of(s32 cpu)
+{
+	return &cpu_ctxs[(u32)cpu & (TAKT_MAX_CPUS - 1)];
+}
+
+static __always_inline u32 llc_of(s32 cpu)
+{
+	return cpu_to_llc[(u32)cpu & (TAKT_MAX_CPUS - 1)];
+}
+
+static __always_inline struct llc_ctx *llc_ctx_of(u32 llc)
+{
+	return &llc_ctxs[llc & (TAKT_MAX_LLCS - 1)];
+}
+
+/* The knobs in force. Read once per decision: the pointer is to a slot that is not being written. */
+static __always_inline const struct takt_knobs *knobs_now(void)
+{
+	return &knobs.slot[knobs.active & 1];
+}
+
+static __always_inline u64 max_u64(u64 a, u64 b)
+{
+	return a > b ? a : b;
+}
+
+static __always_inline u64 min_u64(u64 a, u64 b)
+{
+	return a < b ? a : b;
+}
+
+#endif /* TAKT_BPF_H */

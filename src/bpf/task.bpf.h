@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What kind of task this is, and where what we know of it is kept.
+ */
+#ifndef TAKT_TASK_BPF_H
+#define TAKT_TASK_BPF_H
+
+#include "takt.bpf.h"
+
+/* NULL only for a task that init_task() has not seen, which the kernel does not hand to us. */
+static __always_inline struct task_ctx *task_ctx_of(struct task_struct *p)
+{
+	return bpf_task_storage_get(&task_ctxs, p, NULL, 0);
+}
+
+/*
+ * May @p run on one CPU only, now? A migration-disabled task counts. The entry code of a BPF program
+ * disables migration of the current task itself, so that a count of 1 there means nothing: such a task
+ * goes to the LLC's queue, where the kernel lets its own CPU alone take it.
+ */
+static __always_inline bool is_pinned(const struct task_struct *p)
+{
+	if (p->nr_cpus_allowed == 1)
+		return true;
+	return p->migration_disabled > 1 ||
+	       (p->migration_disabled == 1 && p != bpf_get_current_task_btf());
+}
+
+/* Kernel threads bound to a CPU do the kernel's housekeeping there: others wait for them. */
+static __always_inline bool is_percpu_kthread(const struct task_struct *p)
+{
+	return (p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1;
+}
+
+static __always_inline bool may_use(const struct task_struct *p, s32 cpu)
+{
+	return bpf_cpumask_test_cpu(cpu, p->cpus_ptr);
+}
+
+#endif /* TAKT_TASK_BPF_H */

@@ -1,0 +1,88 @@
+//! The kinds of load: what each needs, and how it starts.
+
+mod attributes;
+mod cgroup;
+mod compute;
+mod hotplug;
+mod process;
+mod realtime;
+mod sleep;
+mod talk;
+
+use std::io;
+use std::thread;
+
+use anyhow::Result;
+
+use super::crew::Crew;
+use super::sys::{self, Policy};
+use crate::cli::StressKind;
+
+/// Not part of a run unless asked for: they take whole CPUs away.
+pub fn is_opt_in(kind: StressKind) -> bool {
+    matches!(kind, StressKind::RtHogs | StressKind::Hotplug)
+}
+
+/// Why `kind` cannot run here, if it cannot.
+pub fn obstacle(kind: StressKind) -> Option<String> {
+    match kind {
+        StressKind::Rt | StressKind::RtHogs | StressKind::Flips | StressKind::Pi => {
+            privilege_obstacle("SCHED_FIFO", "-r", || {
+                sys::set_policy(0, Policy::Fifo(1))?;
+                sys::set_policy(0, Policy::Other)
+            })
+        }
+        StressKind::Policy => privilege_obstacle("SCHED_IDLE and back", "-e", || {
+            sys::set_policy(0, Policy::Idle)?;
+            sys::set_policy(0, Policy::Other)
+        }),
+        StressKind::Nice => {
+            privilege_obstacle("negative nice values", "-e", || sys::set_nice(0, -1))
+        }
+        StressKind::Membarrier => sleep::membarrier_obstacle(),
+        StressKind::Cgroup => cgroup::obstacle(),
+        StressKind::Hotplug => hotplug::obstacle(),
+        _ => None,
+    }
+}
+
+/// Tries `change` on a thread made for it: what cannot be undone goes with that thread.
+fn privilege_obstacle(
+    what: &str,
+    limit: &str,
+    change: impl FnOnce() -> io::Result<()> + Send,
+) -> Option<String> {
+    let tried = thread::scope(|scope| scope.spawn(change).join());
+    let error = tried
+        .unwrap_or_else(|_| Err(io::Error::other("the attempt panicked")))
+        .err()?;
+    Some(format!(
+        "may not use {what} ({error}); run as root or raise `ulimit {limit}`"
+    ))
+}
+
+/// Hires the workers of `kind`; `rt_duty` is in percent.
+pub fn start(kind: StressKind, crew: &mut Crew, rt_duty: u64) -> Result<()> {
+    match kind {
+        StressKind::Hogs => compute::hogs(crew),
+        StressKind::Yield => compute::yields(crew),
+        StressKind::Pipes => talk::pipes(crew),
+        StressKind::Futex => talk::futex_herd(crew),
+        StressKind::Mutex => talk::mutex_convoy(crew),
+        StressKind::Pi => talk::pi_mutex(crew),
+        StressKind::Forks => process::forks(crew),
+        StressKind::Vfork => process::vforks(crew),
+        StressKind::Exec => process::execs(crew),
+        StressKind::Threads => process::threads(crew),
+        StressKind::Affinity => attributes::affinity(crew),
+        StressKind::Nice => attributes::nice(crew),
+        StressKind::Policy => attributes::policy(crew),
+        StressKind::Rt => realtime::bursts(crew),
+        StressKind::Flips => realtime::flips(crew),
+        StressKind::RtHogs => realtime::hogs(crew, rt_duty),
+        StressKind::Sleepers => sleep::sleepers(crew),
+        StressKind::Membarrier => sleep::membarriers(crew),
+        StressKind::Cgroup => cgroup::churn(crew),
+        StressKind::Hotplug => hotplug::storm(crew),
+    }
+}

@@ -1,0 +1,111 @@
+//! Real-time threads, which every ordinary scheduler has to live beneath.
+//!
+//! None of them may take a CPU for good: since 6.12 the kernel no longer throttles real-time tasks for
+//! the sake of a sched_ext scheduler's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::stress::crew::{Crew, Worker};
+use crate::stress::sys::{self, Policy};
+
+/// Two SCHED_FIFO threads with bursts of up to 2 ms, at most a tenth of a CPU each. Ticks per burst.
+pub fn bursts(crew: &mut Crew) -> Result<()> {
+    for priority in [10, 20] {
+        crew.spawn("rt", move |worker| {
+            become_fifo(priority)?;
+            while worker.running() {
+                let burst = worker.rng.between(100, 2_000);
+                sys::compute_for(Duration::from_micros(burst));
+                worker.tick();
+                worker.pause_us(burst * 9, burst * 20);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// One SCHED_FIFO thread bound to each CPU that computes for `duty` percent of every 100 ms. Ticks per
+/// period.
+pub fn hogs(crew: &mut Crew, duty: u64) -> Result<()> {
+    for &cpu in crew.cpus() {
+        crew.spawn("rt-hog", move |worker| {
+            become_fifo(1)?;
+            while worker.running() {
+                let start = Instant::now();
+                // While its CPU is offline it would add to the load of another: more than 100 percent.
+                if sys::set_affinity(0, &[cpu]).is_ok() && sys::current_cpu() == Some(cpu) {
+                    while start.elapsed() < Duration::from_millis(duty) && worker.running() {
+                        sys::compute(10);
+                    }
+                }
+                worker.tick();
+                worker.pause_us((100 - duty) * 1_000, (100 - duty) * 1_000);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// A thread that changes its own policy to SCHED_FIFO and back, and one that is changed from outside,
+/// whatever it is doing. Ticks per change; the changed one per about 100 us of computing.
+pub fn flips(crew: &mut Crew) -> Result<()> {
+    crew.spawn("flip-self", |worker| {
+        while worker.running() {
+            flip_self(worker)?;
+            worker.tick();
+        }
+        Ok(())
+    })?;
+    let released = Arc::new(AtomicBool::new(false));
+    let release = Arc::clone(&released);
+    let victim = crew.spawn("flip", move |victim| {
+        while !released.load(Ordering::Relaxed) {
+            sys::compute(10);
+            victim.tick();
+            if victim.rng.one_in(4) {
+                victim.pause_us(50, 3_000);
+            }
+        }
+        Ok(())
+    })?;
+    crew.spawn("flip-er", move |worker| {
+        // Above its victim, or it could never take the CPU back from it.
+        become_fifo(30)?;
+        let result = flip_from_outside(worker, victim);
+        release.store(true, Ordering::Relaxed);
+        result
+    })?;
+    Ok(())
+}
+
+fn flip_self(worker: &mut Worker) -> Result<()> {
+    become_fifo(5)?;
+    sys::compute(5);
+    sys::set_policy(0, Policy::Other).context("cannot go back to SCHED_OTHER")?;
+    sys::compute(5);
+    worker.pause_us(100, 5_000);
+    Ok(())
+}
+
+/// The victim is SCHED_FIFO for at most 2 ms of any 10.
+fn flip_from_outside(worker: &mut Worker, victim: sys::Tid) -> Result<()> {
+    let set = |policy| sys::set_policy(victim, policy).context("cannot change the victim's policy");
+    while worker.running() {
+        set(Policy::Fifo(5))?;
+        worker.pause_us(100, 2_000);
+        set(Policy::Other)?;
+        worker.tick();
+        worker.pause_us(8_000, 15_000);
+    }
+    Ok(())
+}
+
+fn become_fifo(priority: i32) -> Result<()> {
+    sys::set_policy(0, Policy::Fifo(priority)).context("cannot become SCHED_FIFO")
+}

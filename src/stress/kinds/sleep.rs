@@ -1,0 +1,93 @@
+//! Short sleeps, timers and memory barriers.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::FromRawFd;
+
+use anyhow::{Context, Result};
+
+use crate::stress::crew::{Crew, Worker};
+use crate::stress::sys;
+
+/// Four threads that sleep 50 us to 5 ms at a time, and one that reads a timer of 1 ms. Ticks per
+/// wakeup.
+pub fn sleepers(crew: &mut Crew) -> Result<()> {
+    for _ in 0..4 {
+        crew.spawn("sleeper", |worker| {
+            while worker.running() {
+                worker.pause_us(50, 5_000);
+                worker.tick();
+            }
+            Ok(())
+        })?;
+    }
+    crew.spawn("timer", |worker| {
+        let mut timer = timer_of_1_ms().context("cannot make a timer")?;
+        let mut expirations = [0; 8];
+        while worker.running() {
+            timer
+                .read_exact(&mut expirations)
+                .context("cannot read a timer")?;
+            worker.tick();
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn timer_of_1_ms() -> io::Result<File> {
+    // SAFETY: plain numbers only.
+    let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    let timer = unsafe { File::from_raw_fd(fd) };
+    let period = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 1_000_000,
+    };
+    let setting = libc::itimerspec {
+        it_interval: period,
+        it_value: period,
+    };
+    // SAFETY: `setting` is readable; the old setting is not asked for.
+    if unsafe { libc::timerfd_settime(fd, 0, &setting, std::ptr::null_mut()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(timer)
+}
+
+/// The commands of `membarrier` that the load uses: each interrupts or waits for all CPUs in its way.
+const BARRIERS: [libc::c_int; 3] = [
+    libc::MEMBARRIER_CMD_GLOBAL,
+    libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED,
+    libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED,
+];
+
+/// Why there can be no memory barriers, if there cannot.
+pub fn membarrier_obstacle() -> Option<String> {
+    let register = libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED;
+    let error = sys::membarrier(register).err()?;
+    Some(format!("the kernel refuses membarrier ({error})"))
+}
+
+/// One thread that runs barriers of every sort. Ticks per barrier.
+pub fn membarriers(crew: &mut Crew) -> Result<()> {
+    let known = sys::membarrier(0).context("cannot ask for the kernel's memory barriers")?;
+    let barriers: Vec<_> = BARRIERS
+        .into_iter()
+        .filter(|&b| known & i64::from(b) != 0)
+        .collect();
+    crew.spawn("membarrier", move |worker: &mut Worker| {
+        while worker.running() {
+            if let Some(&barrier) = worker.rng.pick(&barriers) {
+                sys::membarrier(barrier).context("a memory barrier failed")?;
+            }
+            worker.tick();
+            worker.pause_us(100, 3_000);
+        }
+        Ok(())
+    })?;
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! A mixed load that tries to break a scheduler, and that knows when it has succeeded.
+//!
+//! Workers of many kinds (`kinds`) tick one counter each (`crew`). A worker that does not get on for
+//! `--stall-seconds` is a failure (`watch`), and so is a sched_ext scheduler that the kernel throws out
+//! during the run (`sched_ext`). What a scheduler does right shows nowhere here: this asks only whether
+//! it stays alive and leaves nobody behind.
+
+mod crew;
+mod kinds;
+mod report;
+mod rng;
+mod sched_ext;
+mod sys;
+mod watch;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::cli::{StressArgs, StressKind};
+use crew::{Crew, Load, Member};
+use report::{LeftOut, Summary};
+use sched_ext::SchedExt;
+use watch::Watch;
+
+/// How often the watch looks at the workers.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often a line of progress is printed.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs the load for `args.seconds`, or until SIGINT or SIGTERM.
+pub fn run(args: StressArgs) -> Result<ExitCode> {
+    if args.exit_at_once {
+        return Ok(ExitCode::SUCCESS);
+    }
+    sys::ignore_broken_pipes();
+    let (kinds, left_out) = choose(&args)?;
+    let load = Load::new(args.seed)?;
+    let handler = Arc::clone(&load);
+    ctrlc::set_handler(move || handler.stop()).context("cannot catch signals")?;
+
+    let before = SchedExt::read();
+    let began = Instant::now();
+    let mut run = Run::new(&args, load, before);
+    run.start(&kinds);
+    run.watch();
+    run.finish();
+    let summary = Summary {
+        seconds: began.elapsed().as_secs_f64(),
+        seed: args.seed,
+        kinds: run.watch.results().iter().map(Into::into).collect(),
+        left_out,
+        longest_absence: run.watch.longest_absence().as_secs_f64(),
+        end: SchedExt::read(),
+        start: run.before,
+        problems: run.problems,
+    };
+    conclude(&summary, args.json)
+}
+
+/// The kinds to run, and those of the default that cannot run here.
+fn choose(args: &StressArgs) -> Result<(Vec<StressKind>, Vec<LeftOut>)> {
+    let asked = |kind: &StressKind| match args.kinds.as_slice() {
+        [] => !kinds::is_opt_in(*kind),
+        wanted => wanted.contains(kind),
+    };
+    let mut chosen = Vec::new();
+    let mut left_out = Vec::new();
+    for &kind in StressKind::value_variants()
+        .iter()
+        .filter(|kind| asked(kind))
+    {
+        match kinds::obstacle(kind) {
+            None => chosen.push(kind),
+            Some(why) if args.kinds.is_empty() => {
+                left_out.push(LeftOut {
+                    kind: report::name(kind),
+                    why,
+                });
+            }
+            Some(why) => bail!("stress: cannot run {}: {why}", report::name(kind)),
+        }
+    }
+    Ok((chosen, left_out))
+}
+
+/// One run, from the first worker to the last.
+struct Run<'a> {
+    args: &'a StressArgs,
+    load: Arc<Load>,
+    before: SchedExt,
+    /// Hotplug may make a scheduler load itself again.
+    reload_allowed: bool,
+    patience: Duration,
+    watch: Watch,
+    problems: Vec<String>,
+}
+
+impl<'a> Run<'a> {
+    fn new(args: &'a StressArgs, load: Arc<Load>, before: SchedExt) -> Self {
+        let patience = Duration::from_secs(args.stall_seconds);
+        Self {
+            args,
+            load,
+            before,
+            reload_allowed: args.kinds.contains(&StressKind::Hotplug),
+            patience,
+            watch: Watch::new(Vec::new(), Instant::now(), patience),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Starts every kind; what cannot start is a problem, and ends the run.
+    fn start(&mut self, kinds: &[StressKind]) {
+        let mut members: Vec<Member> = Vec::new();
+        for &kind in kinds {
+            let mut crew = Crew::new(&self.load, kind, &mut members, self.patience);
+            if let Err(error) = kinds::start(kind, &mut crew, self.args.rt_duty) {
+                self.problem(format!("cannot start {}: {error:#}", report::name(kind)));
+                self.load.stop();
+                break;
+            }
+        }
+        say(&format!(
+            "stress: running {} workers, seed {}",
+            members.len(),
+            self.args.seed
+        ));
+        self.watch = Watch::new(members, Instant::now(), self.patience);
+    }
+
+    /// Looks on until the time is over, something stops the load, or a worker fails.
+    fn watch(&mut self) {
+        let start = Instant::now();
+        let end = Duration::from_secs(self.args.seconds);
+        let mut next_line = PROGRESS_EVERY;
+        while !self.load.is_stopping() && start.elapsed() < end {
+            self.load.pause(LOOK_EVERY);
+            self.look();
+            if start.elapsed() >= next_line {
+                next_line += PROGRESS_EVERY;
+                say(&report::progress(start.elapsed(), &self.watch.results()));
+            }
+            if !self.load.faults().is_empty() {
+                break;
+            }
+        }
+        // A run that was interrupted may be too short for some; a full one is not.
+        if !self.load.is_stopping() {
+            let idle = |kind: &watch::KindResult| kind.idle_workers.clone();
+            for worker in self.watch.results().iter().flat_map(idle) {
+                self.problem(format!("{worker} did nothing in the whole run"));
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        for stall in self.watch.look(Instant::now()) {
+            self.problem(stall);
+        }
+        if self.args.any_scheduler {
+            return;
+        }
+        let trouble = SchedExt::read().trouble_since(&self.before, self.reload_allowed);
+        if let Some(trouble) = trouble.filter(|trouble| !self.problems.contains(trouble)) {
+            self.problem(trouble);
+        }
+    }
+
+    /// Ends all workers; each puts back what it changed.
+    fn finish(&mut self) {
+        self.load.stop();
+        if !self.load.wait_for_end(self.patience) {
+            let patience = watch::seconds(self.patience);
+            self.problem(format!(
+                "some workers have not ended {patience} after the stop"
+            ));
+        }
+        for fault in self.load.faults() {
+            self.problem(fault);
+        }
+    }
+
+    fn problem(&mut self, text: String) {
+        say(&format!("stress: {text}"));
+        self.problems.push(text);
+    }
+}
+
+/// A line on standard error, if anybody still reads it.
+fn say(line: &str) {
+    writeln!(io::stderr(), "{line}").ok();
+}
+
+fn conclude(summary: &Summary, json: bool) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    let written = if json {
+        summary.write_json(&mut out)
+    } else {
+        summary.write_text(&mut out)
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(error).context("cannot write the summary");
+        }
+        _ => {}
+    }
+    let Some(first) = summary.problems.first() else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let more = match summary.problems.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    bail!(
+        "stress: {first}{more}; repeat with --seed {} and narrow down with --kinds",
+        summary.seed
+    )
+}

@@ -1,0 +1,173 @@
+//! The command line on the machine at hand: no scheduler is loaded here, whatever the kernel offers.
+
+// Helpers are not seen as tests by clippy.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn takt(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scx_takt"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    takt(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit status 2, a reason that holds every one of `words`, and nothing on standard output.
+fn is_wrong_usage(args: &[&str], words: &[&str]) {
+    let output = run(args);
+    let reason = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {reason}");
+    assert!(
+        words.iter().all(|word| reason.contains(word)),
+        "{args:?}: {reason}"
+    );
+    assert!(output.stdout.is_empty(), "{args:?}");
+}
+
+fn interrupt(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args([signal, &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn help_names_the_commands_and_hides_the_hidden() {
+    let output = run(&["--help"]);
+    let help = text(&output.stdout);
+    assert!(output.status.success());
+    for word in ["check", "bench", "--stats", "--version"] {
+        assert!(help.contains(word), "{word} is missing in:\n{help}");
+    }
+    for word in ["stress", "pretend-lacks"] {
+        assert!(!help.contains(word), "{word} is shown in:\n{help}");
+    }
+}
+
+#[test]
+fn version_is_that_of_the_package() {
+    let output = run(&["--version"]);
+    assert!(output.status.success());
+    assert!(text(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    is_wrong_usage(&["--no-such-flag"], &["--no-such-flag"]);
+    is_wrong_usage(&["no-such-command"], &["no-such-command"]);
+    is_wrong_usage(&["--stats", "0"], &["--stats", "0"]);
+    is_wrong_usage(&["--stats", "abc"], &["--stats", "abc"]);
+    is_wrong_usage(
+        &["stress", "--kinds", "no-such-kind"],
+        &["no-such-kind", "hogs, pipes"],
+    );
+    is_wrong_usage(&["stress", "--seconds", "0"], &["--seconds"]);
+}
+
+/// What `rejects` in the VM tests sees with a part of sysfs hidden, on a kernel that really lacks it.
+#[test]
+fn a_kernel_without_sched_ext_is_said_in_one_line() {
+    if Path::new("/sys/kernel/sched_ext").exists() {
+        eprintln!(
+            "SKIPPED: this kernel has sched_ext, and the test must not load a scheduler on it"
+        );
+        return;
+    }
+    let output = run(&[]);
+    let reason = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{reason}");
+    assert_eq!(reason.lines().count(), 1, "{reason}");
+    assert!(
+        reason.starts_with("scx_takt: ") && reason.contains("sched_ext"),
+        "{reason}"
+    );
+
+    let output = run(&["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("sched_ext"));
+}
+
+#[test]
+fn check_as_json_is_json() {
+    let output = run(&["check", "--json"]);
+    serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 1)));
+}
+
+/// A reader that leaves at once is no fault of ours.
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    for args in [
+        &["--help"][..],
+        &["check"],
+        &["stress", "--seconds", "1", "--kinds", "hogs"],
+    ] {
+        let mut child = takt(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            !text(&output.stderr).contains("panicked"),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(
+            output.status.code().is_some(),
+            "{args:?}: {}",
+            output.status
+        );
+    }
+}
+
+#[test]
+fn stress_comes_to_its_end() {
+    let output = run(&["stress", "--seconds", "2", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let kinds = summary["kinds"].as_array().unwrap();
+    let hogs = kinds.iter().find(|line| line["kind"] == "hogs").unwrap();
+    assert!(hogs["operations"].as_u64().unwrap() > 0);
+    assert!(
+        kinds
+            .iter()
+            .all(|line| line["kind"] != "hotplug" && line["kind"] != "rt-hogs")
+    );
+}
+
+#[test]
+fn a_signal_ends_stress_early_and_cleanly() {
+    for signal in ["-INT", "-TERM"] {
+        let mut command = takt(&["stress", "--seconds", "3600", "--kinds", "hogs,pipes,forks"]);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The first line of progress tells that it is under way.
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert!(line.starts_with("stress: running"), "{line}");
+        interrupt(&child, signal);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{signal}: {}", output.status);
+        assert!(text(&output.stdout).contains("all got on"), "{signal}");
+    }
+}

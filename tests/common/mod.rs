@@ -1,0 +1,109 @@
+//! Boots a kernel in a VM of the lab and runs a script in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Functions for the scripts.
+const LIBRARY: &str = include_str!("guest.sh");
+
+/// A 6.12 with sched_ext switched on; it is built apart, so a clone may be without it.
+pub const KERNEL_6_12: &str = "../shared/kernels/6.12/vmlinuz";
+
+/// A virtual machine to be.
+pub struct Vm {
+    kernel: String,
+    flags: Vec<String>,
+    timeout_s: u32,
+}
+
+impl Vm {
+    /// A machine with one CPU and this kernel: a series as `cargo xtask kernel list` has it, or a path
+    /// from the top of the tree.
+    pub fn new(kernel: &str) -> Self {
+        Self {
+            kernel: kernel.to_owned(),
+            flags: Vec::new(),
+            timeout_s: 300,
+        }
+    }
+
+    /// With this many CPUs.
+    pub fn cpus(self, cpus: u32) -> Self {
+        self.flag("--cpus", &cpus.to_string())
+    }
+
+    /// Its clock counts instructions: times do not depend on the host.
+    pub fn deterministic(mut self) -> Self {
+        self.flags.push("--deterministic".to_owned());
+        self
+    }
+
+    /// Gives up after so many seconds.
+    pub fn timeout(mut self, seconds: u32) -> Self {
+        self.timeout_s = seconds;
+        self
+    }
+
+    fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Runs `script` with the functions of `guest.sh`; it must end with status 0. Returns what it printed.
+    pub fn passes(self, script: &str) -> String {
+        let kernel = self.kernel.clone();
+        if kernel.contains('/') && !tree().join(&kernel).exists() {
+            // Not a pass in silence: the reason is printed, and the runner counts such lines.
+            eprintln!("SKIPPED: no kernel at {kernel}");
+            return String::new();
+        }
+        let output = self.run(script);
+        let text = format!(
+            "{}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            output.status.success(),
+            "on kernel {kernel}: {}\n{text}",
+            output.status
+        );
+        // Seen with --nocapture, and when an assertion of the caller fails.
+        println!("{text}");
+        text
+    }
+
+    fn run(self, script: &str) -> Output {
+        let mut command = lab();
+        command.args([
+            "vm",
+            "--kernel",
+            &self.kernel,
+            "--timeout",
+            &self.timeout_s.to_string(),
+        ]);
+        command.args(&self.flags);
+        command.args(["--", "sh", "-c", &format!("{LIBRARY}\n{script}")]);
+        command.current_dir(tree()).stdin(Stdio::null());
+        command
+            .output()
+            .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
+    }
+}
+
+/// The lab: the binary that `cargo xtask test` names, or else cargo makes one.
+fn lab() -> Command {
+    match std::env::var_os("TAKT_XTASK") {
+        Some(xtask) => Command::new(xtask),
+        None => {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["run", "--quiet", "--package", "xtask", "--"]);
+            cargo
+        }
+    }
+}
+
+/// The top of the source tree.
+fn tree() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}

@@ -1,0 +1,300 @@
+//! End to end: the real binary on real kernels, in the lab's virtual machines.
+//!
+//! `cargo xtask test` runs these, two machines at a time. Those called `long_...` take many minutes
+//! and run only when asked for: `cargo xtask test --long`, or
+//! `cargo test --release --test vm -- --ignored long_`.
+
+// Helpers are not seen as tests by clippy.
+#![allow(clippy::panic)]
+
+mod common;
+
+use common::{KERNEL_6_12, Vm};
+
+/// From `check` to a clean end, on every kernel that is supported. In instruction time: a load that
+/// takes more than a second takes it on every host.
+fn lives_on(kernel: &str) {
+    Vm::new(kernel).deterministic().passes(
+        r#"
+        scx_takt check || fail "scx_takt check ended with status $?"
+        is disabled || fail "check left the state $(state)"
+
+        before=$(now)
+        start_agent
+        after=$(now)
+        expect_takt
+        say "attached after $((after - before))0 ms"
+        [ $((after - before)) -lt 100 ] || fail "loading took $((after - before))0 ms, not below 1 s"
+        stop_agent INT
+
+        start_agent --stats 1
+        await 30 test -s /tmp/agent.out || fail "no line of statistics"
+        expect_takt
+        cat /tmp/agent.out
+        stop_agent TERM
+        "#,
+    );
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn lives_on_6_12() {
+    lives_on(KERNEL_6_12);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn lives_on_6_16() {
+    lives_on("6.16");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn lives_on_6_18() {
+    lives_on("6.18");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn lives_on_7_0() {
+    lives_on("7.0");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn lives_on_7_2() {
+    lives_on("7.2");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn lives_on_7_3() {
+    lives_on("7.3");
+}
+
+/// Kernels whose BTF lets no program call half of sched_ext: said in one line, and EEVDF stays.
+fn refuses_malformed_btf(kernel: &str) {
+    Vm::new(kernel).passes(
+        r#"
+        rejects 1 'btf' scx_takt
+        is disabled || fail "state is $(state), not disabled"
+        scx_takt check && fail "check passed on a kernel that scx_takt cannot run on"
+        scx_takt check | egrep -qi 'btf' || fail "check does not speak of BTF"
+        "#,
+    );
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn refuses_malformed_btf_of_7_1_13() {
+    refuses_malformed_btf("7.1.13+deb13");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn refuses_malformed_btf_of_7_2_12() {
+    refuses_malformed_btf("7.2.12+deb13");
+}
+
+/// The mixed load: nobody left behind, nobody rejected, and the scheduler still there afterwards.
+fn bears_stress(kernel: &str, cpus: u32, flags: &str, seconds: u32) {
+    let script = r#"
+        start_agent
+        start_stress --seconds SECONDS FLAGS
+        finish_stress
+        expect_takt
+        [ "$(cat /sys/kernel/sched_ext/nr_rejected)" = 0 ] || fail "tasks were rejected"
+        stop_agent INT
+        "#;
+    let script = script
+        .replace("SECONDS", &seconds.to_string())
+        .replace("FLAGS", flags);
+    let text = Vm::new(kernel)
+        .cpus(cpus)
+        .timeout(seconds + 240)
+        .passes(&script);
+    assert!(
+        !text.contains("left out"),
+        "every kind must be able to run in the guest:\n{text}"
+    );
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn bears_stress_on_6_12_with_2_cpus() {
+    bears_stress(KERNEL_6_12, 2, "", 20);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn bears_stress_on_6_18_with_1_cpu() {
+    bears_stress("6.18", 1, "", 20);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn bears_stress_on_7_2_with_4_cpus() {
+    bears_stress("7.2", 4, "", 20);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn bears_real_time_hogs() {
+    bears_stress(
+        "6.18",
+        2,
+        "--kinds hogs,pipes,sleepers,rt-hogs --stall-seconds 20",
+        20,
+    );
+}
+
+/// A kernel that looks old: no callback and no kernel function that 6.12 lacks.
+#[test]
+#[ignore = "boots a VM"]
+fn runs_as_on_an_older_kernel() {
+    Vm::new("7.3").cpus(2).passes(
+        r#"
+        lacking=$(scx_takt check --json | grep -o '"pretend_lacks":"[^"]*"' | cut -d '"' -f 4)
+        [ -n "$lacking" ] || fail "check --json does not name what can be masked"
+        start_agent --pretend-lacks "$lacking"
+        start_stress --seconds 10
+        finish_stress
+        expect_takt
+        stop_agent INT
+        rejects 2 'pretend-lacks|no_such' scx_takt --pretend-lacks no_such_thing
+        "#,
+    );
+}
+
+/// CPUs that go and come back: the agent may restart its scheduler, but it may not give up.
+#[test]
+#[ignore = "boots a VM"]
+fn survives_cpu_hotplug() {
+    Vm::new("6.18").cpus(4).passes(
+        r#"
+        start_agent
+        start_stress --seconds 20 --kinds hogs,pipes,sleepers,affinity,hotplug
+        finish_stress
+        await 30 is enabled
+        expect_takt
+        stop_agent INT
+        "#,
+    );
+}
+
+/// The agent is not on the scheduling path: stopped for longer than the watchdog's 30 seconds, it is
+/// not missed. Killed outright, it takes its scheduler with it, and the load goes on under EEVDF.
+fn survives_its_agent(stopped_s: u32) {
+    let script = r#"
+        start_agent
+        start_stress --seconds LOAD_S --any-scheduler
+        kill -STOP $agent
+        sleep STOPPED_S
+        expect_takt
+        kill -CONT $agent
+        kill -KILL $agent
+        await 30 is disabled || fail "state is $(state) after SIGKILL, not disabled"
+        say "EEVDF again"
+        finish_stress
+        "#;
+    let script = script
+        .replace("STOPPED_S", &stopped_s.to_string())
+        .replace("LOAD_S", &(stopped_s + 5).to_string());
+    Vm::new("7.2")
+        .cpus(2)
+        .timeout(stopped_s + 240)
+        .passes(&script);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn survives_its_agent_stopped_and_killed() {
+    survives_its_agent(36);
+}
+
+#[test]
+#[ignore = "boots a VM, takes minutes"]
+fn long_survives_its_agent_stopped_for_60_s() {
+    survives_its_agent(60);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn attaches_and_detaches_50_times_under_load() {
+    Vm::new("6.18").cpus(2).timeout(540).passes(
+        r#"
+        start_stress --seconds 3600 --any-scheduler --stall-seconds 20
+        for round in $(seq 50); do
+            start_agent
+            expect_takt
+            stop_agent INT
+        done
+        kill -INT $stress
+        finish_stress
+        "#,
+    );
+}
+
+/// Bad input: a clear line, the right status, EEVDF still in charge.
+#[test]
+#[ignore = "boots a VM"]
+fn says_what_is_wrong() {
+    Vm::new("7.2").passes(
+        r#"
+        rejects 1 'root|privilege|CAP_' as_nobody scx_takt
+        rejects 2 'no-such-flag' scx_takt --no-such-flag
+        rejects 2 'stats' scx_takt --stats 0
+        rejects 2 'stats' scx_takt --stats abc
+        is disabled || fail "state is $(state) after bad input"
+
+        say "standard output closed"
+        for what in check --help 'stress --seconds 1 --kinds hogs'; do
+            { scx_takt $what 2>/tmp/agent.err; echo $? >/tmp/status; } | head -n 1
+            egrep -qi 'panic' /tmp/agent.err && fail "$what panicked"
+            read -r status </tmp/status
+            [ "$status" -eq 0 ] || fail "$what ended with status $status"
+        done
+        scx_takt --stats 1 2>/tmp/agent.err | head -n 1
+        egrep -qi 'panic' /tmp/agent.err && fail "--stats panicked"
+        await 30 is disabled || fail "state is $(state) after --stats 1 | head"
+
+        say "another scheduler"
+        start_agent
+        name=$(ops)
+        cp /tmp/agent.err /tmp/first.err
+        rejects 1 "$name" scx_takt
+        expect_takt
+        stop_agent INT
+
+        say "no BTF"
+        mount -t tmpfs none /sys/kernel/btf
+        rejects 1 'BTF' scx_takt
+        rejects 1 '' scx_takt check
+        umount /sys/kernel/btf
+
+        say "no sched_ext"
+        mount -t tmpfs none /sys/kernel/sched_ext
+        rejects 1 'sched_ext' scx_takt
+        "#,
+    );
+}
+
+#[test]
+#[ignore = "boots a VM, takes minutes"]
+fn long_bears_10_minutes_of_stress() {
+    for kernel in ["6.18", "7.2"] {
+        for cpus in [1, 2, 4] {
+            bears_stress(kernel, cpus, "", 600);
+        }
+    }
+}
+
+#[test]
+#[ignore = "boots a VM, takes minutes"]
+fn long_bears_30_minutes_of_everything() {
+    let everything = "--stall-seconds 25 --kinds hogs,pipes,forks,vfork,exec,threads,affinity,nice,\
+        policy,rt,flips,futex,mutex,pi,sleepers,yield,membarrier,cgroup,rt-hogs,hotplug";
+    for kernel in [KERNEL_6_12, "6.18", "7.2", "7.3"] {
+        bears_stress(kernel, 4, everything, 1800);
+    }
+}
