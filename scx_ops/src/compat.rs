@@ -3,8 +3,8 @@
 //! Names and versions: `kernel/sched/ext.c` (from 7.1 on `kernel/sched/ext/`) of each release.
 
 use anyhow::{Context, Result, bail};
-use libbpf_rs::btf::{Btf, ReferencesType};
 use libbpf_rs::btf::types::{MemberAttr, Struct};
+use libbpf_rs::btf::{Btf, ReferencesType};
 use libbpf_rs::{AsRawLibbpf, OpenObject};
 use scx_utils::compat;
 
@@ -40,12 +40,23 @@ const fn feature(
     since: &'static str,
     fallback: &'static str,
 ) -> Feature {
-    Feature { name, kind, since, until: None, fallback }
+    Feature {
+        name,
+        kind,
+        since,
+        until: None,
+        fallback,
+    }
 }
 
 /// The table. A test on each kernel of the lab holds `since` against that kernel's BTF.
 pub const FEATURES: &[Feature] = &[
-    feature("scx_bpf_now", Kind::Kfunc, "6.14", "the clock is read with bpf_ktime_get_ns()"),
+    feature(
+        "scx_bpf_now",
+        Kind::Kfunc,
+        "6.14",
+        "the clock is read with bpf_ktime_get_ns()",
+    ),
     feature(
         "SCX_ENQ_CPU_SELECTED",
         Kind::Flag("scx_enq_flags"),
@@ -99,7 +110,9 @@ pub fn mask_callbacks(
         .maps_mut()
         .find(|map| map.name() == ops_map)
         .with_context(|| format!("the BPF object has no ops table {ops_map}"))?;
-    let ops = map.initial_value_mut().context("the ops table is not open")?;
+    let ops = map
+        .initial_value_mut()
+        .context("the ops table is not open")?;
     let mut masked = Vec::new();
     for (name, offset_bytes) in members {
         let slot = ops
@@ -120,8 +133,9 @@ fn callback_offsets(object: &OpenObject) -> Result<Vec<(String, usize)>> {
     // SAFETY: the pointer is to the object that we borrow, and BTF borrows it no longer.
     let raw = unsafe { object.as_libbpf_object().as_ref() };
     let btf = Btf::from_bpf_object(raw)?.context("the BPF object has no BTF")?;
-    let ops: Struct<'_> =
-        btf.type_by_name("sched_ext_ops").context("the BPF object knows no sched_ext_ops")?;
+    let ops: Struct<'_> = btf
+        .type_by_name("sched_ext_ops")
+        .context("the BPF object knows no sched_ext_ops")?;
     let pointers = ops.iter().filter(|member| {
         btf.type_by_id::<libbpf_rs::btf::types::Ptr<'_>>(member.ty)
             .is_some_and(|ptr| ptr.referenced_type().kind() == libbpf_rs::btf::BtfKind::FuncProto)
@@ -143,7 +157,11 @@ mod tests {
     #[test]
     fn names_are_unique_and_explained() {
         for (i, feature) in FEATURES.iter().enumerate() {
-            assert!(FEATURES[i + 1..].iter().all(|other| other.name != feature.name));
+            assert!(
+                FEATURES[i + 1..]
+                    .iter()
+                    .all(|other| other.name != feature.name)
+            );
             assert!(!feature.fallback.is_empty(), "{}", feature.name);
         }
     }

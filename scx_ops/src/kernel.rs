@@ -60,12 +60,18 @@ fn active_in(dir: &Path) -> Result<Active> {
 
 /// Number of tasks that the active scheduler's `init_task` refused since boot; `None`: not told.
 pub fn nr_rejected() -> Option<u64> {
-    fs::read_to_string(Path::new(SCHED_EXT).join("nr_rejected")).ok()?.trim().parse().ok()
+    fs::read_to_string(Path::new(SCHED_EXT).join("nr_rejected"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The kernel's release string, as `uname -r` prints it.
 pub fn release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").map(|s| s.trim().to_owned()).unwrap_or_default()
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// Does the kernel describe its types (BTF)?
@@ -105,7 +111,11 @@ pub fn privileged() -> bool {
 ///
 /// Needs [`has_btf`].
 pub fn malformed_kfuncs() -> Vec<String> {
-    if has_btf() { scx_utils::compat::malformed_scx_kfuncs() } else { Vec::new() }
+    if has_btf() {
+        scx_utils::compat::malformed_scx_kfuncs()
+    } else {
+        Vec::new()
+    }
 }
 
 /// Everything without which no `sched_ext` scheduler can run here, cheapest test first.
@@ -165,7 +175,13 @@ mod tests {
         let active = |state, ops| active_in(sysfs(state, ops).path()).unwrap();
         assert_eq!(active(None, None), Active::Unsupported);
         assert_eq!(active(Some("disabled\n"), None), Active::Kernel);
-        assert_eq!(active(Some("enabled\n"), Some("simple\n")), Active::SchedExt("simple".into()));
-        assert_eq!(active(Some("disabling\n"), None), Active::Changing("disabling".into()));
+        assert_eq!(
+            active(Some("enabled\n"), Some("simple\n")),
+            Active::SchedExt("simple".into())
+        );
+        assert_eq!(
+            active(Some("disabling\n"), None),
+            Active::Changing("disabling".into())
+        );
     }
 }

@@ -33,12 +33,14 @@ impl Attached {
     /// # Errors
     /// If the kernel refuses it; most often since another scheduler was faster.
     pub fn attach(ops: &mut MapMut<'_>) -> Result<Self> {
-        let link = ops.attach_struct_ops().or_else(|error| match kernel::active() {
-            Ok(other @ Active::SchedExt(_)) => {
-                bail!("{other} is the active scheduler: stop it first")
-            }
-            _ => Err(error).context("the kernel refuses the scheduler (dmesg says why)"),
-        })?;
+        let link = ops
+            .attach_struct_ops()
+            .or_else(|error| match kernel::active() {
+                Ok(other @ Active::SchedExt(_)) => {
+                    bail!("{other} is the active scheduler: stop it first")
+                }
+                _ => Err(error).context("the kernel refuses the scheduler (dmesg says why)"),
+            })?;
         Ok(Self { link })
     }
 
@@ -61,7 +63,10 @@ fn wait_until(reached: impl Fn(&Active) -> bool) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("the kernel has not finished after {} s: {active}", DETACH_TIMEOUT.as_secs());
+            bail!(
+                "the kernel has not finished after {} s: {active}",
+                DETACH_TIMEOUT.as_secs()
+            );
         }
         thread::sleep(POLL);
     }
@@ -81,6 +86,11 @@ pub enum Next {
 /// # Errors
 /// If the kernel threw the scheduler out; the error carries the kernel's reason.
 pub fn next(exit: &UserExitInfo) -> Result<Next> {
-    exit.report().context("the kernel ejected the scheduler and is back on EEVDF")?;
-    Ok(if exit.should_restart() { Next::Restart } else { Next::Stop })
+    exit.report()
+        .context("the kernel ejected the scheduler and is back on EEVDF")?;
+    Ok(if exit.should_restart() {
+        Next::Restart
+    } else {
+        Next::Stop
+    })
 }
