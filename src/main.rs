@@ -1,8 +1,15 @@
 //! scx_takt: a `sched_ext` CPU scheduler.
 
 mod bench;
+mod bpf_abi;
+mod check;
 mod cli;
+mod config;
+mod scheduler;
+mod snapshot;
+mod stats;
 mod stress;
+mod topology;
 
 use std::process::ExitCode;
 
@@ -11,9 +18,10 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
+        None => scheduler::run(&cli.run),
+        Some(cli::Command::Check(args)) => check::run(&args),
         Some(cli::Command::Bench(args)) => bench::run(args),
         Some(cli::Command::Stress(args)) => stress::run(args),
-        None => Ok(ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("scx_takt: {error:#}");

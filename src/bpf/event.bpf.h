@@ -51,6 +51,25 @@ static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct 
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
 
+/* Tells the agent that it is over. */
+static void tell_exit(void)
+{
+	struct takt_cpu_stats *s = stats_here();
+	struct takt_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!s || !e) {
+		if (e)
+			bpf_ringbuf_discard(e, BPF_RB_FORCE_WAKEUP);
+		return;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->at_ns = bpf_ktime_get_ns();
+	e->seq = s->ev_emitted[TAKT_EV_EXIT]++;
+	e->cpu = bpf_get_smp_processor_id();
+	e->type = TAKT_EV_EXIT;
+	bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
+}
+
 /* Notes how long @p waited for the CPU that it has just got. Only called while watched. */
 static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s32 ran_before)
 {
@@ -63,6 +82,10 @@ static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s3
 		bucket = TAKT_WAIT_BUCKETS - 1;
 	s->wait_hist[bucket]++;
 	s->wait_ns += wait_ns;
+	if (s->wait_epoch != watch_epoch) { /* the agent has taken the last maximum */
+		s->wait_epoch = watch_epoch;
+		s->wait_max_ns = 0;
+	}
 	if (wait_ns > s->wait_max_ns)
 		s->wait_max_ns = wait_ns;
 	if (wait_ns > knobs_now()->long_wait_ns)

@@ -61,6 +61,12 @@ enum takt_place {
 	TAKT_NR_PLACES,
 };
 
+enum takt_event_type {
+	TAKT_EV_LONG_WAIT,
+	TAKT_EV_EXIT, /* the scheduler has left the kernel: the only event that wakes the agent */
+	TAKT_NR_EVENTS,
+};
+
 /* One per CPU, written by that CPU only. Every field only ever grows. */
 struct takt_cpu_stats {
 	u64 placed[TAKT_NR_PLACES];
@@ -73,15 +79,10 @@ struct takt_cpu_stats {
 	u64 run_ns;	   /* their length, in sum */
 	u64 wait_ns;	   /* waiting for a CPU, in sum (only while watched) */
 	u64 wait_hist[TAKT_WAIT_BUCKETS]; /* the same, as a histogram (only while watched) */
-	u64 wait_max_ns; /* the longest wait since the agent last asked for it */
-	u64 ev_emitted[4];
-	u64 ev_failed[4];
-};
-
-enum takt_event_type {
-	TAKT_EV_LONG_WAIT,
-	TAKT_EV_FAULT,
-	TAKT_NR_EVENTS,
+	u64 wait_max_ns; /* the longest wait in epoch wait_epoch: since the agent last looked */
+	u64 wait_epoch;
+	u64 ev_emitted[TAKT_NR_EVENTS];
+	u64 ev_failed[TAKT_NR_EVENTS];
 };
 
 /* One thing worth telling, as it stands in the ring. 64 bytes. */
@@ -95,7 +96,6 @@ struct takt_event {
 	s32 pid;
 	s32 other_pid; /* LONG_WAIT: who ran before it on that CPU */
 	char comm[TAKT_COMM_LEN];
-	u64 vtime_lead_ns;
 };
 
 #endif /* TAKT_INTF_H */

@@ -18,6 +18,7 @@
 #include "idle.bpf.h"
 #include "preempt.bpf.h"
 #include "balance.bpf.h"
+#include "selftest.bpf.h"
 
 /* Puts @p straight onto the CPU that it will run on. */
 static __always_inline void place(struct task_struct *p, u64 dsq, u64 slice_ns, u64 enq_flags)
@@ -294,6 +295,7 @@ s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
 void BPF_STRUCT_OPS(takt_exit, struct scx_exit_info *ei)
 {
 	UEI_RECORD(uei, ei);
+	tell_exit();
 }
 
 void BPF_STRUCT_OPS(takt_dump, struct scx_dump_ctx *dctx)

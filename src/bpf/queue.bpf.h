@@ -29,7 +29,7 @@ static u64 head_deadline(u64 dsq)
 	struct task_struct *p;
 	u64 deadline = ~0ULL;
 
-	if (bpf_ksym_exists(scx_bpf_dsq_peek)) {
+	if (bpf_ksym_exists(scx_bpf_dsq_peek) && !pretend_no_peek) {
 		p = scx_bpf_dsq_peek(dsq);
 		return p ? p->scx.dsq_vtime : deadline;
 	}

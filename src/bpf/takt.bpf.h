@@ -23,9 +23,11 @@ const volatile u32 nr_llcs = 1;
 const volatile u32 nr_cpus_at_start = 1;
 const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* had a place in the topology when we started */
+const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
 
 /* Set by the agent while somebody reads waiting times; no clock arithmetic for them otherwise. */
 bool watched;
+u64 watch_epoch; /* moves on each time that they are read */
 
 struct takt_knob_slots knobs SEC(".data.knobs");
 

@@ -1,0 +1,193 @@
+//! What shall be measured: flags turned into contestants, workloads, rules and opened outputs.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::gate::{self, Rule};
+use super::output::Output;
+use super::scheduler::{self, Contestant, Limits};
+use super::sysfs;
+use super::workload::{self, Setting, Workload};
+use crate::cli::BenchArgs;
+
+/// Name of the baseline.
+pub const BASELINE: &str = "eevdf";
+
+/// A request that makes no sense: exit status 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Everything that is settled before the first measurement.
+pub struct Plan {
+    /// Who races; EEVDF comes first.
+    pub contestants: Vec<Contestant>,
+    /// What is run.
+    pub workloads: Vec<&'static dyn Workload>,
+    /// Rounds that count.
+    pub rounds: u32,
+    /// Where and with which seed.
+    pub setting: Setting,
+    /// How long things may take.
+    pub limits: Limits,
+    /// Shall the cost per callback be measured?
+    pub callbacks: bool,
+    /// Rules on the result.
+    pub rules: Vec<Rule>,
+    /// Where the results go as JSON.
+    pub json: Option<Output>,
+    /// Where the report goes.
+    pub report: Option<Output>,
+}
+
+impl Plan {
+    /// Checks the flags and the machine.
+    pub fn new(args: &BenchArgs) -> Result<Self> {
+        let rules = gate::parse(&args.gate).map_err(|error| Usage(format!("--gate: {error:#}")))?;
+        let workloads = chosen_workloads(args)?;
+        check_rules(&rules, &workloads)?;
+        Ok(Self {
+            contestants: contestants(args)?,
+            workloads,
+            rounds: args.rounds,
+            setting: setting(args)?,
+            limits: limits(args),
+            callbacks: !args.no_callbacks,
+            rules,
+            json: args.json.as_deref().map(Output::open).transpose()?,
+            report: args.report.as_deref().map(Output::open).transpose()?,
+        })
+    }
+
+    /// The contestants of one round in random order, as indices.
+    pub fn order(&self, round: u32) -> Vec<usize> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.setting.seed.wrapping_add(u64::from(round)));
+        let mut order: Vec<usize> = (0..self.contestants.len()).collect();
+        order.shuffle(&mut rng);
+        order
+    }
+
+    /// The schedulers that `--gate` speaks of: scx_takt, or without it every one but the baseline.
+    pub fn gated(&self) -> Vec<&str> {
+        let own = env!("CARGO_PKG_NAME");
+        let names: Vec<&str> = self
+            .contestants
+            .iter()
+            .skip(1)
+            .map(|contestant| contestant.name.as_str())
+            .collect();
+        if names.contains(&own) {
+            vec![own]
+        } else {
+            names
+        }
+    }
+}
+
+/// Where the workloads of this process run.
+pub fn setting(args: &BenchArgs) -> Result<Setting> {
+    Ok(Setting {
+        cpus: std::thread::available_parallelism()?.get(),
+        seed: args.seed,
+        deterministic: args.deterministic,
+        command: args.command.clone(),
+    })
+}
+
+fn limits(args: &BenchArgs) -> Limits {
+    Limits {
+        load: Duration::from_secs(args.load_timeout),
+        stop: Duration::from_secs(args.stop_timeout),
+        workload: Duration::from_secs(args.workload_timeout),
+    }
+}
+
+fn chosen_workloads(args: &BenchArgs) -> Result<Vec<&'static dyn Workload>> {
+    let names: Vec<&str> = args
+        .workloads
+        .iter()
+        .map(|name| name.trim())
+        .filter(|name| !name.is_empty())
+        .collect();
+    let unknown = names
+        .iter()
+        .find(|name| **name != "all" && workload::find(name).is_none());
+    if let Some(name) = unknown {
+        let known: Vec<_> = workload::ALL
+            .iter()
+            .map(|workload| workload.name())
+            .collect();
+        bail!(Usage(format!(
+            "there is no workload '{name}'; there are {}",
+            known.join(", ")
+        )));
+    }
+    let by_default = names.is_empty() && args.command.is_empty();
+    let all = names.contains(&"all") || by_default;
+    let chosen = workload::ALL.iter().copied();
+    Ok(chosen
+        .filter(|workload| all || names.contains(&workload.name()))
+        .collect())
+}
+
+fn check_rules(rules: &[Rule], workloads: &[&dyn Workload]) -> Result<()> {
+    for rule in rules {
+        if !workloads
+            .iter()
+            .any(|workload| workload.name() == rule.workload())
+        {
+            bail!(Usage(format!(
+                "--gate: workload '{}' is not among --workloads",
+                rule.workload()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// EEVDF, scx_takt, and whom the user named, as far as this machine lets them run.
+fn contestants(args: &BenchArgs) -> Result<Vec<Contestant>> {
+    let named = scheduler::parse_against(&args.against)?;
+    let obstacle = obstacle();
+    let mut contestants = vec![Contestant {
+        name: BASELINE.to_owned(),
+        command: None,
+    }];
+    match obstacle {
+        None => scheduler::refuse_if_active()?,
+        Some(why) if named.is_empty() => {
+            eprintln!("only EEVDF is measured: {why}");
+            return Ok(contestants);
+        }
+        Some(why) => bail!("{why}; only EEVDF can be measured here: --against {BASELINE}"),
+    }
+    if !args.no_self {
+        let command = Some((scheduler::this_program()?, Vec::new()));
+        contestants.push(Contestant {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            command,
+        });
+    }
+    contestants.extend(named);
+    scheduler::make_names_unique(&mut contestants);
+    Ok(contestants)
+}
+
+/// Why no scheduler can be loaded, if so.
+fn obstacle() -> Option<&'static str> {
+    if !sysfs::available() {
+        return Some("this kernel has no sched_ext");
+    }
+    (!nix::unistd::geteuid().is_root()).then_some("loading a scheduler takes root")
+}

@@ -1,0 +1,379 @@
+//! The race: round by round, every scheduler in random order, every workload under each.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::callbacks::{self, Statistics};
+use super::isolate::{self, Run};
+use super::plan::{BASELINE, Plan};
+use super::progress::{Progress, Step};
+use super::results::{CallbackCost, Entrant, Results, Samples, Subject, figure};
+use super::scheduler::{self, Loaded, Start};
+use super::stats;
+use super::wait::Interrupt;
+use super::workload::{Outcome, Setting, Workload};
+
+/// Workloads during which the cost per callback is measured, if they are among the chosen.
+const CALLBACK_WORKLOADS: [&str; 3] = ["wakeup", "pipe", "messaging"];
+/// The step of starting a scheduler, in the book-keeping of progress.
+const LOADING: usize = usize::MAX;
+
+/// What one scheduler has shown so far.
+#[derive(Default)]
+pub struct Record {
+    ops: Option<String>,
+    load_s: Vec<f64>,
+    ejected: Option<String>,
+    /// For each workload, what went wrong.
+    trouble: Vec<Option<String>>,
+    /// For each workload, a place for each counted round.
+    outcomes: Vec<Vec<Option<Outcome>>>,
+}
+
+/// The race in progress.
+pub struct Race<'a> {
+    plan: &'a Plan,
+    interrupt: &'a Interrupt,
+    progress: Progress,
+    records: Vec<Record>,
+    callbacks: Vec<CallbackCost>,
+    rounds_done: u32,
+    complete: bool,
+}
+
+impl<'a> Race<'a> {
+    /// Lines everybody up.
+    pub fn new(plan: &'a Plan, interrupt: &'a Interrupt) -> Self {
+        let workloads = plan.workloads.len();
+        let record = || Record {
+            trouble: vec![None; workloads],
+            outcomes: vec![vec![None; plan.rounds as usize]; workloads],
+            ..Record::default()
+        };
+        Self {
+            plan,
+            interrupt,
+            progress: Progress::new(steps(plan)),
+            records: plan.contestants.iter().map(|_| record()).collect(),
+            callbacks: Vec::new(),
+            rounds_done: 0,
+            complete: false,
+        }
+    }
+
+    /// Runs all rounds, then the pass over the callbacks. Ends early when interrupted.
+    pub fn run(&mut self) -> Result<()> {
+        for round in 0..=self.plan.rounds {
+            for contestant in self.plan.order(round) {
+                self.leg(round, contestant)?;
+                if self.interrupt.raised() {
+                    return Ok(());
+                }
+            }
+            self.rounds_done = round;
+            self.progress.round_ended(&match round {
+                0 => "warm-up round done".to_owned(),
+                _ => format!("round {round} of {} done", self.plan.rounds),
+            });
+        }
+        if self.plan.callbacks {
+            for contestant in 1..self.plan.contestants.len() {
+                self.measure_callbacks(contestant)?;
+            }
+        }
+        self.complete = !self.interrupt.raised();
+        Ok(())
+    }
+
+    /// One scheduler's part of a round.
+    fn leg(&mut self, round: u32, contestant: usize) -> Result<()> {
+        let Some(mut loaded) = self.load(contestant)? else {
+            return Ok(());
+        };
+        for workload in 0..self.plan.workloads.len() {
+            let outcome = self.measure(round, contestant, workload, loaded.scheduler())?;
+            let ejected = loaded.ejected()?;
+            if let Some(reason) = ejected {
+                self.eject(contestant, &reason);
+                break;
+            }
+            if self.interrupt.raised() {
+                break;
+            }
+            self.keep(round, contestant, workload, outcome);
+        }
+        loaded.stop()
+    }
+
+    fn keep(&mut self, round: u32, contestant: usize, workload: usize, outcome: Option<Outcome>) {
+        let record = &mut self.records[contestant];
+        if let Some(place) = round.checked_sub(1) {
+            record.outcomes[workload][place as usize] = outcome;
+        }
+    }
+
+    /// Runs one workload once; what goes wrong is noted.
+    fn measure(
+        &mut self,
+        round: u32,
+        contestant: usize,
+        workload: usize,
+        loaded: Option<&Loaded>,
+    ) -> Result<Option<Outcome>> {
+        let setting = self.setting(round);
+        let name = self.plan.workloads[workload].name();
+        let what = format!("{}: {name}", self.plan.contestants[contestant].name);
+        let (interrupt, limit) = (self.interrupt, self.plan.limits.workload);
+        let watched = loaded.map(Loaded::fd);
+        let run = self.progress.step((contestant, workload), &what, || {
+            isolate::run(name, &setting, watched, interrupt, limit)
+        })?;
+        match run {
+            Run::Done(outcome) => Ok(Some(outcome)),
+            Run::Failed(why) => {
+                self.progress.line(&format!("{what} failed: {why}"));
+                self.records[contestant].trouble[workload] = Some(format!("failed: {why}"));
+                Ok(None)
+            }
+            Run::SchedulerGone | Run::Interrupted => Ok(None),
+        }
+    }
+
+    /// Every round has its own seed, the same for all schedulers.
+    fn setting(&self, round: u32) -> Setting {
+        let seed = self.plan.setting.seed.wrapping_add(u64::from(round));
+        Setting {
+            seed,
+            ..self.plan.setting.clone()
+        }
+    }
+
+    /// Starts a scheduler, unless it has been thrown out before. None: nothing to measure now.
+    fn load(&mut self, contestant: usize) -> Result<Option<Field>> {
+        if self.records[contestant].ejected.is_some() {
+            return Ok(None);
+        }
+        let Some((program, arguments)) = &self.plan.contestants[contestant].command else {
+            return Ok(Some(Field::Baseline));
+        };
+        let started = self.start(contestant, program, arguments)?;
+        match started {
+            Start::Loaded(loaded) => {
+                let record = &mut self.records[contestant];
+                record.ops = Some(loaded.ops.clone());
+                record.load_s.push(loaded.load_s);
+                Ok(Some(Field::Loaded(loaded)))
+            }
+            Start::Failed(why) => {
+                self.eject(contestant, &why);
+                Ok(None)
+            }
+            Start::Interrupted => Ok(None),
+        }
+    }
+
+    fn start(&mut self, contestant: usize, program: &PathBuf, args: &[String]) -> Result<Start> {
+        let what = format!("{}: loading", self.plan.contestants[contestant].name);
+        let (interrupt, limits) = (self.interrupt, self.plan.limits);
+        self.progress.step((contestant, LOADING), &what, || {
+            scheduler::start(program, args, limits, interrupt)
+        })
+    }
+
+    fn eject(&mut self, contestant: usize, reason: &str) {
+        let name = &self.plan.contestants[contestant].name;
+        self.progress.line(&format!("{name}: ejected: {reason}"));
+        self.records[contestant].ejected = Some(reason.to_owned());
+    }
+
+    /// One more start of a scheduler with the kernel's BPF statistics on.
+    fn measure_callbacks(&mut self, contestant: usize) -> Result<()> {
+        let others = callbacks::present();
+        let Some(mut field) = self.load(contestant)? else {
+            return Ok(());
+        };
+        let statistics = Statistics::enable()?;
+        for workload in callback_workloads(&self.plan.workloads) {
+            let before = callbacks::snapshot(&others);
+            let outcome = self.measure(0, contestant, workload, field.scheduler())?;
+            let costs = callbacks::difference(&before, &callbacks::snapshot(&others));
+            if let Some(reason) = field.ejected()? {
+                self.eject(contestant, &reason);
+                break;
+            }
+            if outcome.is_some() {
+                self.add_callbacks(contestant, workload, &costs);
+            }
+        }
+        drop(statistics);
+        field.stop()
+    }
+
+    fn add_callbacks(&mut self, contestant: usize, workload: usize, costs: &callbacks::Costs) {
+        self.callbacks
+            .extend(costs.iter().map(|(op, cost)| CallbackCost {
+                scheduler: self.plan.contestants[contestant].name.clone(),
+                workload: self.plan.workloads[workload].name().to_owned(),
+                op: op.clone(),
+                calls: cost.calls,
+                ns_per_call: cost.ns_per_call(),
+            }));
+    }
+
+    /// Draws up the results of what has been run.
+    pub fn finish(self) -> (Results, Distributions) {
+        self.progress.finish();
+        let plan = self.plan;
+        let results = Results {
+            kernel: kernel_release(),
+            cpus: plan.setting.cpus,
+            deterministic: plan.setting.deterministic,
+            rounds: self.rounds_done,
+            baseline: BASELINE.to_owned(),
+            complete: self.complete,
+            schedulers: self.entrants(),
+            results: self.figures(),
+            callbacks: self.callbacks.clone(),
+        };
+        let distributions = self.distributions();
+        (results, distributions)
+    }
+
+    fn entrants(&self) -> Vec<Entrant> {
+        let contestants = self.plan.contestants.iter().zip(&self.records);
+        contestants
+            .map(|(contestant, record)| Entrant {
+                name: contestant.name.clone(),
+                ops: record.ops.clone(),
+                command: contestant.command_line(),
+                load_s: stats::median(&record.load_s),
+                ejected: record.ejected.clone(),
+            })
+            .collect()
+    }
+
+    fn figures(&self) -> Vec<super::results::Figure> {
+        let mut figures = Vec::new();
+        for (workload, known) in self.plan.workloads.iter().enumerate() {
+            for metric in known.metrics() {
+                let base = self.samples(0, workload, metric.name);
+                for (contestant, record) in self.records.iter().enumerate() {
+                    let samples = self.samples(contestant, workload, metric.name);
+                    let ejected = record.ejected.as_ref().map(|why| format!("ejected: {why}"));
+                    let subject = Subject {
+                        workload: known.name(),
+                        scheduler: &self.plan.contestants[contestant].name,
+                        trouble: record.trouble[workload].clone().or(ejected),
+                    };
+                    let base = (contestant > 0).then_some(&base);
+                    figures.push(figure(
+                        subject,
+                        metric,
+                        &samples,
+                        base,
+                        self.plan.setting.seed,
+                    ));
+                }
+            }
+        }
+        figures
+    }
+
+    fn samples(&self, contestant: usize, workload: usize, metric: &str) -> Samples {
+        let outcomes = self.records[contestant].outcomes[workload].iter();
+        let value = |outcome: &Outcome| outcome.values.get(metric).copied();
+        outcomes
+            .map(|outcome| outcome.as_ref().and_then(value))
+            .collect()
+    }
+
+    fn distributions(&self) -> Distributions {
+        let mut all = Distributions::new();
+        for (contestant, record) in self.plan.contestants.iter().zip(&self.records) {
+            for (workload, outcomes) in self.plan.workloads.iter().zip(&record.outcomes) {
+                let steps: Vec<[u64; 2]> = outcomes
+                    .iter()
+                    .flatten()
+                    .flat_map(|run| run.distribution.clone())
+                    .collect();
+                if !steps.is_empty() {
+                    all.push((workload.name().to_owned(), contestant.name.clone(), steps));
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Workload, scheduler, and the latencies of all counted rounds as `[ns, count]` in no order.
+pub type Distributions = Vec<(String, String, Vec<[u64; 2]>)>;
+
+/// What the kernel schedules with during a leg.
+enum Field {
+    Baseline,
+    Loaded(Loaded),
+}
+
+impl Field {
+    fn scheduler(&self) -> Option<&Loaded> {
+        match self {
+            Self::Baseline => None,
+            Self::Loaded(loaded) => Some(loaded),
+        }
+    }
+
+    fn ejected(&mut self) -> Result<Option<String>> {
+        match self {
+            Self::Baseline => Ok(None),
+            Self::Loaded(loaded) => loaded.ejected(),
+        }
+    }
+
+    fn stop(self) -> Result<()> {
+        match self {
+            Self::Baseline => Ok(()),
+            Self::Loaded(loaded) => loaded.stop(),
+        }
+    }
+}
+
+/// Everything that will take time.
+fn steps(plan: &Plan) -> Vec<Step> {
+    let legs = (0..=plan.rounds).flat_map(|_| 0..plan.contestants.len());
+    let mut steps: Vec<Step> = legs
+        .flat_map(|contestant| {
+            let loading = (contestant > 0).then_some(LOADING);
+            let workloads = 0..plan.workloads.len();
+            loading
+                .into_iter()
+                .chain(workloads)
+                .map(move |what| (contestant, what))
+        })
+        .collect();
+    if plan.callbacks {
+        for contestant in 1..plan.contestants.len() {
+            steps.push((contestant, LOADING));
+            let workloads = callback_workloads(&plan.workloads);
+            steps.extend(workloads.into_iter().map(|workload| (contestant, workload)));
+        }
+    }
+    steps
+}
+
+/// Where the cost per callback is measured: the usual workloads, or else the first chosen.
+fn callback_workloads(workloads: &[&dyn Workload]) -> Vec<usize> {
+    let usual = |index: &usize| CALLBACK_WORKLOADS.contains(&workloads[*index].name());
+    let found: Vec<usize> = (0..workloads.len()).filter(usual).collect();
+    if found.is_empty() {
+        (0..workloads.len().min(1)).collect()
+    } else {
+        found
+    }
+}
+
+fn kernel_release() -> String {
+    let name = nix::sys::utsname::uname();
+    name.map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What `scx_takt check` runs once by hand: the smallest use of each thing that we cannot do without.
+ * Never loaded by the scheduler itself.
+ */
+#ifndef TAKT_SELFTEST_BPF_H
+#define TAKT_SELFTEST_BPF_H
+
+#include "event.bpf.h"
+#include "queue.bpf.h"
+
+#define DSQ_OF_SELFTEST 0x20000ULL
+
+/* A DSQ made and destroyed. From 6.18 on the kernel lets only an active scheduler do that: -ENODEV. */
+SEC("syscall")
+int takt_selftest_dsq(void *ctx)
+{
+	s32 err = scx_bpf_create_dsq(DSQ_OF_SELFTEST, -1);
+
+	if (!err)
+		scx_bpf_destroy_dsq(DSQ_OF_SELFTEST);
+	return err;
+}
+
+/* One record into the ring, with the notification that an urgent event would use. */
+SEC("syscall")
+int takt_selftest_ring(void *ctx)
+{
+	tell_exit();
+	return 0;
+}
+
+#endif /* TAKT_SELFTEST_BPF_H */

@@ -1,0 +1,34 @@
+//! What `build.rs` made of `src/bpf`: the skeleton and the types of `intf.h`.
+
+#![allow(
+    missing_docs,
+    dead_code,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unsafe_op_in_unsafe_fn,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+/// The types and constants of `src/bpf/intf.h`.
+pub mod intf {
+    include!(concat!(env!("OUT_DIR"), "/bpf_intf.rs"));
+}
+
+include!(concat!(env!("OUT_DIR"), "/bpf_skel.rs"));
+
+// SAFETY: integers and arrays of integers only; every bit pattern is valid.
+unsafe impl plain::Plain for intf::takt_event {}
+// SAFETY: as above.
+unsafe impl plain::Plain for intf::takt_cpu_stats {}
+
+impl Default for intf::takt_cpu_stats {
+    fn default() -> Self {
+        // SAFETY: as above, zero included.
+        unsafe { std::mem::zeroed() }
+    }
+}

@@ -1,0 +1,317 @@
+//! Preflight: what this kernel offers, a self-test, and what to do if it falls short.
+
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail, ensure};
+use libbpf_rs::ProgramInput;
+use scx_ops::kernel::{self, Active};
+use scx_ops::{compat, ring};
+use serde::Serialize;
+
+use crate::bpf_abi::BpfSkel;
+use crate::cli::{CheckArgs, Cli};
+use crate::config;
+use crate::scheduler;
+use crate::topology::Machine;
+
+/// How one item came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    /// Works, with something less; or could not be tried.
+    Note,
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Item {
+    name: &'static str,
+    status: Status,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    kernel: String,
+    can_run: bool,
+    items: Vec<Item>,
+}
+
+/// Looks, tries and reports; exit status 0 only if scx_takt can run here.
+///
+/// # Errors
+/// If the report cannot be written.
+pub fn run(args: &CheckArgs) -> Result<ExitCode> {
+    libbpf_rs::set_print(None);
+    let mut items = vec![privileges(), sched_ext(), btf(), jit()];
+    let basics = items.iter().all(|item| item.status != Status::Fail);
+    if basics {
+        items.extend([kfuncs(), cgroups(), features()]);
+    }
+    items.extend([page_size(), topology()]);
+    if basics && items.iter().all(|item| item.status != Status::Fail) {
+        items.extend(self_test());
+    }
+    let can_run = items.iter().all(|item| item.status != Status::Fail);
+    let report = Report {
+        kernel: kernel::release(),
+        can_run,
+        items,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(if can_run {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn print(report: &Report) {
+    for item in &report.items {
+        let status = match item.status {
+            Status::Ok => "ok  ",
+            Status::Note => "note",
+            Status::Fail => "FAIL",
+        };
+        println!("{status}  {:<11} {}", item.name, item.found);
+        if let Some(advice) = &item.advice {
+            println!("                  -> {advice}");
+        }
+    }
+    let verdict = if report.can_run { "can" } else { "cannot" };
+    println!("scx_takt {verdict} run on kernel {}", report.kernel);
+}
+
+fn item(name: &'static str, status: Status, found: impl Into<String>) -> Item {
+    Item {
+        name,
+        status,
+        found: found.into(),
+        advice: None,
+    }
+}
+
+fn failed(name: &'static str, found: impl Into<String>, advice: &str) -> Item {
+    Item {
+        name,
+        status: Status::Fail,
+        found: found.into(),
+        advice: Some(advice.into()),
+    }
+}
+
+fn privileges() -> Item {
+    if kernel::privileged() {
+        item("privileges", Status::Ok, "may load BPF programs")
+    } else {
+        failed(
+            "privileges",
+            "may not load BPF programs",
+            "run it with sudo",
+        )
+    }
+}
+
+fn sched_ext() -> Item {
+    match kernel::active() {
+        Ok(Active::Kernel) => item("sched_ext", Status::Ok, "present; EEVDF schedules now"),
+        Ok(Active::Unsupported) => failed(
+            "sched_ext",
+            "not in this kernel",
+            "boot Linux 6.12 or later built with CONFIG_SCHED_CLASS_EXT=y (Debian: 6.16 or later)",
+        ),
+        Ok(other) => failed(
+            "sched_ext",
+            format!("{other} is active"),
+            "stop that scheduler first",
+        ),
+        Err(error) => failed("sched_ext", format!("{error:#}"), "is /sys mounted?"),
+    }
+}
+
+fn btf() -> Item {
+    if kernel::has_btf() {
+        item("BTF", Status::Ok, "the kernel describes its types")
+    } else {
+        let found = "the kernel does not describe its types";
+        failed(
+            "BTF",
+            found,
+            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        )
+    }
+}
+
+fn jit() -> Item {
+    match kernel::jit_enabled() {
+        Some(true) => item("JIT", Status::Ok, "BPF programs are compiled"),
+        Some(false) => failed(
+            "JIT",
+            "BPF programs would be interpreted, which sched_ext refuses",
+            "sysctl net.core.bpf_jit_enable=1",
+        ),
+        None => item(
+            "JIT",
+            Status::Note,
+            "the kernel does not tell (often: always on)",
+        ),
+    }
+}
+
+fn kfuncs() -> Item {
+    let malformed = kernel::malformed_kfuncs();
+    match malformed.first() {
+        None => item("kfuncs", Status::Ok, "callable"),
+        Some(first) => failed(
+            "kfuncs",
+            format!(
+                "malformed BTF: {} of them, {first} among them, cannot be called by any program \
+                 (the kernel was built with pahole before 1.26)",
+                malformed.len()
+            ),
+            "boot another build, such as Debian's 6.18, 7.0 or 7.2.13",
+        ),
+    }
+}
+
+fn cgroups() -> Item {
+    let has = |name| scx_utils::compat::struct_has_field("sched_ext_ops", name).unwrap_or(false);
+    match (has("cgroup_set_weight"), has("cgroup_set_bandwidth")) {
+        (true, true) => item("cgroup ops", Status::Ok, "weights and bandwidth"),
+        (true, false) => item(
+            "cgroup ops",
+            Status::Note,
+            "weights; bandwidth needs Linux 6.17",
+        ),
+        _ => item(
+            "cgroup ops",
+            Status::Note,
+            "none: built without CONFIG_EXT_GROUP_SCHED",
+        ),
+    }
+}
+
+fn features() -> Item {
+    let missing: Vec<_> = compat::FEATURES
+        .iter()
+        .filter(|feature| !feature.present())
+        .collect();
+    if missing.is_empty() {
+        return item("features", Status::Ok, "all that scx_takt can make use of");
+    }
+    let lacks = missing
+        .iter()
+        .map(|f| format!("{} ({}): {}", f.name, f.since, f.fallback));
+    item(
+        "features",
+        Status::Note,
+        format!("without {}", lacks.collect::<Vec<_>>().join("; ")),
+    )
+}
+
+fn page_size() -> Item {
+    item(
+        "page size",
+        Status::Ok,
+        format!("{} bytes", kernel::page_size_bytes()),
+    )
+}
+
+fn topology() -> Item {
+    match Machine::read() {
+        Ok(machine) => item(
+            "topology",
+            Status::Ok,
+            format!(
+                "{} CPUs in {} last-level caches",
+                machine.nr_cpus, machine.nr_llcs
+            ),
+        ),
+        Err(error) => failed(
+            "topology",
+            format!("{error:#}"),
+            "report this machine to us",
+        ),
+    }
+}
+
+/// Loads the whole scheduler without attaching it, makes a DSQ, and sends a record through the ring.
+fn self_test() -> Vec<Item> {
+    let mut storage = MaybeUninit::uninit();
+    let skel = match load(&mut storage) {
+        Ok(skel) => skel,
+        Err(error) => {
+            let advice = "scx_takt -v shows the verifier's log; please report it";
+            return vec![failed("programs", format!("{error:#}"), advice)];
+        }
+    };
+    let dsq = match dsq_round_trip(&skel) {
+        Ok(true) => item("DSQ", Status::Ok, "made and destroyed one"),
+        Ok(false) => item(
+            "DSQ",
+            Status::Note,
+            "only an active scheduler may make one here",
+        ),
+        Err(error) => failed("DSQ", format!("{error:#}"), "please report it"),
+    };
+    let ring = match ring_round_trip(&skel) {
+        Ok(()) => item("ring", Status::Ok, "one record sent and received"),
+        Err(error) => failed("ring", format!("{error:#}"), "please report it"),
+    };
+    vec![item("programs", Status::Ok, "pass the verifier"), dsq, ring]
+}
+
+fn load(storage: &mut MaybeUninit<libbpf_rs::OpenObject>) -> Result<BpfSkel<'_>> {
+    let args = <Cli as clap::Parser>::try_parse_from(["scx_takt"])?.run;
+    let mut open = scheduler::open(storage, &args)?;
+    open.progs.takt_selftest_dsq.set_autoload(true);
+    open.progs.takt_selftest_ring.set_autoload(true);
+    scheduler::configure(
+        &mut open,
+        &Machine::read()?,
+        &args,
+        &config::default_knobs(),
+    )?;
+    scheduler::load(open)
+}
+
+/// True: done; false: this kernel does not allow it outside an active scheduler.
+fn dsq_round_trip(skel: &BpfSkel<'_>) -> Result<bool> {
+    let result = skel
+        .progs
+        .takt_selftest_dsq
+        .test_run(ProgramInput::default())?;
+    match result.return_value as i32 {
+        0 => Ok(true),
+        code if code == -libc::ENODEV => Ok(false),
+        code => bail!(
+            "making one failed: {}",
+            std::io::Error::from_raw_os_error(-code)
+        ),
+    }
+}
+
+fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<()> {
+    let mut ring = ring::Consumer::new(skel.maps.events.as_fd())?;
+    skel.progs
+        .takt_selftest_ring
+        .test_run(ProgramInput::default())?;
+    let mut received = 0;
+    ring.drain(|_| {
+        received += 1;
+        ControlFlow::Continue(())
+    })?;
+    ensure!(received == 1, "sent one record, received {received}");
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! The one picture of the running system that every reader takes.
+
+use anyhow::{Context, Result};
+use libbpf_rs::{MapCore, MapFlags, MapImpl};
+
+use crate::bpf_abi::intf::{takt_cpu_stats, takt_place_TAKT_NR_PLACES};
+
+/// Number of counters in `struct takt_cpu_stats`, which consists of `u64` only.
+const NR_COUNTERS: usize = size_of::<takt_cpu_stats>() / size_of::<u64>();
+
+/// The counters of the scheduler, summed over all CPUs, since it was loaded.
+#[derive(Clone, Copy)]
+pub struct Snapshot {
+    /// Sums of `struct takt_cpu_stats`; `wait_max_ns` is the maximum.
+    pub sum: takt_cpu_stats,
+}
+
+impl Snapshot {
+    /// Reads the per-CPU counters.
+    ///
+    /// # Errors
+    /// If the map cannot be read or is not of the layout that this agent was built with.
+    pub fn take(cpu_stats: &MapImpl<'_>) -> Result<Self> {
+        let per_cpu = cpu_stats
+            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
+            .context("cannot read the scheduler's counters")?
+            .context("the scheduler's counters are gone")?;
+        let mut sum = [0u64; NR_COUNTERS];
+        let mut wait_max_ns = 0;
+        for bytes in &per_cpu {
+            for (total, word) in sum.iter_mut().zip(bytes.as_chunks().0) {
+                *total = total.wrapping_add(u64::from_ne_bytes(*word));
+            }
+            let mut one = takt_cpu_stats::default();
+            let copied = plain::copy_from_bytes(&mut one, bytes);
+            copied.map_err(|error| anyhow::anyhow!("counters of a wrong size: {error:?}"))?;
+            wait_max_ns = wait_max_ns.max(one.wait_max_ns);
+        }
+        let mut sum = from_words(sum);
+        sum.wait_max_ns = wait_max_ns;
+        Ok(Self { sum })
+    }
+
+    /// What has happened since `earlier`; `wait_max_ns` stays as it is now.
+    pub fn since(&self, earlier: &Self) -> takt_cpu_stats {
+        let (now, then) = (to_words(self.sum), to_words(earlier.sum));
+        let mut delta = from_words(std::array::from_fn(|i| now[i].wrapping_sub(then[i])));
+        delta.wait_max_ns = self.sum.wait_max_ns;
+        delta
+    }
+}
+
+fn to_words(stats: takt_cpu_stats) -> [u64; NR_COUNTERS] {
+    // SAFETY: `takt_cpu_stats` is `repr(C)` and consists of `u64` only, as its size shows.
+    unsafe { std::mem::transmute(stats) }
+}
+
+fn from_words(words: [u64; NR_COUNTERS]) -> takt_cpu_stats {
+    // SAFETY: as above.
+    unsafe { std::mem::transmute(words) }
+}
+
+/// Wakeups and re-queueings, over all places.
+pub fn placements(stats: &takt_cpu_stats) -> u64 {
+    stats.placed[..takt_place_TAKT_NR_PLACES as usize]
+        .iter()
+        .sum()
+}
+
+/// The upper bound, in nanoseconds, of the histogram bucket that holds the `permille` smallest share
+/// of all waits; 0 if there were none.
+pub fn wait_quantile_ns(stats: &takt_cpu_stats, permille: u64) -> u64 {
+    let total: u64 = stats.wait_hist.iter().sum();
+    let mut seen = 0;
+    for (bucket, count) in stats.wait_hist.iter().enumerate() {
+        seen += count;
+        if total > 0 && seen * 1000 >= total * permille {
+            return 2 << bucket;
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_bucket_bounds() {
+        let mut stats = takt_cpu_stats::default();
+        assert_eq!(wait_quantile_ns(&stats, 500), 0);
+        stats.wait_hist[10] = 99;
+        stats.wait_hist[20] = 1;
+        assert_eq!(wait_quantile_ns(&stats, 500), 2048);
+        assert_eq!(wait_quantile_ns(&stats, 990), 2048);
+        assert_eq!(wait_quantile_ns(&stats, 999), 2 << 20);
+    }
+
+    #[test]
+    fn deltas_cover_every_counter_but_keep_the_maximum() {
+        let mut earlier = Snapshot {
+            sum: takt_cpu_stats::default(),
+        };
+        earlier.sum.nr_stolen = 3;
+        earlier.sum.wait_max_ns = 9;
+        let mut now = earlier;
+        now.sum.nr_stolen = 10;
+        now.sum.wait_max_ns = 5;
+        let delta = now.since(&earlier);
+        assert_eq!((delta.nr_stolen, delta.wait_max_ns), (7, 5));
+    }
+}

@@ -1,0 +1,3 @@
+//! Readers of a snapshot.
+
+pub mod line;

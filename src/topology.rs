@@ -1,0 +1,53 @@
+//! Where each CPU belongs, in the dense numbers that the BPF side uses.
+
+use anyhow::{Context, Result, ensure};
+use scx_utils::Topology;
+
+use crate::bpf_abi::intf::{takt_consts_TAKT_MAX_CPUS, takt_consts_TAKT_MAX_LLCS};
+
+/// The machine as the scheduler sees it.
+pub struct Machine {
+    /// For each CPU number: the LLC it belongs to, from 0 on without holes; `None`: no such CPU, or
+    /// one that was offline when we looked.
+    pub llc_of_cpu: Vec<Option<u16>>,
+    /// Number of LLCs, at least 1.
+    pub nr_llcs: u32,
+    /// Number of CPUs that were online.
+    pub nr_cpus: u32,
+}
+
+impl Machine {
+    /// Reads it from sysfs.
+    ///
+    /// # Errors
+    /// If sysfs cannot be made sense of, or the machine is larger than this build can hold.
+    pub fn read() -> Result<Self> {
+        let topology = Topology::new().context("cannot read the CPU topology from sysfs")?;
+        let mut llc_of_cpu = Vec::new();
+        for (llc, (_, of)) in (0u16..).zip(&topology.all_llcs) {
+            for &cpu in of.all_cpus.keys() {
+                if llc_of_cpu.len() <= cpu {
+                    llc_of_cpu.resize(cpu + 1, None);
+                }
+                llc_of_cpu[cpu] = Some(llc);
+            }
+        }
+        let max_cpus = takt_consts_TAKT_MAX_CPUS as usize;
+        ensure!(
+            llc_of_cpu.len() <= max_cpus,
+            "{} CPUs: this build of scx_takt holds {max_cpus} at most",
+            llc_of_cpu.len()
+        );
+        let nr_llcs = topology.all_llcs.len().max(1);
+        let max_llcs = takt_consts_TAKT_MAX_LLCS as usize;
+        ensure!(
+            nr_llcs <= max_llcs,
+            "{nr_llcs} last-level caches: this build of scx_takt holds {max_llcs} at most"
+        );
+        Ok(Self {
+            nr_cpus: llc_of_cpu.iter().flatten().count() as u32,
+            nr_llcs: nr_llcs as u32,
+            llc_of_cpu,
+        })
+    }
+}
