@@ -7,6 +7,7 @@ mod elf;
 mod files;
 mod kernel;
 mod setup;
+mod test;
 mod tree;
 mod ui;
 mod vm;
@@ -45,6 +46,8 @@ enum Command {
     Kernel(kernel::KernelCommand),
     /// Run a command on a real kernel in a virtual machine
     Vm(Box<vm::VmArgs>),
+    /// Run every check; the last line counts them
+    Test(test::TestArgs),
 }
 
 /// Flags that contradict each other: status 2.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Setup { purpose } => setup::run(purpose),
         Command::Kernel(command) => kernel::run(&command),
         Command::Vm(args) => vm::run(&args),
+        Command::Test(args) => test::run(&args),
     };
     match result {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),

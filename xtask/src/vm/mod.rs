@@ -390,7 +390,9 @@ fn command(args: &VmArgs) -> Result<Vec<String>> {
         return Ok(args.command.clone());
     }
     let mut script = String::new();
-    io::stdin().read_to_string(&mut script).context("cannot read the script from standard input")?;
+    io::stdin()
+        .read_to_string(&mut script)
+        .context("cannot read the script from standard input")?;
     Ok(vec!["sh".to_owned(), "-c".to_owned(), script])
 }
 
