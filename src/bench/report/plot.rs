@@ -2,6 +2,8 @@
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
+use plotters::coord::combinators::LogCoord;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -30,9 +32,11 @@ const LABEL_WIDTH: u32 = 210;
 const BAR_HEIGHT: u32 = 13;
 const ROW_GAP: u32 = 12;
 const AXIS_HEIGHT: u32 = 56;
+const LEGEND_HEIGHT: u32 = 28;
 /// Size of one plot of latencies, in pixels.
 const LATENCY_SIZE: (u32, u32) = (550, 360);
 
+type LogChart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<LogCoord<f64>, RangedCoordf64>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Draws into a string.
@@ -78,55 +82,14 @@ pub fn ratios(results: &Results) -> Result<String> {
         return Ok("<p>There was no other scheduler to compare with.</p>\n".to_owned());
     }
     let row_height = BAR_HEIGHT * rivals.len() as u32 + ROW_GAP;
-    let legend_height = 28;
-    let height = legend_height + row_height * rows.len() as u32 + AXIS_HEIGHT;
+    let height = LEGEND_HEIGHT + row_height * rows.len() as u32 + AXIS_HEIGHT;
     svg((RATIO_WIDTH, height), |area| {
         legend(area, &rivals)?;
-        let (_, below) = area.split_vertically(legend_height);
-        let mut chart = ChartBuilder::on(&below)
-            .margin_right(30)
-            .set_label_area_size(LabelAreaPosition::Left, LABEL_WIDTH)
-            .set_label_area_size(LabelAreaPosition::Bottom, AXIS_HEIGHT)
-            .build_cartesian_2d(ratio_range(&rows).log_scale(), rows.len() as f64..0.0)
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .disable_y_mesh()
-            .disable_y_axis()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .x_desc("times as good as EEVDF (logarithmic)")
-            .x_label_formatter(&|ratio| trimmed(*ratio))
-            .x_label_style(text(13, Pos::new(HPos::Center, VPos::Top)))
-            .axis_desc_style(text(14, Pos::new(HPos::Center, VPos::Top)))
-            .draw()
-            .map_err(failed)?;
-        let line = PathElement::new([(1.0, 0.0), (1.0, rows.len() as f64)], INK.stroke_width(2));
-        chart.draw_series([line]).map_err(failed)?;
+        let (_, below) = area.split_vertically(LEGEND_HEIGHT);
+        let mut chart = ratio_chart(&below, &rows)?;
         for (index, row) in rows.iter().enumerate() {
-            let step = f64::from(BAR_HEIGHT) / f64::from(row_height);
-            let top = index as f64 + f64::from(ROW_GAP) / f64::from(row_height) / 2.0;
-            for (scheduler, ratio, low, high) in &row.bars {
-                let (y0, y1) = (
-                    top + *scheduler as f64 * step,
-                    top + (*scheduler + 1) as f64 * step,
-                );
-                let (middle, paint) = ((y0 + y1) / 2.0, colour(*scheduler + 1));
-                let inset = step * 0.18;
-                let bar = Rectangle::new(
-                    [(1.0, y0 + inset), (*ratio, y1 - inset)],
-                    paint.mix(0.55).filled(),
-                );
-                chart.draw_series([bar]).map_err(failed)?;
-                let whisker =
-                    PathElement::new([(*low, middle), (*high, middle)], INK.stroke_width(1));
-                chart.draw_series([whisker]).map_err(failed)?;
-                let ends = [*low, *high].map(|end| {
-                    PathElement::new([(end, y0 + inset), (end, y1 - inset)], INK.stroke_width(1))
-                });
-                chart.draw_series(ends).map_err(failed)?;
-            }
-            let y = row_height as i32 * index as i32 + row_height as i32 / 2;
+            draw_row(&mut chart, index, row, f64::from(row_height))?;
+            let y = (row_height as usize * index) as i32 + row_height as i32 / 2;
             let style = text(13, Pos::new(HPos::Right, VPos::Center));
             below
                 .draw_text(&row.label, &style, (LABEL_WIDTH as i32 - 10, y))
@@ -134,6 +97,56 @@ pub fn ratios(results: &Results) -> Result<String> {
         }
         Ok(())
     })
+}
+
+/// The empty plot of ratios: axis, grid, and the line at 1.
+fn ratio_chart<'a>(area: &Area<'a>, rows: &[Row]) -> Result<LogChart<'a>> {
+    let range = ratio_range(rows);
+    let length = decades(&range);
+    let mut chart = ChartBuilder::on(area)
+        .margin_right(30)
+        .set_label_area_size(LabelAreaPosition::Left, LABEL_WIDTH)
+        .set_label_area_size(LabelAreaPosition::Bottom, AXIS_HEIGHT)
+        .build_cartesian_2d(range.log_scale(), rows.len() as f64..0.0)
+        .map_err(failed)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .disable_y_axis()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID)
+        .x_desc("times as good as EEVDF (logarithmic)")
+        .x_label_formatter(&|ratio| log_label(*ratio, length))
+        .x_label_style(text(13, Pos::new(HPos::Center, VPos::Top)))
+        .axis_desc_style(text(14, Pos::new(HPos::Center, VPos::Top)))
+        .draw()
+        .map_err(failed)?;
+    let line = PathElement::new([(1.0, 0.0), (1.0, rows.len() as f64)], INK.stroke_width(2));
+    chart.draw_series([line]).map_err(failed)?;
+    Ok(chart)
+}
+
+/// The bars of one metric, each with its interval.
+fn draw_row(chart: &mut LogChart<'_>, index: usize, row: &Row, height: f64) -> Result<()> {
+    let step = f64::from(BAR_HEIGHT) / height;
+    let top = index as f64 + f64::from(ROW_GAP) / height / 2.0;
+    let inset = step * 0.18;
+    for (scheduler, ratio, low, high) in &row.bars {
+        let y0 = top + *scheduler as f64 * step + inset;
+        let y1 = y0 + step - 2.0 * inset;
+        let middle = f64::midpoint(y0, y1);
+        let paint = colour(*scheduler + 1).mix(0.55).filled();
+        let bar = Rectangle::new([(1.0, y0), (*ratio, y1)], paint);
+        chart.draw_series([bar]).map_err(failed)?;
+        let lines = [
+            [(*low, middle), (*high, middle)],
+            [(*low, y0), (*low, y1)],
+            [(*high, y0), (*high, y1)],
+        ];
+        let whiskers = lines.map(|line| PathElement::new(line, INK.stroke_width(1)));
+        chart.draw_series(whiskers).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn legend(area: &Area<'_>, names: &[&str]) -> Result<()> {
@@ -192,6 +205,28 @@ fn ratio_range(rows: &[Row]) -> std::ops::Range<f64> {
     low / 1.1..high * 1.1
 }
 
+/// Labels of a logarithmic axis: so few that none runs into the next. `decades` is the length of
+/// the axis.
+fn log_label(value: f64, decades: f64) -> String {
+    let mantissa = value / 10_f64.powf(value.log10().floor());
+    let shown: &[f64] = match decades {
+        d if d < 0.7 => &[1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+        d if d < 2.5 => &[1.0, 2.0, 5.0],
+        _ => &[1.0],
+    };
+    let near = |other: &f64| (mantissa - other).abs() < 0.001 || (mantissa - 10.0).abs() < 0.001;
+    if shown.iter().any(near) {
+        trimmed(value)
+    } else {
+        String::new()
+    }
+}
+
+/// Powers of ten between the ends of a range.
+fn decades(range: &std::ops::Range<f64>) -> f64 {
+    (range.end / range.start).log10()
+}
+
 /// A number without useless zeros.
 fn trimmed(value: f64) -> String {
     let text = format!("{value:.3}");
@@ -211,6 +246,7 @@ pub fn latencies(workload: &str, about: &str, curves: &[(&str, &[[u64; 2]])]) ->
     };
     let low = all().fold(f64::INFINITY, f64::min).max(0.1) / 1.5;
     let high = all().fold(low * 10.0, f64::max) * 1.5;
+    let length = decades(&(low..high));
     let drawn = svg(LATENCY_SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .caption(workload, text(16, Pos::new(HPos::Center, VPos::Top)))
@@ -226,39 +262,38 @@ pub fn latencies(workload: &str, about: &str, curves: &[(&str, &[[u64; 2]])]) ->
             .bold_line_style(GRID)
             .x_desc("latency in us (logarithmic)")
             .y_desc("share of latencies in %")
-            .x_label_formatter(&|us| trimmed(*us))
+            .x_label_formatter(&|us| log_label(*us, length))
             .y_label_formatter(&|share| format!("{share:.0}"))
             .label_style(text(12, Pos::new(HPos::Left, VPos::Top)))
             .axis_desc_style(text(13, Pos::new(HPos::Left, VPos::Top)))
             .draw()
             .map_err(failed)?;
-        for (index, (name, points)) in points.iter().enumerate() {
-            let paint = colour(index);
-            chart
-                .draw_series(LineSeries::new(
-                    points.iter().copied(),
-                    paint.stroke_width(2),
-                ))
-                .map_err(failed)?
-                .label(*name)
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 14, y)], paint.stroke_width(2))
-                });
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GRID)
-            .label_font(text(12, Pos::new(HPos::Left, VPos::Top)))
-            .draw()
-            .map_err(failed)?;
-        Ok(())
+        draw_curves(&mut chart, &points)
     })?;
     let about = super::html::escape(about);
     Ok(format!(
         "<figure style=\"margin:0\" title=\"{about}\">{drawn}</figure>\n"
     ))
+}
+
+/// One curve for each scheduler, and the legend.
+fn draw_curves(chart: &mut LogChart<'_>, curves: &[(&str, Vec<(f64, f64)>)]) -> Result<()> {
+    for (index, (name, points)) in curves.iter().enumerate() {
+        let paint = colour(index).stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), paint))
+            .map_err(failed)?
+            .label(*name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], paint));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.mix(0.85))
+        .border_style(GRID)
+        .label_font(text(12, Pos::new(HPos::Left, VPos::Top)))
+        .draw()
+        .map_err(failed)
 }
 
 /// Steps of a rising curve: latency in us, share of all in per cent.
@@ -305,6 +340,14 @@ mod tests {
             (trimmed(0.5), trimmed(10.0), trimmed(1000.0)),
             ("0.5".into(), "10".into(), "1000".into())
         );
+    }
+
+    #[test]
+    fn a_long_axis_shows_few_labels() {
+        assert_eq!(log_label(5_000.0, 3.0), "");
+        assert_eq!(log_label(5_000.0, 2.0), "5000");
+        assert_eq!(log_label(10_000.0, 5.0), "10000");
+        assert_eq!(log_label(0.8, 0.5), "0.8");
     }
 
     #[test]
