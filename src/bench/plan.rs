@@ -106,10 +106,14 @@ pub fn setting(args: &BenchArgs) -> Result<Setting> {
 }
 
 fn limits(args: &BenchArgs) -> Limits {
+    let usual_s = if args.deterministic { 15 } else { 120 };
+    // The user's own command may take as long as it likes.
+    let default_s = if args.command.is_empty() { usual_s } else { 24 * 3600 };
+    let workload_s = args.workload_timeout.unwrap_or(default_s);
     Limits {
         load: Duration::from_secs(args.load_timeout),
         stop: Duration::from_secs(args.stop_timeout),
-        workload: Duration::from_secs(args.workload_timeout),
+        workload: Duration::from_secs(workload_s),
     }
 }
 
