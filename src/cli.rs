@@ -81,9 +81,13 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Schedulers to race, comma separated: `eevdf` or a command, quoted when it has arguments
-    /// ("scx_lavd --performance"). EEVDF is always the baseline, scx_takt always takes part.
+    /// ("scx_lavd --performance"). EEVDF and scx_takt always take part.
     #[arg(long, value_name = "LIST", default_value = "eevdf")]
     pub against: Vec<String>,
+
+    /// The scheduler that all others are compared with, by its name in the results.
+    #[arg(long, value_name = "NAME", default_value = "eevdf")]
+    pub baseline: String,
 
     /// Workloads to run, comma separated (default: all; `--list` tells what there is).
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -105,7 +109,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Fail (exit status 1) unless scx_takt's ratio to EEVDF holds, e.g.
+    /// Fail (exit status 1) unless scx_takt's ratio to the baseline holds, e.g.
     /// 'messaging<=1.00,wakeup.p99<=0.5'.
     #[arg(long, value_name = "RULES")]
     pub gate: Vec<String>,

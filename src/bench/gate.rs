@@ -42,6 +42,13 @@ impl Rule {
                 && figure.workload == self.workload
                 && figure.metric == self.metric
         });
+        let trouble = figure.filter(|figure| figure.in_trouble());
+        if let Some(figure) = trouble {
+            return Some(format!(
+                "gate {}: {scheduler} {}",
+                self.text, figure.verdict
+            ));
+        }
         match figure.and_then(|figure| figure.ratio) {
             Some(ratio) if (self.holds)(ratio, self.bound) => None,
             Some(ratio) => Some(format!(
@@ -156,5 +163,13 @@ mod tests {
                 .contains("no ratio")
         );
         assert!(rules[0].violation("scx_other", &at(Some(1.0))).is_some());
+        let mut ejected = at(Some(0.5));
+        ejected[0].verdict = "ejected: runnable task stall".into();
+        assert!(
+            rules[0]
+                .violation("scx_takt", &ejected)
+                .unwrap()
+                .contains("stall")
+        );
     }
 }

@@ -14,8 +14,8 @@ use super::sysfs;
 use super::workload::{self, Setting, Workload};
 use crate::cli::BenchArgs;
 
-/// Name of the baseline.
-pub const BASELINE: &str = "eevdf";
+/// Name of the kernel's own scheduler.
+pub const EEVDF: &str = "eevdf";
 
 /// A request that makes no sense: exit status 2.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ impl std::error::Error for Usage {}
 pub struct Plan {
     /// Who races; EEVDF comes first.
     pub contestants: Vec<Contestant>,
+    /// Index of the one that all others are compared with.
+    pub baseline: usize,
     /// What is run.
     pub workloads: Vec<&'static dyn Workload>,
     /// Rounds that count.
@@ -57,8 +59,10 @@ impl Plan {
         let rules = gate::parse(&args.gate).map_err(|error| Usage(format!("--gate: {error:#}")))?;
         let workloads = chosen_workloads(args)?;
         check_rules(&rules, &workloads)?;
+        let contestants = contestants(args)?;
         Ok(Self {
-            contestants: contestants(args)?,
+            baseline: baseline(&args.baseline, &contestants)?,
+            contestants,
             workloads,
             rounds: args.rounds,
             setting: setting(args)?,
@@ -81,10 +85,9 @@ impl Plan {
     /// The schedulers that `--gate` speaks of: scx_takt, or without it every one but the baseline.
     pub fn gated(&self) -> Vec<&str> {
         let own = env!("CARGO_PKG_NAME");
-        let names: Vec<&str> = self
-            .contestants
-            .iter()
-            .skip(1)
+        let others = (0..self.contestants.len()).filter(|index| *index != self.baseline);
+        let names: Vec<&str> = others
+            .filter_map(|index| self.contestants.get(index))
             .map(|contestant| contestant.name.as_str())
             .collect();
         if names.contains(&own) {
@@ -93,6 +96,23 @@ impl Plan {
             names
         }
     }
+}
+
+fn baseline(name: &str, contestants: &[Contestant]) -> Result<usize> {
+    let found = contestants
+        .iter()
+        .position(|contestant| contestant.name == name);
+    found.ok_or_else(|| {
+        let names: Vec<_> = contestants
+            .iter()
+            .map(|contestant| contestant.name.as_str())
+            .collect();
+        Usage(format!(
+            "--baseline: '{name}' does not race; there are {}",
+            names.join(", ")
+        ))
+        .into()
+    })
 }
 
 /// Where the workloads of this process run.
@@ -108,7 +128,11 @@ pub fn setting(args: &BenchArgs) -> Result<Setting> {
 fn limits(args: &BenchArgs) -> Limits {
     let usual_s = if args.deterministic { 15 } else { 120 };
     // The user's own command may take as long as it likes.
-    let default_s = if args.command.is_empty() { usual_s } else { 24 * 3600 };
+    let default_s = if args.command.is_empty() {
+        usual_s
+    } else {
+        24 * 3600
+    };
     let workload_s = args.workload_timeout.unwrap_or(default_s);
     Limits {
         load: Duration::from_secs(args.load_timeout),
@@ -174,7 +198,7 @@ fn contestants(args: &BenchArgs) -> Result<Vec<Contestant>> {
     let named = scheduler::parse_against(&args.against)?;
     let obstacle = obstacle();
     let mut contestants = vec![Contestant {
-        name: BASELINE.to_owned(),
+        name: EEVDF.to_owned(),
         command: None,
     }];
     match obstacle {
@@ -183,7 +207,7 @@ fn contestants(args: &BenchArgs) -> Result<Vec<Contestant>> {
             eprintln!("only EEVDF is measured: {why}");
             return Ok(contestants);
         }
-        Some(why) => bail!("{why}; only EEVDF can be measured here: --against {BASELINE}"),
+        Some(why) => bail!("{why}; only EEVDF can be measured here: --against {EEVDF}"),
     }
     if !args.no_self {
         let command = Some((scheduler::this_program()?, Vec::new()));

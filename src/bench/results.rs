@@ -28,6 +28,16 @@ pub struct Results {
     pub callbacks: Vec<CallbackCost>,
 }
 
+impl Results {
+    /// All schedulers but the baseline, with their index among all.
+    pub fn rivals(&self) -> impl Iterator<Item = (usize, &Entrant)> {
+        self.schedulers
+            .iter()
+            .enumerate()
+            .filter(|(_, entrant)| entrant.name != self.baseline)
+    }
+}
+
 /// One scheduler of the race.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entrant {
@@ -68,6 +78,15 @@ pub struct Figure {
     pub ratio_ci95: Option<[f64; 2]>,
     /// What may be said of the ratio, `baseline`, or what went wrong.
     pub verdict: String,
+}
+
+impl Figure {
+    /// Was the scheduler thrown out, or did the workload crash or hang?
+    pub fn in_trouble(&self) -> bool {
+        ["ejected:", "failed:"]
+            .iter()
+            .any(|trouble| self.verdict.starts_with(trouble))
+    }
 }
 
 /// Cost of one callback of one scheduler during one workload.

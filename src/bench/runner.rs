@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::callbacks::{self, Statistics};
 use super::isolate::{self, Run};
 use super::machine;
-use super::plan::{BASELINE, Plan};
+use super::plan::Plan;
 use super::progress::{Progress, Step};
 use super::results::{CallbackCost, Entrant, Results, Samples, Subject, figure};
 use super::scheduler::{self, Loaded, Start};
@@ -231,7 +231,7 @@ impl<'a> Race<'a> {
             cpus: plan.setting.cpus,
             deterministic: plan.setting.deterministic,
             rounds: self.rounds_done,
-            baseline: BASELINE.to_owned(),
+            baseline: plan.contestants[plan.baseline].name.clone(),
             complete: self.complete,
             schedulers: self.entrants(),
             results: self.figures(),
@@ -258,7 +258,7 @@ impl<'a> Race<'a> {
         let mut figures = Vec::new();
         for (workload, known) in self.plan.workloads.iter().enumerate() {
             for metric in known.metrics() {
-                let base = self.samples(0, workload, metric.name);
+                let base = self.samples(self.plan.baseline, workload, metric.name);
                 for (contestant, record) in self.records.iter().enumerate() {
                     let samples = self.samples(contestant, workload, metric.name);
                     let ejected = record.ejected.as_ref().map(|why| format!("ejected: {why}"));
@@ -267,7 +267,7 @@ impl<'a> Race<'a> {
                         scheduler: &self.plan.contestants[contestant].name,
                         trouble: record.trouble[workload].clone().or(ejected),
                     };
-                    let base = (contestant > 0).then_some(&base);
+                    let base = (contestant != self.plan.baseline).then_some(&base);
                     figures.push(figure(
                         subject,
                         metric,

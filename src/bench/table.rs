@@ -14,7 +14,7 @@ pub fn draw(results: &Results) -> String {
     if !results.callbacks.is_empty() {
         parts.push(callbacks(results).to_string());
     }
-    parts.extend(results.schedulers.iter().skip(1).map(|entrant| {
+    parts.extend(results.rivals().map(|(_, rival)| rival).map(|entrant| {
         let load = entrant
             .load_s
             .map(|load_s| format!(", loaded in {load_s:.2} s"));

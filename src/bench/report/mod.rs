@@ -30,7 +30,8 @@ pub fn draw(results: &Results, context: &Context<'_>) -> Result<String> {
     body += "<h1>scx_takt bench: schedulers raced against EEVDF</h1>\n";
     body += &notice(results);
     body += &summary(results);
-    body += "<h2>Ratio to EEVDF</h2>\n<p>Median of the ratios of each round, with its 95 % interval, \
+    body += &format!("<h2>Ratio to {}</h2>\n", escape(&results.baseline));
+    body += "<p>Median of the ratios of each round, with its 95 % interval, \
              on a logarithmic axis. <b>Right of the line is better</b> for every metric: where less is \
              better, the inverse is drawn.</p>\n";
     body += &plot::ratios(results)?;

@@ -65,17 +65,25 @@ fn text(size: i32, position: Pos) -> TextStyle<'static> {
 /// One row: a metric with an interval for each scheduler, turned so that more is better.
 struct Row {
     label: String,
-    /// Index of the scheduler, ratio, lower and upper end.
-    bars: Vec<(usize, f64, f64, f64)>,
+    bars: Vec<Bar>,
+}
+
+/// One scheduler in one metric.
+struct Bar {
+    /// Place among the bars of the row.
+    place: usize,
+    /// Index of the scheduler among all, which gives the colour.
+    scheduler: usize,
+    ratio: f64,
+    low: f64,
+    high: f64,
 }
 
 /// Bars with intervals, one row for each metric, on a logarithmic axis around 1.
 pub fn ratios(results: &Results) -> Result<String> {
-    let rivals: Vec<&str> = results
-        .schedulers
-        .iter()
-        .skip(1)
-        .map(|entrant| entrant.name.as_str())
+    let rivals: Vec<(usize, &str)> = results
+        .rivals()
+        .map(|(index, entrant)| (index, entrant.name.as_str()))
         .collect();
     let rows = ratio_rows(results, &rivals);
     if rows.is_empty() {
@@ -86,7 +94,7 @@ pub fn ratios(results: &Results) -> Result<String> {
     svg((RATIO_WIDTH, height), |area| {
         legend(area, &rivals)?;
         let (_, below) = area.split_vertically(LEGEND_HEIGHT);
-        let mut chart = ratio_chart(&below, &rows)?;
+        let mut chart = ratio_chart(&below, &rows, &results.baseline)?;
         for (index, row) in rows.iter().enumerate() {
             draw_row(&mut chart, index, row, f64::from(row_height))?;
             let y = (row_height as usize * index) as i32 + row_height as i32 / 2;
@@ -100,7 +108,7 @@ pub fn ratios(results: &Results) -> Result<String> {
 }
 
 /// The empty plot of ratios: axis, grid, and the line at 1.
-fn ratio_chart<'a>(area: &Area<'a>, rows: &[Row]) -> Result<LogChart<'a>> {
+fn ratio_chart<'a>(area: &Area<'a>, rows: &[Row], baseline: &str) -> Result<LogChart<'a>> {
     let range = ratio_range(rows);
     let length = decades(&range);
     let mut chart = ChartBuilder::on(area)
@@ -115,7 +123,7 @@ fn ratio_chart<'a>(area: &Area<'a>, rows: &[Row]) -> Result<LogChart<'a>> {
         .disable_y_axis()
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
-        .x_desc("times as good as EEVDF (logarithmic)")
+        .x_desc(format!("times as good as {baseline} (logarithmic)"))
         .x_label_formatter(&|ratio| log_label(*ratio, length))
         .x_label_style(text(13, Pos::new(HPos::Center, VPos::Top)))
         .axis_desc_style(text(14, Pos::new(HPos::Center, VPos::Top)))
@@ -131,17 +139,17 @@ fn draw_row(chart: &mut LogChart<'_>, index: usize, row: &Row, height: f64) -> R
     let step = f64::from(BAR_HEIGHT) / height;
     let top = index as f64 + f64::from(ROW_GAP) / height / 2.0;
     let inset = step * 0.18;
-    for (scheduler, ratio, low, high) in &row.bars {
-        let y0 = top + *scheduler as f64 * step + inset;
+    for bar in &row.bars {
+        let y0 = top + bar.place as f64 * step + inset;
         let y1 = y0 + step - 2.0 * inset;
         let middle = f64::midpoint(y0, y1);
-        let paint = colour(*scheduler + 1).mix(0.55).filled();
-        let bar = Rectangle::new([(1.0, y0), (*ratio, y1)], paint);
-        chart.draw_series([bar]).map_err(failed)?;
+        let paint = colour(bar.scheduler).mix(0.55).filled();
+        let area = Rectangle::new([(1.0, y0), (bar.ratio, y1)], paint);
+        chart.draw_series([area]).map_err(failed)?;
         let lines = [
-            [(*low, middle), (*high, middle)],
-            [(*low, y0), (*low, y1)],
-            [(*high, y0), (*high, y1)],
+            [(bar.low, middle), (bar.high, middle)],
+            [(bar.low, y0), (bar.low, y1)],
+            [(bar.high, y0), (bar.high, y1)],
         ];
         let whiskers = lines.map(|line| PathElement::new(line, INK.stroke_width(1)));
         chart.draw_series(whiskers).map_err(failed)?;
@@ -149,10 +157,10 @@ fn draw_row(chart: &mut LogChart<'_>, index: usize, row: &Row, height: f64) -> R
     Ok(())
 }
 
-fn legend(area: &Area<'_>, names: &[&str]) -> Result<()> {
+fn legend(area: &Area<'_>, rivals: &[(usize, &str)]) -> Result<()> {
     let mut x = LABEL_WIDTH as i32;
-    for (index, name) in names.iter().enumerate() {
-        let square = Rectangle::new([(x, 8), (x + 12, 20)], colour(index + 1).mix(0.55).filled());
+    for (index, name) in rivals {
+        let square = Rectangle::new([(x, 8), (x + 12, 20)], colour(*index).mix(0.55).filled());
         area.draw(&square).map_err(failed)?;
         let style = text(14, Pos::new(HPos::Left, VPos::Center));
         area.draw_text(name, &style, (x + 18, 14)).map_err(failed)?;
@@ -161,17 +169,27 @@ fn legend(area: &Area<'_>, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn ratio_rows(results: &Results, rivals: &[&str]) -> Vec<Row> {
+fn ratio_rows(results: &Results, rivals: &[(usize, &str)]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for figure in &results.results {
-        let Some(scheduler) = rivals.iter().position(|name| *name == figure.scheduler) else {
+        let known = rivals
+            .iter()
+            .enumerate()
+            .find(|(_, (_, name))| *name == figure.scheduler);
+        let Some((place, (scheduler, _))) = known else {
             continue;
         };
         let Some((ratio, low, high)) = goodness(figure) else {
             continue;
         };
         let label = format!("{} {}", figure.workload, figure.metric);
-        let bar = (scheduler, ratio, low, high);
+        let bar = Bar {
+            place,
+            scheduler: *scheduler,
+            ratio,
+            low,
+            high,
+        };
         match rows.last_mut() {
             Some(row) if row.label == label => row.bars.push(bar),
             _ => rows.push(Row {
@@ -197,10 +215,10 @@ fn goodness(figure: &Figure) -> Option<(f64, f64, f64)> {
 fn ratio_range(rows: &[Row]) -> std::ops::Range<f64> {
     let bars = rows.iter().flat_map(|row| &row.bars);
     let (mut low, mut high) = (0.8_f64, 1.25_f64);
-    for (_, ratio, from, to) in bars {
+    for bar in bars {
         // A whisker of few rounds may be absurdly long: it may leave the plot, the bar may not.
-        low = low.min(*ratio).min(from.max(ratio / 3.0));
-        high = high.max(*ratio).max(to.min(ratio * 3.0));
+        low = low.min(bar.ratio).min(bar.low.max(bar.ratio / 3.0));
+        high = high.max(bar.ratio).max(bar.high.min(bar.ratio * 3.0));
     }
     low / 1.1..high * 1.1
 }

@@ -2,7 +2,7 @@
 //!
 //! Each thread sleeps 1.5 to 4.5 ms at a time (seeded) until an absolute point in time. The latency
 //! is the time at which the thread runs again less the time at which its timer was set to expire;
-//! nothing is subtracted. Awake, it computes for about 100 us, as a thread that has something to
+//! nothing is subtracted. Awake, it computes for about 110 us, as a thread that has something to
 //! do would: one that does nothing at all is too easy a guest, since its unused share of the CPU
 //! always pays for the next wakeup.
 
@@ -16,8 +16,8 @@ use super::Setting;
 use super::hogs::compute;
 use super::sync::{Latencies, exact_timers, join, now_ns, sleep_until_ns};
 
-/// Loops of computation at each wakeup; about 100 us at a billion instructions per second.
-const LOOPS_AWAKE: u32 = 50;
+/// Loops of computation at each wakeup; about 110 us at a billion instructions per second.
+const LOOPS_AWAKE: u32 = 55;
 /// Range of a single sleep.
 const SLEEP_NS: std::ops::Range<u64> = 1_500_000..4_500_000;
 
