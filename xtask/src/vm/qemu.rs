@@ -108,9 +108,11 @@ impl Machine<'_> {
     }
 
     fn cmdline(&self) -> String {
+        // cryptomgr.notests: no self-tests of ciphers that go on for seconds beside what is measured.
         // nokaslr and mitigations=off: the same addresses and costs every time. panic=-1 with
         // -no-reboot: a panic ends the emulator. oops=panic: a guest that limps is a dead guest.
-        let common = "rdinit=/init mitigations=off nokaslr panic=-1 oops=panic loglevel=5";
+        let common = "rdinit=/init mitigations=off nokaslr cryptomgr.notests panic=-1 oops=panic \
+                      loglevel=5";
         let own = match self.arch {
             Arch::X86_64 => "console=ttyS0 tsc=reliable",
             Arch::Aarch64 => "console=ttyAMA0",
