@@ -14,8 +14,8 @@ const OLDEST_CLANG: u32 = 16;
 /// The newest clang to look for; it stands first in every list.
 const NEWEST_CLANG: u32 = 24;
 
-/// What the tools are wanted for. Each purpose includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+/// What the tools are wanted for; all but building are on top of what guests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Purpose {
     /// Building the workspace.
     Build,
@@ -23,6 +23,19 @@ pub enum Purpose {
     Vm,
     /// Running every check.
     Test,
+    /// Building peers.
+    Peers,
+}
+
+impl Purpose {
+    /// Whether what is needed for `other` is needed for this as well.
+    fn includes(self, other: Self) -> bool {
+        match other {
+            Self::Build => true,
+            Self::Vm => self != Self::Build,
+            Self::Test | Self::Peers => self == other,
+        }
+    }
 }
 
 /// One thing that has to be there.
@@ -148,7 +161,7 @@ const NEEDS: &[Need] = &[
 /// Runs `cargo xtask setup`.
 pub fn run(purpose: Purpose) -> Result<i32> {
     ensure(purpose)?;
-    for need in NEEDS.iter().filter(|need| need.purpose <= purpose) {
+    for need in NEEDS.iter().filter(|need| purpose.includes(need.purpose)) {
         println!("present: {}", need.what);
     }
     Ok(0)
@@ -259,7 +272,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 fn missing(purpose: Purpose) -> Vec<&'static Need> {
     NEEDS
         .iter()
-        .filter(|need| need.purpose <= purpose && !(need.present)())
+        .filter(|need| purpose.includes(need.purpose) && !(need.present)())
         .collect()
 }
 

@@ -26,8 +26,11 @@ const GUEST_HOME: &str = "/root";
 /// Where executables go that `--copy` gives no place for.
 const GUEST_BIN: &str = "/usr/local/bin";
 
+/// Enough for schedulers that reserve maps for every task there may be.
+const DEFAULT_MEMORY_MIB: u32 = 2048;
+
 /// The flags of `cargo xtask vm`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct VmArgs {
     /// A series (6.16, 6.18, 7.0, 7.2 ...), an exact build (7.2.12+deb13), or the path of an image
     #[arg(long, value_name = "SERIES|PATH", default_value = kernel::DEFAULT_SERIES)]
@@ -42,7 +45,7 @@ pub struct VmArgs {
     #[arg(long, value_name = "SOCKETS:[DIES:]CORES:THREADS")]
     pub topology: Option<Topology>,
     /// The guest's memory
-    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(128..=65536))]
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY_MIB, value_parser = clap::value_parser!(u32).range(128..=65536))]
     pub memory: u32,
     /// Count instructions instead of time: one is one nanosecond, so the result repeats
     #[arg(long)]
@@ -78,6 +81,18 @@ pub struct VmArgs {
     pub command: Vec<String>,
 }
 
+impl VmArgs {
+    /// A guest with all flags as they are when none is given.
+    pub fn new(kernel: &str, command: Vec<String>) -> Self {
+        Self {
+            kernel: kernel.to_owned(),
+            memory: DEFAULT_MEMORY_MIB,
+            command,
+            ..Self::default()
+        }
+    }
+}
+
 /// An architecture that the lab can boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Arch {
@@ -87,6 +102,12 @@ pub enum Arch {
     /// A stand-in for the Raspberry Pi 5: Cortex-A76 with pages of 16 KiB.
     #[value(name = "aarch64", alias = "arm64")]
     Aarch64,
+}
+
+impl Default for Arch {
+    fn default() -> Self {
+        Self::host()
+    }
 }
 
 impl Arch {
@@ -331,11 +352,15 @@ fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) 
                 }
                 None => "the guest died before its command began".to_owned(),
             };
-            eprint!("{}{}", tail(&machine.emulator_log(), 10), tail(&log, 60));
+            eprint!(
+                "{}{}",
+                ui::tail(&machine.emulator_log(), 10),
+                ui::tail(&log, 60)
+            );
             ui::failure(&what);
         }
         End::TimedOut => {
-            eprint!("{}", tail(&log, 20));
+            eprint!("{}", ui::tail(&log, 20));
             let seconds = args.timeout.unwrap_or_default().as_secs_f64();
             let step = if outcome.guest_release.is_some() {
                 "command"
@@ -357,17 +382,6 @@ fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) 
         }
     }
     Ok(())
-}
-
-/// The last `lines` lines of a log.
-fn tail(path: &Path, lines: usize) -> String {
-    let text = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).replace('\r', "");
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..]
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect()
 }
 
 /// The processors of the guest, from `--cpus` and `--topology` together.
