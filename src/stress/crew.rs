@@ -57,6 +57,9 @@ impl Drop for Board {
 /// What all workers of one run share.
 pub struct Load {
     board: Board,
+    /// Not 0 once all workers are hired and may begin, so that hiring is not slowed by the load itself:
+    /// a futex that every new worker waits on.
+    begun: AtomicU32,
     /// Not 0 once the run is over: a futex that every pause waits on. No lock stands here, for a worker
     /// that is kept from running while it holds one would hold up all others.
     stopping: AtomicU32,
@@ -72,6 +75,7 @@ impl Load {
     pub fn new(seed: u64) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             board: Board::new().context("cannot map memory for the counters")?,
+            begun: AtomicU32::new(0),
             stopping: AtomicU32::new(0),
             alive: AtomicU32::new(0),
             faults: Mutex::new(Vec::new()),
@@ -80,10 +84,24 @@ impl Load {
         }))
     }
 
+    /// Lets every worker begin.
+    pub fn begin(&self) {
+        self.begun.store(1, Ordering::Release);
+        sys::futex_wake_all(&self.begun);
+    }
+
+    fn wait_for_begin(&self) {
+        while self.begun.load(Ordering::Acquire) == 0 {
+            sys::futex_wait(&self.begun, 0, Duration::from_secs(1));
+        }
+    }
+
     /// Asks every worker to end.
     pub fn stop(&self) {
         self.stopping.store(1, Ordering::Relaxed);
         sys::futex_wake_all(&self.stopping);
+        // Those who wait for the begin must wake to end.
+        self.begin();
     }
 
     /// The run is over, or about to be.
@@ -251,7 +269,8 @@ impl<'a> Crew<'a> {
         Ok(member)
     }
 
-    /// Starts a thread called `role` and waits until it has run for the first time.
+    /// Starts a thread called `role` and waits until it has run for the first time. `body` runs when
+    /// the load begins.
     pub fn spawn(
         &mut self,
         role: &str,
@@ -272,6 +291,7 @@ impl<'a> Crew<'a> {
             let presence = presence;
             // The receiver may have lost its patience; then the stop comes soon.
             started.send(sys::tid()).ok();
+            presence.0.wait_for_begin();
             if let Err(error) = body(&mut worker) {
                 presence.0.fault(format!("{who}: {error:#}"));
             }
@@ -319,6 +339,8 @@ mod tests {
         };
         crew(&load, &mut members).spawn("test", endless).unwrap();
         let idle = crew(&load, &mut members).enrol("idle").unwrap();
+        assert_eq!(members[0].operations(), 0, "the load has not begun");
+        load.begin();
         while members[0].operations() < 3 {
             load.pause(Duration::from_millis(1));
         }
@@ -357,6 +379,7 @@ mod tests {
         let child = crew(&load, &mut members).enrol("child").unwrap();
         assert!(sys::Child::fork(|| child.tick()).unwrap().wait());
         assert_eq!(child.operations(), 1);
+        load.begin();
         assert!(load.wait_for_end(Duration::from_secs(60)));
         assert_eq!(load.faults(), ["failing/0: no luck"]);
     }

@@ -131,6 +131,7 @@ impl<'a> Run<'a> {
             self.args.seed
         ));
         self.watch = Watch::new(members, Instant::now(), self.patience);
+        self.load.begin();
     }
 
     /// Looks on until the time is over, something stops the load, or a worker fails.

@@ -34,7 +34,7 @@ fn probe() -> PathBuf {
 }
 
 /// Two processes that compute, and a thread that makes a cgroup at a time for them, moves them in,
-/// changes its settings, moves them out and removes it. Ticks per cgroup; a process per about 100 us
+/// changes its settings, moves them out and removes it. Ticks per change; a process per about 100 us
 /// of computing.
 pub fn churn(crew: &mut Crew) -> Result<()> {
     let hogs = [crew.enrol("cg-hog")?, crew.enrol("cg-hog")?];
@@ -46,7 +46,6 @@ pub fn churn(crew: &mut Crew) -> Result<()> {
             number += 1;
             live_through_one(worker, &yard, &children, number)
                 .with_context(|| format!("cgroup {number} failed"))?;
-            worker.tick();
             worker.pause_us(1_000, 20_000);
         }
         // The processes end before the yard is cleared.
@@ -74,6 +73,7 @@ fn start_hogs(hogs: &[Member], yard: &Yard) -> Result<Vec<Child>> {
 /// From creation to removal of one cgroup, one in four with a nested one that holds the processes.
 fn live_through_one(worker: &mut Worker, yard: &Yard, hogs: &[Child], number: u64) -> Result<()> {
     let outer = Cgroup::create(&yard.base.0.join(number.to_string()))?;
+    worker.tick();
     let inner = if worker.rng.one_in(4) {
         outer.offer(&yard.controllers)?;
         Some(Cgroup::create(&outer.0.join("inner"))?)
@@ -100,7 +100,12 @@ fn inhabit(
     let guests = worker.rng.some_of(&all);
     for _ in 0..worker.rng.between(1, 4) {
         outer.change(&mut worker.rng, &yard.controllers, &cpus)?;
-        guests.iter().try_for_each(|&guest| home.take_in(guest))?;
+        worker.tick();
+        // Each move may wait for all CPUs: far longer than any other step here.
+        for &guest in &guests {
+            home.take_in(guest)?;
+            worker.tick();
+        }
         worker.pause_us(500, 20_000);
     }
     Ok(())
