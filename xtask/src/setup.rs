@@ -21,6 +21,8 @@ pub enum Purpose {
     Build,
     /// Running guests.
     Vm,
+    /// Running guests of aarch64.
+    VmAarch64,
     /// Running every check.
     Test,
     /// Building peers.
@@ -28,12 +30,20 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// Running guests of this architecture.
+    pub fn vm(arch: Arch) -> Self {
+        match arch {
+            Arch::X86_64 => Self::Vm,
+            Arch::Aarch64 => Self::VmAarch64,
+        }
+    }
+
     /// Whether what is needed for `other` is needed for this as well.
     fn includes(self, other: Self) -> bool {
         match other {
             Self::Build => true,
             Self::Vm => self != Self::Build,
-            Self::Test | Self::Peers => self == other,
+            Self::VmAarch64 | Self::Test | Self::Peers => self == other,
         }
     }
 }
@@ -131,6 +141,14 @@ const NEEDS: &[Need] = &[
         debian: &["qemu-system-x86"],
         fedora: "qemu-system-x86-core",
         arch: "qemu-system-x86",
+    },
+    Need {
+        what: "QEMU for aarch64",
+        purpose: Purpose::VmAarch64,
+        present: || has("qemu-system-aarch64"),
+        debian: &["qemu-system-arm"],
+        fedora: "qemu-system-aarch64-core",
+        arch: "qemu-system-aarch64",
     },
     Need {
         what: "a static busybox",
@@ -242,15 +260,13 @@ pub fn build_environment() -> Result<Vec<(String, String)>> {
     Ok(environment)
 }
 
-/// The static busybox for guests of `arch`.
-pub fn busybox(arch: Arch, _cache: &Path) -> Result<PathBuf> {
-    if arch != Arch::host() {
-        bail!(
-            "guests of {} need a busybox of that architecture, which the lab cannot get yet",
-            arch.name()
-        );
+/// The static busybox for guests of `arch`: this machine's own, or one of the other architecture
+/// from the Debian mirror.
+pub fn busybox(arch: Arch, cache: &Path) -> Result<PathBuf> {
+    if arch == Arch::host() {
+        return find_busybox().context("no static busybox: run `cargo xtask setup`");
     }
-    find_busybox().context("no static busybox: run `cargo xtask setup`")
+    crate::apt::foreign_busybox(cache, arch)
 }
 
 /// The clang-format whose output the tree agrees with.

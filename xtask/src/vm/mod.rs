@@ -127,6 +127,14 @@ impl Arch {
             Self::Aarch64 => "aarch64",
         }
     }
+
+    /// Debian's name for it.
+    pub fn debian_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
 }
 
 /// A `--copy`.
@@ -268,7 +276,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let shape = shape(args)?;
     let command = command(args)?;
     let cache = tree::cache()?;
-    setup::ensure(Purpose::Vm)?;
+    setup::ensure(Purpose::vm(args.arch))?;
     let kernel = kernel::find(&cache, &args.kernel, args.arch)?;
     let binaries = match (args.no_binaries, args.arch == Arch::host()) {
         (true, _) => Vec::new(),
