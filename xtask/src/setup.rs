@@ -73,7 +73,7 @@ const NEEDS: &[Need] = &[
     Need {
         what: "libclang",
         purpose: Purpose::Build,
-        present: || env::var_os("LIBCLANG_PATH").is_some() || find_libclang().is_some(),
+        present: || env::var_os("LIBCLANG_PATH").is_some() || has_libclang(),
         debian: &[
             "libclang-22-dev",
             "libclang-21-dev",
@@ -244,20 +244,14 @@ pub fn install(packages: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What a build of the workspace has to be told: which clang to use for BPF, and where libclang is.
+/// What a build of the workspace has to be told: which clang to use for BPF. Nothing more, or a
+/// build by hand and one by the lab would displace each other.
 pub fn build_environment() -> Result<Vec<(String, String)>> {
     ensure(Purpose::Build)?;
-    let mut environment = Vec::new();
-    if let Some(clang) = find_clang() {
-        environment.push(("BPF_CLANG".to_owned(), clang));
-    }
-    if let Some(folder) = find_libclang().filter(|_| env::var_os("LIBCLANG_PATH").is_none()) {
-        environment.push((
-            "LIBCLANG_PATH".to_owned(),
-            folder.to_string_lossy().into_owned(),
-        ));
-    }
-    Ok(environment)
+    Ok(find_clang()
+        .map(|clang| ("BPF_CLANG".to_owned(), clang))
+        .into_iter()
+        .collect())
 }
 
 /// The static busybox for guests of `arch`: this machine's own, or one of the other architecture
@@ -329,33 +323,27 @@ fn parse_version(text: &str) -> Option<u32> {
         .ok()
 }
 
-/// The folder of the newest libclang.
-fn find_libclang() -> Option<PathBuf> {
-    let numbered = (OLDEST_CLANG..=NEWEST_CLANG)
-        .rev()
-        .map(|major| format!("/usr/lib/llvm-{major}/lib"));
+/// Whether there is a libclang where bindgen looks for one.
+fn has_libclang() -> bool {
+    let numbered = (OLDEST_CLANG..=NEWEST_CLANG).map(|major| format!("/usr/lib/llvm-{major}/lib"));
     let plain = [
         "/usr/lib64",
         "/usr/lib",
         "/usr/lib/x86_64-linux-gnu",
         "/usr/lib/aarch64-linux-gnu",
     ];
-    numbered
-        .chain(plain.map(str::to_owned))
-        .map(PathBuf::from)
-        .find(|folder| {
-            fs::read_dir(folder)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .any(|entry| {
-                    let name = entry.file_name();
-                    let name = name.to_string_lossy();
-                    name == "libclang.so"
-                        || name.starts_with("libclang.so.")
-                        || name.starts_with("libclang-") && name.contains(".so")
-                })
-        })
+    numbered.chain(plain.map(str::to_owned)).any(|folder| {
+        fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.starts_with("libclang.so")
+                    || (name.starts_with("libclang-") && name.contains(".so"))
+            })
+    })
 }
 
 fn find_busybox() -> Option<PathBuf> {

@@ -15,6 +15,7 @@ use crate::tree::{self, Tree};
 use crate::ui;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -26,6 +27,8 @@ const GUEST_HOME: &str = "/root";
 /// Where executables go that `--copy` gives no place for.
 const GUEST_BIN: &str = "/usr/local/bin";
 
+/// The folder of a run: this, the process, and what makes it unique.
+const FOLDER_PREFIX: &str = "takt-vm-";
 /// Enough for schedulers that reserve maps for every task there may be.
 const DEFAULT_MEMORY_MIB: u32 = 2048;
 
@@ -297,8 +300,9 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     };
     let emulator = qemu::Emulator::find(&cache, args.arch, args.deterministic && shape.cpus() > 1)?;
     let mode = mode(args, &command);
+    sweep();
     let folder = tempfile::Builder::new()
-        .prefix("takt-vm-")
+        .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))
         .tempdir()
         .context("no temporary folder")?;
     let root = folder.path().join("root.cpio");
@@ -345,11 +349,32 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     Ok(outcome.end.status())
 }
 
+/// Removes the folders of runs that were killed before they could do it themselves.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let owner = name
+            .strip_prefix(FOLDER_PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        if owner
+            .is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
+        {
+            // Another run may sweep at the same time: gone is gone.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Says why a guest ended that should not have, and brings its files home.
 fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) -> Result<()> {
     let log = machine.kernel_log();
     if let Some(target) = &args.kernel_log {
-        std::fs::copy(&log, target)
+        fs::copy(&log, target)
             .with_context(|| format!("cannot write the kernel log to {}", target.display()))?;
     }
     match outcome.end {
@@ -383,7 +408,7 @@ fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) 
     }
     for (index, fetch) in args.fetch.iter().enumerate() {
         if outcome.fetched.contains(&(index + 1)) {
-            let data = std::fs::read(machine.fetched_file(index + 1))?;
+            let data = fs::read(machine.fetched_file(index + 1))?;
             crate::files::write_atomically(&fetch.host, &data)?;
         } else {
             ui::failure(&format!("{} was not there to bring back", fetch.guest));
