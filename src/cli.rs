@@ -138,9 +138,10 @@ pub struct BenchArgs {
     #[arg(long, hide = true, value_name = "S", default_value_t = 10)]
     pub stop_timeout: u64,
 
-    /// How long one run of one workload may take, in seconds.
-    #[arg(long, hide = true, value_name = "S", default_value_t = 120)]
-    pub workload_timeout: u64,
+    /// How long one run of one workload may take, in seconds (default: 120, or 15 in
+    /// deterministic mode, where workloads are shorter and seconds dearer).
+    #[arg(long, hide = true, value_name = "S")]
+    pub workload_timeout: Option<u64>,
 
     /// Run one workload here and now and print its figures as JSON (the bench calls itself so).
     #[arg(long, hide = true, value_name = "WORKLOAD")]

@@ -8,8 +8,11 @@ use anyhow::{Context, Result, bail};
 use super::results::Figure;
 use super::workload::{self, Workload};
 
+/// Does a ratio obey a bound?
+type Comparison = fn(f64, f64) -> bool;
+
 /// The comparisons that a rule can make, longest first so that `<=` is not read as `<`.
-const COMPARISONS: [(&str, fn(f64, f64) -> bool); 4] = [
+const COMPARISONS: [(&str, Comparison); 4] = [
     ("<=", |ratio, bound| ratio <= bound),
     (">=", |ratio, bound| ratio >= bound),
     ("<", |ratio, bound| ratio < bound),
@@ -22,7 +25,7 @@ pub struct Rule {
     text: String,
     workload: String,
     metric: &'static str,
-    holds: fn(f64, f64) -> bool,
+    holds: Comparison,
     bound: f64,
 }
 

@@ -9,10 +9,12 @@
 mod callbacks;
 mod gate;
 mod isolate;
+mod machine;
 mod output;
 mod plan;
 mod process;
 mod progress;
+mod report;
 mod results;
 mod runner;
 mod scheduler;
@@ -57,11 +59,29 @@ fn race(mut plan: Plan) -> Result<ExitCode> {
     let interrupt = Interrupt::catch()?;
     let mut race = Race::new(&plan, &interrupt);
     let outcome = race.run();
-    let (results, _distributions) = race.finish();
+    let (results, distributions) = race.finish();
     if let Some(json) = json {
         json.write(&(serde_json::to_string_pretty(&results)? + "\n"))?;
     }
-    drop(report);
+    if let Some(file) = report {
+        let context = report::Context {
+            command: shlex::try_join(
+                std::env::args()
+                    .collect::<Vec<_>>()
+                    .iter()
+                    .map(String::as_str),
+            )
+            .unwrap_or_default(),
+            seed: plan.setting.seed,
+            workloads: plan
+                .workloads
+                .iter()
+                .map(|known| (known.name(), known.about()))
+                .collect(),
+            distributions: &distributions,
+        };
+        file.write(&report::draw(&results, &context)?)?;
+    }
     print(&table::draw(&results))?;
     outcome?;
     verdict(&plan, &results)

@@ -106,10 +106,14 @@ pub fn setting(args: &BenchArgs) -> Result<Setting> {
 }
 
 fn limits(args: &BenchArgs) -> Limits {
+    let usual_s = if args.deterministic { 15 } else { 120 };
+    // The user's own command may take as long as it likes.
+    let default_s = if args.command.is_empty() { usual_s } else { 24 * 3600 };
+    let workload_s = args.workload_timeout.unwrap_or(default_s);
     Limits {
         load: Duration::from_secs(args.load_timeout),
         stop: Duration::from_secs(args.stop_timeout),
-        workload: Duration::from_secs(args.workload_timeout),
+        workload: Duration::from_secs(workload_s),
     }
 }
 
@@ -133,11 +137,20 @@ fn chosen_workloads(args: &BenchArgs) -> Result<Vec<&'static dyn Workload>> {
             known.join(", ")
         )));
     }
-    let by_default = names.is_empty() && args.command.is_empty();
-    let all = names.contains(&"all") || by_default;
-    let chosen = workload::ALL.iter().copied();
-    Ok(chosen
-        .filter(|workload| all || names.contains(&workload.name()))
+    if names.contains(&workload::COMMAND) && args.command.is_empty() {
+        bail!(Usage(
+            "the workload 'command' needs a command: -- CMD".to_owned()
+        ));
+    }
+    let all = names.contains(&"all") || (names.is_empty() && args.command.is_empty());
+    let wanted = |name: &str| match name {
+        workload::COMMAND => !args.command.is_empty(),
+        name => all || names.contains(&name),
+    };
+    Ok(workload::ALL
+        .iter()
+        .copied()
+        .filter(|workload| wanted(workload.name()))
         .collect())
 }
 

@@ -119,16 +119,28 @@ fn read_all(file: &mut File) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The line of a log that says best why a process ended: the kernel's exit reason as scx
-/// schedulers print it, else an error, else the last line.
+/// What a log says best of why a process ended: the kernel's exit reason as scx schedulers print
+/// it, else an error with its causes, else the last line.
 pub fn reason_in(log: &str) -> Option<String> {
     let clean = strip_escapes(log);
-    let lines = || clean.lines().map(str::trim).filter(|line| !line.is_empty());
-    let exit = lines().find_map(|line| line.split_once("EXIT: ").map(|(_, reason)| reason));
-    let error = || lines().rfind(|line| line.to_lowercase().contains("error"));
-    exit.or_else(error)
-        .or_else(|| lines().next_back())
-        .map(str::to_owned)
+    let lines: Vec<&str> = clean
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let exit = || lines.iter().find_map(|line| line.split_once("EXIT: "));
+    let error = || lines.iter().rposition(|line| line.starts_with("Error: "));
+    if let Some((_, reason)) = exit() {
+        return Some(reason.to_owned());
+    }
+    if let Some(first) = error() {
+        let told = lines
+            .iter()
+            .skip(first)
+            .filter(|line| **line != "Caused by:");
+        return Some(told.copied().collect::<Vec<_>>().join(": "));
+    }
+    lines.last().map(|line| (*line).to_owned())
 }
 
 /// Leaves out terminal escapes such as colours.

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::callbacks::{self, Statistics};
 use super::isolate::{self, Run};
+use super::machine;
 use super::plan::{BASELINE, Plan};
 use super::progress::{Progress, Step};
 use super::results::{CallbackCost, Entrant, Results, Samples, Subject, figure};
@@ -226,7 +227,7 @@ impl<'a> Race<'a> {
         self.progress.finish();
         let plan = self.plan;
         let results = Results {
-            kernel: kernel_release(),
+            kernel: machine::kernel_release(),
             cpus: plan.setting.cpus,
             deterministic: plan.setting.deterministic,
             rounds: self.rounds_done,
@@ -370,10 +371,4 @@ fn callback_workloads(workloads: &[&dyn Workload]) -> Vec<usize> {
     } else {
         found
     }
-}
-
-fn kernel_release() -> String {
-    let name = nix::sys::utsname::uname();
-    name.map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default()
 }

@@ -1,28 +1,36 @@
 //! `messaging`: groups of senders and receivers over pipes, as in the classic chat benchmark.
 //!
 //! In each of 4 groups 20 senders write small messages to each of 20 receivers. `messaging` starts
-//! its 160 threads once and times the messages only; `messaging-fork` makes 160 fresh processes
-//! for every pass and times their start and end as well.
+//! its 160 threads once and times the passes only; `messaging-fork` makes 160 fresh processes for
+//! every pass and times their start and end as well.
 
 use std::os::fd::OwnedFd;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use nix::unistd;
 
-use super::sync::{NS_PER_S, all, join, now_ns, spawn_process, wait_process};
+use super::sync::{
+    NS_PER_S, all, futex_wait, futex_wake, join, now_ns, sleep_until_ns, spawn_process,
+    wait_process,
+};
 use super::{Metric, Outcome, Setting, Workload};
 
 const GROUPS: usize = 4;
 /// Senders of a group, and receivers of a group.
 const FDS: usize = 20;
 const MESSAGE_BYTES: usize = 100;
-/// Messages from each sender to each receiver with threads that are kept.
-const THREAD_LOOPS: usize = 60;
-/// The same with fresh processes, for one pass.
-const PROCESS_LOOPS: usize = 5;
+/// Messages from each sender to each receiver in one pass with threads that are kept. So few
+/// that no pipe runs full and that waking, not copying, is most of the work.
+const THREAD_LOOPS: usize = 4;
+/// Passes with threads that are kept.
+const THREAD_PASSES: u32 = 8;
+/// How long the threads may take to reach the gate.
+const SETTLE_NS: u64 = 100_000_000;
+/// Messages from each sender to each receiver in one pass with fresh processes.
+const PROCESS_LOOPS: usize = 1;
 /// Passes with fresh processes.
-const PROCESS_PASSES: usize = 4;
+const PROCESS_PASSES: usize = 3;
 
 /// See the module.
 pub struct Messaging {
@@ -41,7 +49,7 @@ impl Messaging {
     /// Fresh processes in each pass.
     pub const PROCESSES: Self = Self {
         name: "messaging-fork",
-        about: "the same by 160 fresh processes in each of 4 passes, their start and end included",
+        about: "the same by 160 fresh processes in each of 3 passes, their start and end included",
         run: with_processes,
     };
 }
@@ -108,33 +116,66 @@ fn open_groups() -> Result<Vec<Group>> {
     (0..GROUPS).map(|_| Group::open()).collect()
 }
 
-/// Seconds from the moment at which all threads are ready until the last has ended.
+/// Starts all threads on a pass at once, and knows when the last is done.
+#[derive(Default)]
+struct Gate {
+    /// Number of the pass; the threads sleep on it.
+    pass: AtomicU32,
+    /// Threads that have yet to be done with the pass; the main thread sleeps on it.
+    left: AtomicU32,
+}
+
+impl Gate {
+    /// Lets everybody do one pass; returns the nanoseconds until the last was done.
+    fn pass(&self, threads: u32) -> u64 {
+        self.left.store(threads, Ordering::Relaxed);
+        // Taken before anybody can go: afterwards this thread may have to wait for its turn.
+        let start_ns = now_ns();
+        self.pass.fetch_add(1, Ordering::Release);
+        futex_wake(&self.pass, i32::MAX);
+        loop {
+            match self.left.load(Ordering::Acquire) {
+                0 => return now_ns() - start_ns,
+                left => futex_wait(&self.left, left),
+            }
+        }
+    }
+
+    /// One thread: does `work` in each pass.
+    fn each_pass(&self, work: impl Fn() -> Result<()>) -> Result<()> {
+        for done in 0..THREAD_PASSES {
+            while self.pass.load(Ordering::Acquire) == done {
+                futex_wait(&self.pass, done);
+            }
+            let result = work();
+            if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                futex_wake(&self.left, 1);
+            }
+            result?;
+        }
+        Ok(())
+    }
+}
+
+/// Seconds for all passes, each from its start until the last thread is done.
 fn with_threads() -> Result<f64> {
     let groups = open_groups()?;
-    let everybody = GROUPS * FDS * 2 + 1;
-    let (ready, go) = (Barrier::new(everybody), Barrier::new(everybody));
+    let gate = Gate::default();
     std::thread::scope(|scope| {
         let mut threads = Vec::with_capacity(GROUPS * FDS * 2);
         for group in &groups {
             for reader in &group.readers {
-                threads.push(scope.spawn(|| {
-                    ready.wait();
-                    go.wait();
-                    receive(reader, THREAD_LOOPS)
-                }));
-                threads.push(scope.spawn(|| {
-                    ready.wait();
-                    go.wait();
-                    group.send(THREAD_LOOPS)
-                }));
+                threads.push(scope.spawn(|| gate.each_pass(|| receive(reader, THREAD_LOOPS))));
+                threads.push(scope.spawn(|| gate.each_pass(|| group.send(THREAD_LOOPS))));
             }
         }
-        ready.wait();
-        // Taken before anybody can go: afterwards this thread may have to wait for its turn.
-        let start_ns = now_ns();
-        go.wait();
+        // Nobody counts before everybody sleeps at the gate.
+        sleep_until_ns(now_ns() + SETTLE_NS);
+        let elapsed_ns: u64 = (0..THREAD_PASSES)
+            .map(|_| gate.pass(threads.len() as u32))
+            .sum();
         threads.into_iter().try_for_each(join)?;
-        Ok((now_ns() - start_ns) as f64 / NS_PER_S)
+        Ok(elapsed_ns as f64 / NS_PER_S)
     })
 }
 

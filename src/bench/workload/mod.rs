@@ -4,11 +4,26 @@
 //! lab's deterministic mode the same work then gives the same figures run after run. Each run
 //! happens in a process of its own (see `isolate`), so that no state leaks from one to the next.
 
+mod build;
+mod burst;
+mod cgroups;
+mod command;
+mod compute;
+mod eventfd;
+mod fairness;
+mod fanout;
+mod frames;
+mod futex;
 mod hogs;
+mod idle;
+mod launch;
+mod longrun;
 mod messaging;
 mod pipe;
+mod probe;
 mod requests;
 mod roundtrip;
+mod socket;
 mod sync;
 mod wakeup;
 
@@ -125,11 +140,33 @@ pub trait Workload: Sync {
 /// All workloads, in the order in which they are run and shown.
 pub static ALL: &[&dyn Workload] = &[
     &wakeup::Wakeup,
+    &burst::Burst,
+    &longrun::Longrun,
+    &frames::Frames,
+    &launch::Launch,
     &pipe::Pipe,
+    &futex::Futex,
+    &eventfd::Eventfd,
+    &socket::Socket,
+    &fanout::Fanout,
     &messaging::Messaging::THREADS,
     &messaging::Messaging::PROCESSES,
     &requests::Requests,
+    &compute::Compute,
+    &build::Build,
+    &fairness::Fairness,
+    &idle::Idle,
+    &command::UserCommand,
 ];
+
+pub use sync::now_ns as clock_ns;
+
+/// The workload that stands for the user's own command.
+pub const COMMAND: &str = "command";
+/// What `--run-one` takes beside workloads: end at once.
+pub const NOOP: &str = "noop";
+/// What `--run-one` takes beside workloads: print CLOCK_MONOTONIC in ns and end.
+pub const CLOCK: &str = "clock";
 
 /// Finds a workload by its name.
 pub fn find(name: &str) -> Option<&'static dyn Workload> {

@@ -18,12 +18,13 @@ use super::{LATENCY, Metric, Outcome, Setting, Workload};
 
 /// Workers for each CPU.
 const WORKERS_PER_CPU: usize = 4;
-/// Loops of computation in one request; about 2 ms at a billion instructions per second.
-const LOOPS_PER_REQUEST: u32 = 1_000;
+/// Loops of computation in one request; about 1 ms at a billion instructions per second, so that
+/// it outlasts a time slice of EEVDF. Half of that fits into one, and the lock does no harm.
+const LOOPS_PER_REQUEST: u32 = 500;
 /// Requests for each CPU in the phase of saturation.
 const SATURATION_REQUESTS: u64 = 500;
 /// The same where guest time is slow to come by.
-const SATURATION_REQUESTS_DETERMINISTIC: u64 = 150;
+const SATURATION_REQUESTS_DETERMINISTIC: u64 = 200;
 /// Requests for each CPU in the phase of fixed load.
 const FIXED_REQUESTS: u64 = 200;
 /// The same where guest time is slow to come by.

@@ -1,6 +1,7 @@
 //! Time, latency recording and processes: what the workloads share.
 
 use std::io;
+use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use nix::unistd::{ForkResult, Pid, fork};
 
-use super::Outcome;
+use super::{CLOCK, NOOP, Outcome};
 
 /// Nanoseconds in a microsecond, as a float for conversions.
 pub const NS_PER_US: f64 = 1_000.0;
@@ -144,6 +145,24 @@ pub fn wait_process(child: Pid) -> Result<()> {
         WaitStatus::Exited(_, 0) => Ok(()),
         status => bail!("a process of the workload failed: {status:?}"),
     }
+}
+
+/// A fresh program that ends at once: this one.
+pub fn noop_program() -> Result<Command> {
+    this_program_with(NOOP)
+}
+
+/// A fresh program that prints CLOCK_MONOTONIC in nanoseconds: this one.
+pub fn clock_program() -> Result<Command> {
+    this_program_with(CLOCK)
+}
+
+fn this_program_with(role: &str) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["bench", "--run-one", role])
+        .stdin(Stdio::null());
+    Ok(command)
 }
 
 /// Reads or writes the whole of a small message, whatever the pipe's mood.

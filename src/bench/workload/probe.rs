@@ -1,0 +1,74 @@
+//! The latency probe: one thread per CPU that sleeps, wakes and does a little work.
+//!
+//! Each thread sleeps 1.5 to 4.5 ms at a time (seeded) until an absolute point in time. The latency
+//! is the time at which the thread runs again less the time at which its timer was set to expire;
+//! nothing is subtracted. Awake, it computes for about 100 us, as a thread that has something to
+//! do would: one that does nothing at all is too easy a guest, since its unused share of the CPU
+//! always pays for the next wakeup.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::Setting;
+use super::hogs::compute;
+use super::sync::{Latencies, exact_timers, join, now_ns, sleep_until_ns};
+
+/// Loops of computation at each wakeup; about 100 us at a billion instructions per second.
+const LOOPS_AWAKE: u32 = 50;
+/// Range of a single sleep.
+const SLEEP_NS: std::ops::Range<u64> = 1_500_000..4_500_000;
+
+/// Probes until every thread has woken `wakeups` times.
+pub fn count(setting: &Setting, wakeups: u32) -> Result<Latencies> {
+    let never = AtomicBool::new(false);
+    let (latencies, ()) = probe(setting, wakeups, &never, || Ok(()))?;
+    Ok(latencies)
+}
+
+/// Probes for as long as `work` takes; returns its result beside the latencies.
+pub fn during<T>(setting: &Setting, work: impl FnOnce() -> Result<T>) -> Result<(Latencies, T)> {
+    let stop = AtomicBool::new(false);
+    probe(setting, u32::MAX, &stop, || {
+        let result = work();
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+fn probe<T>(
+    setting: &Setting,
+    wakeups: u32,
+    stop: &AtomicBool,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<(Latencies, T)> {
+    std::thread::scope(|scope| {
+        let seeds = (0..setting.cpus as u64).map(|index| setting.seed ^ (index << 32));
+        let threads: Vec<_> = seeds
+            .map(|seed| scope.spawn(move || sleep_and_wake(seed, wakeups, stop)))
+            .collect();
+        let result = work();
+        let mut latencies = Latencies::new()?;
+        for thread in threads {
+            latencies.merge(&join(thread)?)?;
+        }
+        Ok((latencies, result?))
+    })
+}
+
+fn sleep_and_wake(seed: u64, wakeups: u32, stop: &AtomicBool) -> Result<Latencies> {
+    exact_timers()?;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut latencies = Latencies::new()?;
+    for _ in 0..wakeups {
+        let deadline_ns = now_ns() + rng.random_range(SLEEP_NS);
+        latencies.record(sleep_until_ns(deadline_ns));
+        compute(LOOPS_AWAKE);
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(latencies)
+}
