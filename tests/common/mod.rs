@@ -13,6 +13,7 @@ pub const KERNEL_6_12: &str = "../shared/kernels/6.12/vmlinuz";
 pub struct Vm {
     kernel: String,
     flags: Vec<String>,
+    cpus: u32,
     timeout_s: u32,
 }
 
@@ -28,8 +29,9 @@ impl Vm {
     }
 
     /// With this many CPUs.
-    pub fn cpus(self, cpus: u32) -> Self {
-        self.flag("--cpus", &cpus.to_string())
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
     }
 
     /// Its clock counts instructions: times do not depend on the host.
@@ -41,11 +43,6 @@ impl Vm {
     /// Gives up after so many seconds.
     pub fn timeout(mut self, seconds: u32) -> Self {
         self.timeout_s = seconds;
-        self
-    }
-
-    fn flag(mut self, name: &str, value: &str) -> Self {
-        self.flags.extend([name.to_owned(), value.to_owned()]);
         self
     }
 
