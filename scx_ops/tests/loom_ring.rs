@@ -54,6 +54,9 @@ struct Ring {
     wake: Notify,
 }
 
+// SAFETY: loom runs all threads of a model on one, and checks every access to the cells.
+unsafe impl Sync for Ring {}
+
 /// The kernel's half, after `kernel/bpf/ringbuf.c`. Reservations are made by one thread at a time,
 /// where the kernel has a spin lock.
 impl Ring {

@@ -1,2 +1,79 @@
-//! The lab of scx_takt.
-fn main() {}
+//! The lab of scx_takt: everything around the scheduler that a bare machine needs in order to
+//! build it, boot kernels with it, test it and measure it. It needs cargo and nothing else.
+
+mod apt;
+mod cpio;
+mod elf;
+mod files;
+mod kernel;
+mod setup;
+mod test;
+mod tree;
+mod ui;
+mod vm;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The lab of scx_takt: set-up, kernels, virtual machines, tests, benchmarks
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install or name the tools that are missing
+    Setup {
+        /// What the tools are for
+        #[arg(
+            long = "for",
+            value_enum,
+            default_value = "test",
+            value_name = "PURPOSE"
+        )]
+        purpose: setup::Purpose,
+    },
+    /// Show or get the kernels that the lab boots
+    #[command(subcommand)]
+    Kernel(kernel::KernelCommand),
+    /// Run a command on a real kernel in a virtual machine
+    Vm(Box<vm::VmArgs>),
+    /// Run every check; the last line counts them
+    Test(test::TestArgs),
+}
+
+/// Flags that contradict each other: status 2.
+#[derive(Debug)]
+struct UsageError(String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Setup { purpose } => setup::run(purpose),
+        Command::Kernel(command) => kernel::run(&command),
+        Command::Vm(args) => vm::run(&args),
+        Command::Test(args) => test::run(&args),
+    };
+    match result {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Err(error) => {
+            ui::failure(&format!("{error:#}"));
+            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+        }
+    }
+}

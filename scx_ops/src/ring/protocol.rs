@@ -292,7 +292,8 @@ fn length(header: u32) -> usize {
     (header & !(BUSY | DISCARD)) as usize
 }
 
-/// Bytes from the header to the next one: header and record, rounded up to 8.
+/// Bytes from the header to the next one: header and record, rounded up to 8. Every header waits for
+/// the one before it through this; written as a mask it is a cycle shorter.
 fn step(header: u32) -> usize {
-    (length(header) + HEADER).next_multiple_of(8)
+    (length(header) + HEADER + 7) & !7
 }

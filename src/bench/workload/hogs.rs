@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::sync::{NS_PER_S, now_ns};
 
-/// Steps of the generator in one loop, the unit of a hog's work: about a microsecond.
+/// Steps of the generator in one loop, the unit of a hog's work: about 2,000 instructions.
 const STEPS_PER_LOOP: u32 = 200;
 
 /// A counter with a cache line of its own: hogs must not slow each other down by counting.
@@ -102,8 +102,13 @@ fn compute_until(stop: &AtomicBool, counter: &AtomicU64) {
     }
 }
 
+/// A fixed amount of work: `loops` loops.
+pub fn compute(loops: u32) {
+    (0..loops).fold(1, |state, _| one_loop(state));
+}
+
 /// One unit of work that no compiler can leave out.
-pub fn one_loop(mut state: u64) -> u64 {
+fn one_loop(mut state: u64) -> u64 {
     for _ in 0..STEPS_PER_LOOP {
         state ^= state << 13;
         state ^= state >> 7;

@@ -84,6 +84,12 @@ impl Setting {
     pub fn sized(&self, one: u32, many: u32) -> u32 {
         if self.cpus == 1 { one } else { many }
     }
+
+    /// `usual`, or `less` in deterministic mode, where a second of guest time takes ten seconds
+    /// and nothing but the work itself makes figures scatter.
+    pub fn shortened<T>(&self, usual: T, less: T) -> T {
+        if self.deterministic { less } else { usual }
+    }
 }
 
 /// What one run of a workload found.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::hogs::one_loop;
+use super::hogs::compute;
 use super::sync::{
     Latencies, NS_PER_S, exact_timers, futex_wait, futex_wake, join, now_ns, sleep_until_ns,
 };
@@ -18,12 +18,16 @@ use super::{LATENCY, Metric, Outcome, Setting, Workload};
 
 /// Workers for each CPU.
 const WORKERS_PER_CPU: usize = 4;
-/// Loops of computation in one request; about 1 ms.
+/// Loops of computation in one request; about 2 ms at a billion instructions per second.
 const LOOPS_PER_REQUEST: u32 = 1_000;
 /// Requests for each CPU in the phase of saturation.
-const SATURATION_REQUESTS: u64 = 600;
+const SATURATION_REQUESTS: u64 = 500;
+/// The same where guest time is slow to come by.
+const SATURATION_REQUESTS_DETERMINISTIC: u64 = 150;
 /// Requests for each CPU in the phase of fixed load.
-const FIXED_REQUESTS: u64 = 250;
+const FIXED_REQUESTS: u64 = 200;
+/// The same where guest time is slow to come by.
+const FIXED_REQUESTS_DETERMINISTIC: u64 = 100;
 /// Load in the second phase, as a share of the time that the requests alone would take.
 const FIXED_LOAD: f64 = 0.3;
 /// A worker's pause between requests, as a network would cause.
@@ -151,7 +155,7 @@ impl Server {
 
     fn serve(&self) {
         let lock = self.lock_this_cpu();
-        compute();
+        compute(LOOPS_PER_REQUEST);
         lock.0.store(false, Ordering::Release);
     }
 
@@ -214,7 +218,8 @@ impl Server {
 
 /// Requests per second when each worker gets its next request at once.
 fn saturate(setting: &Setting) -> Result<f64> {
-    let requests = SATURATION_REQUESTS * setting.cpus as u64;
+    let each = setting.shortened(SATURATION_REQUESTS, SATURATION_REQUESTS_DETERMINISTIC);
+    let requests = each * setting.cpus as u64;
     let server = Server::new(setting)?;
     let start_ns = now_ns();
     server.run(PAUSE_NS, |server| {
@@ -227,12 +232,13 @@ fn saturate(setting: &Setting) -> Result<f64> {
 
 /// Latencies from due time to end when requests come at a steady pace, come what may.
 fn at_fixed_load(setting: &Setting) -> Result<Latencies> {
+    let each = setting.shortened(FIXED_REQUESTS, FIXED_REQUESTS_DETERMINISTIC);
     let interval_ns = (request_ns() as f64 / FIXED_LOAD / setting.cpus as f64) as u64;
     Server::new(setting)?.run(0, |server| {
         // Without exact timers the message thread would only add the same delay everywhere.
         let _ = exact_timers();
         let start_ns = now_ns();
-        for request in 1..=FIXED_REQUESTS * setting.cpus as u64 {
+        for request in 1..=each * setting.cpus as u64 {
             let due_ns = start_ns + request * interval_ns;
             sleep_until_ns(due_ns);
             server.hand_out_when_idle(due_ns);
@@ -244,15 +250,10 @@ fn at_fixed_load(setting: &Setting) -> Result<Latencies> {
 fn request_ns() -> u64 {
     let tries = (0..9).map(|_| {
         let start_ns = now_ns();
-        compute();
+        compute(LOOPS_PER_REQUEST);
         now_ns() - start_ns
     });
     tries.min().unwrap_or(1)
-}
-
-/// The work of one request.
-fn compute() {
-    (0..LOOPS_PER_REQUEST).fold(1, |state, _| one_loop(state));
 }
 
 fn current_cpu() -> usize {

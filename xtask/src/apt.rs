@@ -1,0 +1,429 @@
+//! A private apt root: suites that this machine does not subscribe to, fetched from the mirror
+//! that its own apt is configured with, and checked by apt against Debian's own keys.
+//!
+//! Nothing outside the cache is changed. The mirror's address is read at run time.
+
+use crate::{files, tree, ui};
+use anyhow::{Context, Result, bail};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
+
+/// Where the kernels are, and the newer QEMU.
+const SUITES: [&str; 5] = [
+    "trixie-backports",
+    "sid",
+    "experimental",
+    "trixie",
+    "bookworm-backports",
+];
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Names of Debian's main suites, by which its mirror is known among other sources.
+const DEBIAN_SUITES: [&str; 10] = [
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "duke",
+    "sid",
+    "stable",
+    "testing",
+    "unstable",
+    "oldstable",
+];
+const LISTS_FRESH: Duration = Duration::from_secs(12 * 3600);
+
+/// A package as the lists describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The size of its archive.
+    pub size_bytes: u64,
+}
+
+/// The private root for one architecture.
+pub struct Apt {
+    root: PathBuf,
+    config: PathBuf,
+}
+
+impl Apt {
+    /// Opens the root of `architecture` (Debian's name) in the cache, making it when needed.
+    pub fn open(cache: &Path, architecture: &str) -> Result<Self> {
+        for tool in ["apt-get", "dpkg-deb"] {
+            if crate::setup::program(tool).is_none() {
+                bail!(
+                    "{tool} is not here: the lab's kernels come as Debian packages; install apt and dpkg \
+                     (Fedora: apt dpkg; Arch: apt dpkg), or use --kernel PATH"
+                );
+            }
+        }
+        let root = cache.join("apt").join(architecture);
+        for folder in ["etc", "lists/partial", "archives/partial"] {
+            fs::create_dir_all(root.join(folder))
+                .with_context(|| format!("cannot make {}", root.join(folder).display()))?;
+        }
+        let config = root.join("etc/apt.conf");
+        let at = |name: &str| root.join(name).display().to_string();
+        let user = if nix::unistd::geteuid().is_root() {
+            "APT::Sandbox::User \"root\";\n"
+        } else {
+            ""
+        };
+        let text = format!(
+            "Dir::State \"{}\";\nDir::State::lists \"{}\";\nDir::State::status \"{}\";\n\
+             Dir::Cache \"{}\";\nDir::Cache::archives \"{}\";\n\
+             Dir::Etc::sourcelist \"{}\";\nDir::Etc::sourceparts \"/dev/null\";\n\
+             Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
+             APT::Architecture \"{architecture}\";\n#clear APT::Architectures;\n\
+             APT::Architectures:: \"{architecture}\";\nAcquire::Languages \"none\";\n\
+             Acquire::Retries \"3\";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
+             #clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n{user}",
+            root.display(),
+            at("lists"),
+            at("status"),
+            root.display(),
+            at("archives"),
+            at("etc/lab.sources"),
+        );
+        files::write_atomically(&config, text.as_bytes())?;
+        fs::File::options()
+            .create(true)
+            .append(true)
+            .open(root.join("status"))?;
+        Ok(Self { root, config })
+    }
+
+    /// Brings the lists up to date when they are missing or old. Old lists and no network is not
+    /// an error.
+    pub fn refresh(&self, even_if_fresh: bool) -> Result<()> {
+        let stamp = self.root.join("updated");
+        let age = fs::metadata(&stamp)
+            .and_then(|meta| meta.modified())
+            .ok()
+            .and_then(|at| SystemTime::now().duration_since(at).ok());
+        if !even_if_fresh && age.is_some_and(|age| age < LISTS_FRESH) {
+            return Ok(());
+        }
+        self.write_sources()?;
+        let spinner = ui::spinner("reading the package lists of the Debian mirror");
+        let output = self.apt_get(&["update", "-q", "--error-on=any"])?;
+        spinner.finish_and_clear();
+        if output.status.success() {
+            fs::write(&stamp, "")?;
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let problem = explain(&text);
+        if age.is_some() {
+            ui::note(&format!("the package lists are old and stay so: {problem}"));
+            return Ok(());
+        }
+        bail!("cannot read the package lists of the Debian mirror: {problem}")
+    }
+
+    /// The packages whose names `wanted` accepts, each in its preferred version.
+    pub fn packages(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Package>> {
+        let output = self
+            .command("apt-cache")
+            .arg("dumpavail")
+            .output()
+            .context("cannot run apt-cache")?;
+        if !output.status.success() {
+            bail!(
+                "apt-cache failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(parse_packages(
+            &String::from_utf8_lossy(&output.stdout),
+            wanted,
+        ))
+    }
+
+    /// Downloads packages (`name`, `name=version` or `name/suite`) into the empty `folder`.
+    pub fn download(
+        &self,
+        what: &str,
+        packages: &[String],
+        total_bytes: u64,
+        folder: &Path,
+    ) -> Result<()> {
+        let log = folder.join("apt.log");
+        let file = fs::File::create(&log)?;
+        let mut child = self
+            .command("apt-get")
+            .args(["download", "-q"])
+            .args(packages)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .context("cannot run apt-get")?;
+        let bar = ui::download_bar(what, total_bytes);
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            bar.set_position(size_of(folder) + size_of(&self.root.join("archives/partial")));
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        bar.finish_and_clear();
+        if !status.success() {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            bail!("cannot download {what}: {}", explain(&text));
+        }
+        fs::remove_file(log)?;
+        Ok(())
+    }
+
+    fn write_sources(&self) -> Result<()> {
+        if !Path::new(KEYRING).exists() {
+            bail!("{KEYRING} is not here: install the package debian-archive-keyring");
+        }
+        let mirror = mirror()?;
+        let stanzas: Vec<String> = SUITES
+            .iter()
+            .map(|suite| {
+                format!("Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n")
+            })
+            .collect();
+        files::write_atomically(
+            &self.root.join("etc/lab.sources"),
+            stanzas.join("\n").as_bytes(),
+        )
+    }
+
+    fn apt_get(&self, arguments: &[&str]) -> Result<Output> {
+        self.command("apt-get")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run apt-get")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .arg("-c")
+            .arg(&self.config)
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("APT_CONFIG");
+        command
+    }
+}
+
+/// The Debian mirror of this machine: `$TAKT_DEBIAN_MIRROR`, else the first source of its apt
+/// that carries one of Debian's main suites.
+fn mirror() -> Result<String> {
+    if let Ok(mirror) = env::var("TAKT_DEBIAN_MIRROR") {
+        return Ok(mirror);
+    }
+    let output = Command::new("apt-get")
+        .args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+        ])
+        .output()
+        .context("cannot run apt-get")?;
+    match choose_mirror(&String::from_utf8_lossy(&output.stdout)) {
+        Some(mirror) => Ok(mirror),
+        None => bail!(
+            "this machine's apt has no Debian mirror: set TAKT_DEBIAN_MIRROR to the address of one, \
+             or use --kernel PATH"
+        ),
+    }
+}
+
+fn choose_mirror(targets: &str) -> Option<String> {
+    targets.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let (uri, release, component) = (words.next()?, words.next()?, words.next()?);
+        (DEBIAN_SUITES.contains(&release) && component == "main").then(|| uri.to_owned())
+    })
+}
+
+fn parse_packages(text: &str, wanted: impl Fn(&str) -> bool) -> Vec<Package> {
+    let mut found = Vec::new();
+    for stanza in text.split("\n\n") {
+        let field = |name: &str| {
+            stanza
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+                .map(str::to_owned)
+        };
+        let Some(name) = field("Package").filter(|name| wanted(name)) else {
+            continue;
+        };
+        let size_bytes = field("Size")
+            .and_then(|size| size.parse().ok())
+            .unwrap_or(0);
+        if let Some(version) = field("Version") {
+            found.push(Package {
+                name,
+                version,
+                size_bytes,
+            });
+        }
+    }
+    found
+}
+
+/// apt's complaints in one line, with what to do about the usual ones.
+fn explain(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("E:") || line.starts_with("Err"))
+        .collect();
+    let what = lines
+        .first()
+        .or(text.lines().last().as_ref())
+        .unwrap_or(&"apt-get failed")
+        .trim()
+        .to_owned();
+    if text.contains("NO_PUBKEY") {
+        return format!(
+            "{what} (the keys of this machine are too old: upgrade the package debian-archive-keyring)"
+        );
+    }
+    what
+}
+
+fn size_of(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|meta| meta.is_file())
+        .map(|meta| meta.len())
+        .sum()
+}
+
+/// Unpacks every package in `folder` into `target`.
+pub fn unpack(folder: &Path, target: &Path) -> Result<()> {
+    fs::create_dir_all(target)?;
+    for entry in fs::read_dir(folder)?.flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "deb") {
+            continue;
+        }
+        let output = Command::new("dpkg-deb")
+            .arg("-x")
+            .arg(&path)
+            .arg(target)
+            .output()
+            .context("cannot run dpkg-deb")?;
+        if !output.status.success() {
+            bail!(
+                "cannot unpack {}: {}",
+                path.display(),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A folder for work in progress beside its final place; what an earlier run left there goes.
+/// The caller holds the lock of `parent`.
+pub fn scratch(parent: &Path) -> Result<tempfile::TempDir> {
+    for entry in fs::read_dir(parent)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".part-") {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    tempfile::Builder::new()
+        .prefix(".part-")
+        .tempdir_in(parent)
+        .context("cannot make a folder in the cache")
+}
+
+/// The folder of a QEMU that counts instructions finely, unpacked beside this machine's own.
+pub fn newer_qemu(cache: &Path, arch: crate::vm::Arch) -> Result<PathBuf> {
+    let (package, suite) = match arch {
+        crate::vm::Arch::X86_64 => ("qemu-system-x86", "bookworm-backports"),
+        crate::vm::Arch::Aarch64 => ("qemu-system-arm", "bookworm-backports"),
+    };
+    let parent = cache.join("qemu");
+    let target = parent.join(package);
+    if target.is_dir() {
+        return Ok(target);
+    }
+    if !fs::read_to_string("/etc/os-release")
+        .unwrap_or_default()
+        .contains("VERSION_CODENAME=bookworm")
+    {
+        bail!(
+            "deterministic mode with several CPUs needs QEMU 10 or later, and this machine's is older: \
+             upgrade it, or use --cpus 1"
+        );
+    }
+    let _lock = tree::lock(&parent)?;
+    if target.is_dir() {
+        return Ok(target);
+    }
+    let apt = Apt::open(cache, "amd64")?;
+    apt.refresh(false)?;
+    let scratch = scratch(&parent)?;
+    let names = [package, "qemu-system-common", "qemu-system-data", "seabios"];
+    let names: Vec<String> = names.iter().map(|name| format!("{name}/{suite}")).collect();
+    let debs = scratch.path().join("debs");
+    fs::create_dir(&debs)?;
+    apt.download("QEMU 10", &names, QEMU_SIZE_BYTES, &debs)?;
+    let root = scratch.path().join("root");
+    unpack(&debs, &root)?;
+    fs::rename(&root, &target).context("cannot put QEMU into the cache")?;
+    Ok(target)
+}
+
+/// About what the four packages weigh, for the progress bar.
+const QEMU_SIZE_BYTES: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_is_the_one_with_a_main_suite() {
+        let targets = "https://a.example/apt cloud-sdk main\n\
+                       http://b.example/debian-security/ bookworm-security main\n\
+                       http://c.example/debian/ bookworm contrib\n\
+                       http://c.example/debian/ bookworm main\n";
+        assert_eq!(
+            choose_mirror(targets).as_deref(),
+            Some("http://c.example/debian/")
+        );
+        assert_eq!(choose_mirror("http://d.example/ubuntu noble main"), None);
+    }
+
+    #[test]
+    fn packages_are_read_from_stanzas() {
+        let text =
+            "Package: linux-a\nVersion: 1-2\nSize: 77\n\nPackage: other\nVersion: 3\nSize: 5\n\n";
+        let expected = Package {
+            name: "linux-a".into(),
+            version: "1-2".into(),
+            size_bytes: 77,
+        };
+        assert_eq!(
+            parse_packages(text, |name| name.starts_with("linux")),
+            [expected]
+        );
+    }
+
+    #[test]
+    fn complaints_fit_in_a_line() {
+        let text = "W: x\nE: The repository is not signed.\nE: more";
+        assert_eq!(explain(text), "E: The repository is not signed.");
+        assert!(explain("Err:1 sid\n NO_PUBKEY 123").contains("debian-archive-keyring"));
+    }
+}

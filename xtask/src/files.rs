@@ -1,0 +1,20 @@
+//! Files that are either whole or not there.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+/// Writes `data` to `path` by way of a temporary file beside it.
+pub fn write_atomically(path: &Path, data: &[u8]) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let failed = || format!("cannot write {}", path.display());
+    fs::create_dir_all(folder).with_context(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
+    file.write_all(data).with_context(failed)?;
+    file.persist(path).with_context(failed)?;
+    Ok(())
+}

@@ -1,0 +1,441 @@
+//! `cargo xtask setup`: the tools that builds and guests need. What is missing is installed where
+//! that can be done without asking (root on Debian or Ubuntu); elsewhere the packages are named.
+
+use crate::ui;
+use crate::vm::Arch;
+use anyhow::{Context, Result, bail};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// BPF programs need this clang or a newer one.
+const OLDEST_CLANG: u32 = 16;
+/// The newest clang to look for; it stands first in every list.
+const NEWEST_CLANG: u32 = 24;
+
+/// What the tools are wanted for. Each purpose includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Purpose {
+    /// Building the workspace.
+    Build,
+    /// Running guests.
+    Vm,
+    /// Running every check.
+    Test,
+}
+
+/// One thing that has to be there.
+struct Need {
+    what: &'static str,
+    purpose: Purpose,
+    present: fn() -> bool,
+    /// Packages of which the first one that exists is taken.
+    debian: &'static [&'static str],
+    fedora: &'static str,
+    arch: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        what: "clang 16 or later",
+        purpose: Purpose::Build,
+        present: || find_clang().is_some(),
+        debian: &[
+            "clang-22", "clang-21", "clang-20", "clang-19", "clang-18", "clang-17", "clang-16",
+        ],
+        fedora: "clang",
+        arch: "clang",
+    },
+    Need {
+        what: "libclang",
+        purpose: Purpose::Build,
+        present: || env::var_os("LIBCLANG_PATH").is_some() || find_libclang().is_some(),
+        debian: &[
+            "libclang-22-dev",
+            "libclang-21-dev",
+            "libclang-20-dev",
+            "libclang-19-dev",
+            "libclang-18-dev",
+            "libclang-17-dev",
+            "libclang-16-dev",
+        ],
+        fedora: "clang-devel",
+        arch: "clang",
+    },
+    Need {
+        what: "a C compiler",
+        purpose: Purpose::Build,
+        present: || has("gcc") || has("cc"),
+        debian: &["gcc"],
+        fedora: "gcc",
+        arch: "gcc",
+    },
+    Need {
+        what: "the C library's headers",
+        purpose: Purpose::Build,
+        present: || has_header("stdlib.h"),
+        debian: &["libc6-dev"],
+        fedora: "glibc-devel",
+        arch: "glibc",
+    },
+    Need {
+        what: "make",
+        purpose: Purpose::Build,
+        present: || has("make"),
+        debian: &["make"],
+        fedora: "make",
+        arch: "make",
+    },
+    Need {
+        what: "pkg-config",
+        purpose: Purpose::Build,
+        present: || has("pkg-config"),
+        debian: &["pkg-config"],
+        fedora: "pkgconf-pkg-config",
+        arch: "pkgconf",
+    },
+    Need {
+        what: "libelf",
+        purpose: Purpose::Build,
+        present: || has_header("libelf.h"),
+        debian: &["libelf-dev"],
+        fedora: "elfutils-libelf-devel",
+        arch: "libelf",
+    },
+    Need {
+        what: "zlib",
+        purpose: Purpose::Build,
+        present: || has_header("zlib.h"),
+        debian: &["zlib1g-dev"],
+        fedora: "zlib-devel",
+        arch: "zlib",
+    },
+    Need {
+        what: "QEMU",
+        purpose: Purpose::Vm,
+        present: || has("qemu-system-x86_64"),
+        debian: &["qemu-system-x86"],
+        fedora: "qemu-system-x86-core",
+        arch: "qemu-system-x86",
+    },
+    Need {
+        what: "a static busybox",
+        purpose: Purpose::Vm,
+        present: || find_busybox().is_some(),
+        debian: &["busybox-static"],
+        fedora: "busybox",
+        arch: "busybox",
+    },
+    Need {
+        what: "Debian's keys",
+        purpose: Purpose::Vm,
+        present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+        debian: &["debian-archive-keyring"],
+        fedora: "debian-keyring apt dpkg",
+        arch: "debian-archive-keyring apt dpkg",
+    },
+    Need {
+        what: "clang-format 19",
+        purpose: Purpose::Test,
+        present: || find_clang_format().is_some(),
+        debian: &["clang-format-19"],
+        fedora: "clang-tools-extra",
+        arch: "clang",
+    },
+];
+
+/// Runs `cargo xtask setup`.
+pub fn run(purpose: Purpose) -> Result<i32> {
+    ensure(purpose)?;
+    for need in NEEDS.iter().filter(|need| need.purpose <= purpose) {
+        println!("present: {}", need.what);
+    }
+    Ok(0)
+}
+
+/// Makes sure that everything for `purpose` is there, installing it where that is possible. When
+/// all is there, nothing is touched.
+pub fn ensure(purpose: Purpose) -> Result<()> {
+    let missing = missing(purpose);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|need| need.what).collect();
+    let names = names.join(", ");
+    if !nix::unistd::geteuid().is_root() || !has("apt-get") || !is_debian_like() {
+        bail!("missing: {names}; install the packages{}", advice(&missing));
+    }
+    ui::note(&format!("missing: {names}"));
+    update_lists_if_absent()?;
+    let packages = missing
+        .iter()
+        .map(|need| choose_package(need))
+        .collect::<Result<Vec<_>>>()?;
+    install(&packages)?;
+    let still: Vec<&str> = self::missing(purpose)
+        .iter()
+        .map(|need| need.what)
+        .collect();
+    if !still.is_empty() {
+        bail!(
+            "still missing after apt-get install: {}; install it by hand",
+            still.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Installs packages of this machine's own distribution, quietly.
+pub fn install(packages: &[String]) -> Result<()> {
+    let list = packages.join(" ");
+    ui::note(&format!("apt-get install {list}"));
+    let spinner = ui::spinner(&format!("installing {list}"));
+    let output = Command::new("apt-get")
+        .args([
+            "install",
+            "-y",
+            "-q",
+            "--no-install-recommends",
+            "-o",
+            "DPkg::Lock::Timeout=300",
+        ])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run apt-get")?;
+    spinner.finish_and_clear();
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        bail!("`apt-get install {list}` failed: {}", text.trim());
+    }
+    Ok(())
+}
+
+/// What a build of the workspace has to be told: which clang to use for BPF, and where libclang is.
+pub fn build_environment() -> Result<Vec<(String, String)>> {
+    ensure(Purpose::Build)?;
+    let mut environment = Vec::new();
+    if let Some(clang) = find_clang() {
+        environment.push(("BPF_CLANG".to_owned(), clang));
+    }
+    if let Some(folder) = find_libclang().filter(|_| env::var_os("LIBCLANG_PATH").is_none()) {
+        environment.push((
+            "LIBCLANG_PATH".to_owned(),
+            folder.to_string_lossy().into_owned(),
+        ));
+    }
+    Ok(environment)
+}
+
+/// The static busybox for guests of `arch`.
+pub fn busybox(arch: Arch, _cache: &Path) -> Result<PathBuf> {
+    if arch != Arch::host() {
+        bail!(
+            "guests of {} need a busybox of that architecture, which the lab cannot get yet",
+            arch.name()
+        );
+    }
+    find_busybox().context("no static busybox: run `cargo xtask setup`")
+}
+
+/// The clang-format whose output the tree agrees with.
+pub fn find_clang_format() -> Option<PathBuf> {
+    program("clang-format-19").or_else(|| {
+        program("clang-format")
+            .filter(|path| version_of(&path.to_string_lossy()).is_some_and(|major| major >= 19))
+    })
+}
+
+/// The path of a program in `$PATH`.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+fn missing(purpose: Purpose) -> Vec<&'static Need> {
+    NEEDS
+        .iter()
+        .filter(|need| need.purpose <= purpose && !(need.present)())
+        .collect()
+}
+
+fn has(name: &str) -> bool {
+    program(name).is_some()
+}
+
+fn has_header(name: &str) -> bool {
+    ["/usr/include", "/usr/local/include"]
+        .iter()
+        .any(|folder| Path::new(folder).join(name).exists())
+}
+
+/// `$BPF_CLANG`, else the newest clang that is new enough.
+fn find_clang() -> Option<String> {
+    if let Ok(clang) = env::var("BPF_CLANG") {
+        return Some(clang);
+    }
+    let numbered = (OLDEST_CLANG..=NEWEST_CLANG)
+        .rev()
+        .map(|major| format!("clang-{major}"));
+    numbered
+        .filter(|name| has(name))
+        .chain(["clang".to_owned()].into_iter().filter(|name| has(name)))
+        .find(|name| version_of(name).is_some_and(|major| major >= OLDEST_CLANG))
+}
+
+fn version_of(program: &str) -> Option<u32> {
+    let output = Command::new(program).arg("--version").output().ok()?;
+    parse_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn parse_version(text: &str) -> Option<u32> {
+    let rest = text.split_once("version ")?.1;
+    rest.split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// The folder of the newest libclang.
+fn find_libclang() -> Option<PathBuf> {
+    let numbered = (OLDEST_CLANG..=NEWEST_CLANG)
+        .rev()
+        .map(|major| format!("/usr/lib/llvm-{major}/lib"));
+    let plain = [
+        "/usr/lib64",
+        "/usr/lib",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+    ];
+    numbered
+        .chain(plain.map(str::to_owned))
+        .map(PathBuf::from)
+        .find(|folder| {
+            fs::read_dir(folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|entry| {
+                    let name = entry.file_name();
+                    let name = name.to_string_lossy();
+                    name == "libclang.so"
+                        || name.starts_with("libclang.so.")
+                        || name.starts_with("libclang-") && name.contains(".so")
+                })
+        })
+}
+
+fn find_busybox() -> Option<PathBuf> {
+    let candidates = [
+        "/bin/busybox",
+        "/usr/bin/busybox",
+        "/usr/lib/busybox/busybox",
+        "/usr/sbin/busybox",
+    ];
+    candidates.iter().map(PathBuf::from).find(|path| {
+        let Ok(data) = fs::read(path) else {
+            return false;
+        };
+        goblin::elf::Elf::parse(&data).is_ok_and(|elf| elf.interpreter.is_none())
+    })
+}
+
+fn is_debian_like() -> bool {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    text.lines().any(|line| {
+        let value = line
+            .strip_prefix("ID=")
+            .or_else(|| line.strip_prefix("ID_LIKE="));
+        value.is_some_and(|value| value.contains("debian") || value.contains("ubuntu"))
+    })
+}
+
+fn advice(missing: &[&Need]) -> String {
+    let list = |pick: fn(&Need) -> &str| {
+        missing
+            .iter()
+            .map(|need| pick(need))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    format!(
+        "\n  Debian, Ubuntu: {}\n  Fedora: {}\n  Arch: {}",
+        list(|need| need.debian.first().copied().unwrap_or_default()),
+        list(|need| need.fedora),
+        list(|need| need.arch)
+    )
+}
+
+/// The first of a need's packages that the distribution has.
+fn choose_package(need: &Need) -> Result<String> {
+    let available = |package: &&&str| {
+        let output = Command::new("apt-cache").args(["show", package]).output();
+        output.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
+    };
+    match need.debian.iter().find(available) {
+        Some(package) => Ok(package.to_string()),
+        None => bail!(
+            "apt knows none of {}: upgrade the system",
+            need.debian.join(", ")
+        ),
+    }
+}
+
+/// A fresh container has no package lists.
+fn update_lists_if_absent() -> Result<()> {
+    let lists = fs::read_dir("/var/lib/apt/lists")
+        .into_iter()
+        .flatten()
+        .flatten();
+    if lists
+        .filter(|entry| entry.file_name().to_string_lossy().contains("Packages"))
+        .count()
+        > 0
+    {
+        return Ok(());
+    }
+    let spinner = ui::spinner("apt-get update");
+    let output = Command::new("apt-get")
+        .args(["update", "-q"])
+        .stdin(Stdio::null())
+        .output();
+    spinner.finish_and_clear();
+    let output = output.context("cannot run apt-get")?;
+    if !output.status.success() {
+        bail!(
+            "`apt-get update` failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(parse_version("Debian clang version 14.0.6"), Some(14));
+        assert_eq!(parse_version("clang version 22.1.8 (x)"), Some(22));
+        assert_eq!(
+            parse_version("Debian clang-format version 19.1.7"),
+            Some(19)
+        );
+        assert_eq!(parse_version("no"), None);
+    }
+
+    #[test]
+    fn advice_names_all_three_families() {
+        let text = advice(&[&NEEDS[0]]);
+        assert!(text.contains("Debian, Ubuntu: clang-22"), "{text}");
+        assert!(
+            text.contains("Fedora: clang") && text.contains("Arch: clang"),
+            "{text}"
+        );
+    }
+}

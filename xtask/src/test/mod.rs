@@ -1,0 +1,218 @@
+//! `cargo xtask test`: every check there is, in the order in which a failure is found soonest.
+
+mod step;
+mod tally;
+
+use crate::setup::{self, Purpose};
+use crate::tree::{self, Tree};
+use crate::ui::{self, Tone};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::env;
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use step::Runner;
+
+/// Guests at a time: each is one busy thread, and a guest that gets half a CPU is still right.
+const VM_TESTS_AT_A_TIME: &str = "2";
+
+/// The flags of `cargo xtask test`.
+#[derive(Args, Clone, Debug)]
+pub struct TestArgs {
+    /// Leave out what needs a VM
+    #[arg(long)]
+    pub quick: bool,
+    /// Run the tests that take many minutes as well
+    #[arg(long, conflicts_with = "quick")]
+    pub long: bool,
+}
+
+/// Runs `cargo xtask test`.
+pub fn run(args: &TestArgs) -> Result<i32> {
+    let tree = Tree::find()?;
+    let cache = tree::cache()?;
+    setup::ensure(Purpose::Test)?;
+    // A copy: the builds below may replace the binary that runs now.
+    let folder = tempfile::Builder::new().prefix("takt-test-").tempdir()?;
+    let lab = folder.path().join("xtask");
+    fs::copy(env::current_exe()?, &lab).context("cannot copy the lab's own binary")?;
+    let checks = Checks {
+        tree,
+        cache,
+        lab,
+        environment: setup::build_environment()?,
+    };
+    let mut runner = Runner::new();
+    checks.lints(&mut runner)?;
+    checks.tests(&mut runner)?;
+    if args.quick {
+        runner.skip("VM tests", "--quick leaves them out");
+    } else {
+        checks.vm_tests(&mut runner, args.long)?;
+    }
+    let total = runner.total;
+    for reason in &total.skipped {
+        println!("skipped: {reason}");
+    }
+    let tone = if total.failed == 0 {
+        Tone::Good
+    } else {
+        Tone::Bad
+    };
+    println!(
+        "{}",
+        ui::paint(&total.to_string(), tone, io::stdout().is_terminal())
+    );
+    Ok(i32::from(total.failed > 0))
+}
+
+struct Checks {
+    tree: Tree,
+    cache: PathBuf,
+    lab: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Checks {
+    fn lints(&self, runner: &mut Runner) -> Result<()> {
+        runner.check("rustfmt", self.cargo(&["fmt", "--all", "--check"]))?;
+        let sources = c_sources(&self.tree.top.join("src/bpf"));
+        match setup::find_clang_format() {
+            _ if sources.is_empty() => runner.skip("clang-format", "src/bpf holds no C"),
+            None => runner.skip("clang-format", "clang-format 19 is not installed"),
+            Some(program) => {
+                let mut command = Command::new(program);
+                command
+                    .args(["--dry-run", "--Werror"])
+                    .args(sources)
+                    .current_dir(&self.tree.top);
+                runner.check("clang-format", command)?;
+            }
+        }
+        runner.check(
+            "clippy",
+            self.cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ]),
+        )
+    }
+
+    fn tests(&self, runner: &mut Runner) -> Result<()> {
+        runner.tests(
+            "unit tests",
+            self.cargo(&["test", "--workspace", "--quiet", "--no-fail-fast"]),
+        )?;
+        let ring = self.tree.top.join("scx_ops/tests");
+        if ring.join("loom_ring.rs").is_file() {
+            let mut command =
+                self.cargo(&["test", "-p", "scx_ops", "--release", "--test", "loom_ring"]);
+            // The flag means another build of everything: it must not displace the usual one.
+            command
+                .env("RUSTFLAGS", "--cfg loom")
+                .env("CARGO_TARGET_DIR", self.target_folder()?.join("loom"));
+            runner.tests("loom", command)?;
+        } else {
+            runner.skip("loom", "scx_ops/tests/loom_ring.rs is not there");
+        }
+        if ring.join("ring_host.rs").is_file() {
+            if nix::unistd::geteuid().is_root() {
+                let arguments = [
+                    "test",
+                    "-p",
+                    "scx_ops",
+                    "--release",
+                    "--test",
+                    "ring_host",
+                    "--",
+                    "--show-output",
+                ];
+                runner.tests("ring on this kernel", self.cargo(&arguments))?;
+            } else {
+                runner.skip("ring on this kernel", "loading BPF needs root");
+            }
+        } else {
+            runner.skip(
+                "ring on this kernel",
+                "scx_ops/tests/ring_host.rs is not there",
+            );
+        }
+        Ok(())
+    }
+
+    fn vm_tests(&self, runner: &mut Runner, long: bool) -> Result<()> {
+        if !self.tree.metadata()?.has_test("scx_takt", "vm") {
+            runner.skip("VM tests", "tests/vm.rs is not there");
+            return Ok(());
+        }
+        runner.check(
+            "release build",
+            self.cargo(&["build", "--release", "--quiet", "-p", "scx_takt"]),
+        )?;
+        let mut command = self.cargo(&[
+            "test",
+            "--release",
+            "--quiet",
+            "-p",
+            "scx_takt",
+            "--test",
+            "vm",
+            "--",
+        ]);
+        command.args([
+            "--ignored",
+            "--test-threads",
+            VM_TESTS_AT_A_TIME,
+            "--show-output",
+        ]);
+        if !long {
+            command.args(["--skip", "long_"]);
+        }
+        command.env("TAKT_VM_NO_BUILD", "1");
+        runner.tests("VM tests", command)
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut cargo = self.tree.cargo();
+        cargo
+            .args(arguments)
+            .envs(self.environment.iter().cloned())
+            .env("TAKT_XTASK", &self.lab)
+            .env("TAKT_TREE", &self.tree.top)
+            .env("TAKT_CACHE", &self.cache);
+        cargo
+    }
+
+    fn target_folder(&self) -> Result<PathBuf> {
+        Ok(self.tree.metadata()?.target_folder())
+    }
+}
+
+/// The C files under a folder.
+fn c_sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+    {
+        if path.is_dir() {
+            found.extend(c_sources(&path));
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "c" || extension == "h")
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,77 @@
+//! What the lab says about itself, on standard error: standard output belongs to what it runs.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::env;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+/// How a piece of text is meant.
+#[derive(Clone, Copy)]
+pub enum Tone {
+    /// All is well.
+    Good,
+    /// Something failed.
+    Bad,
+    /// Left out, or less important.
+    Faint,
+    /// A heading.
+    Strong,
+}
+
+/// `text` in the colour of `tone` when `to_terminal` and the user has nothing against colour.
+pub fn paint(text: &str, tone: Tone, to_terminal: bool) -> String {
+    let code = match tone {
+        Tone::Good => "32",
+        Tone::Bad => "31;1",
+        Tone::Faint => "2",
+        Tone::Strong => "1",
+    };
+    let wanted = to_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if wanted {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// One line about what the lab does.
+pub fn note(text: &str) {
+    eprintln!(
+        "{}",
+        paint(
+            &format!("lab: {text}"),
+            Tone::Faint,
+            io::stderr().is_terminal()
+        )
+    );
+}
+
+/// A spinner with a message; invisible when standard error is no terminal.
+pub fn spinner(message: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.set_message(message.to_owned());
+    if io::stderr().is_terminal() {
+        bar.enable_steady_tick(Duration::from_millis(120));
+    }
+    bar
+}
+
+/// A bar for a download of `total_bytes`.
+pub fn download_bar(message: &str, total_bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr());
+    let template = "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(message.to_owned());
+    bar
+}
+
+/// One line about what failed.
+pub fn failure(text: &str) {
+    let to_terminal = io::stderr().is_terminal();
+    eprintln!("{} {text}", paint("error:", Tone::Bad, to_terminal));
+}

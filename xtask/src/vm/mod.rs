@@ -1,0 +1,469 @@
+//! `cargo xtask vm`: runs a command on a real kernel in a virtual machine without hardware help.
+//!
+//! The guest lives in memory only: a kernel, a root file system made for this one run, and virtio
+//! ports over which the command's output, its status and files come back. Nothing of it has a
+//! fixed name or number, so any number of guests can run side by side.
+
+mod initramfs;
+mod qemu;
+mod relay;
+mod topology;
+
+use crate::kernel;
+use crate::setup::{self, Purpose};
+use crate::tree::{self, Tree};
+use crate::ui;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+pub use topology::Topology;
+
+/// Where the command starts in the guest, and where relative `--copy` targets go.
+const GUEST_HOME: &str = "/root";
+/// Where executables go that `--copy` gives no place for.
+const GUEST_BIN: &str = "/usr/local/bin";
+
+/// The flags of `cargo xtask vm`.
+#[derive(Args, Clone, Debug)]
+pub struct VmArgs {
+    /// A series (6.16, 6.18, 7.0, 7.2 ...), an exact build (7.2.12+deb13), or the path of an image
+    #[arg(long, value_name = "SERIES|PATH", default_value = kernel::DEFAULT_SERIES)]
+    pub kernel: String,
+    /// The guest's architecture
+    #[arg(long, value_enum, default_value_t = Arch::host())]
+    pub arch: Arch,
+    /// Number of CPUs [default: 2; with --deterministic 1; with --topology their product]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub cpus: Option<u32>,
+    /// Shape of the CPUs; several sockets are NUMA nodes, each die has its own last-level cache
+    #[arg(long, value_name = "SOCKETS:[DIES:]CORES:THREADS")]
+    pub topology: Option<Topology>,
+    /// The guest's memory
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(128..=65536))]
+    pub memory: u32,
+    /// Count instructions instead of time: one is one nanosecond, so the result repeats
+    #[arg(long)]
+    pub deterministic: bool,
+    /// End the guest after so many seconds of real time, with status 124
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub timeout: Option<Duration>,
+    /// Add a file or a folder, and the shared libraries it needs. Programs go to /usr/local/bin and
+    /// all else to /root, unless DST says otherwise; a DST that ends in / is a folder
+    #[arg(long, value_name = "SRC[:DST]")]
+    pub copy: Vec<Copy>,
+    /// More words for the kernel's command line
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub cmdline: Option<String>,
+    /// Run CMD on the guest's console, connected to this terminal (a shell always is)
+    #[arg(long, short)]
+    pub tty: bool,
+    /// Write the guest's whole kernel log to a file
+    #[arg(long, value_name = "FILE")]
+    pub kernel_log: Option<PathBuf>,
+    /// Bring a file back after CMD has ended
+    #[arg(long, value_name = "GUESTPATH:HOSTPATH", hide = true)]
+    pub fetch: Vec<Fetch>,
+    /// Take the release binaries as they are
+    #[arg(long, hide = true, env = "TAKT_VM_NO_BUILD", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_build: bool,
+    /// Leave the release binaries of this tree out
+    #[arg(long, hide = true)]
+    pub no_binaries: bool,
+    /// The command to run in the guest; none for an interactive shell, or for a script on standard
+    /// input
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// An architecture that the lab can boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Arch {
+    /// A PC.
+    #[value(name = "x86_64", alias = "amd64")]
+    X86_64,
+    /// A stand-in for the Raspberry Pi 5: Cortex-A76 with pages of 16 KiB.
+    #[value(name = "aarch64", alias = "arm64")]
+    Aarch64,
+}
+
+impl Arch {
+    /// The architecture of this machine.
+    pub fn host() -> Self {
+        if cfg!(target_arch = "aarch64") {
+            Self::Aarch64
+        } else {
+            Self::X86_64
+        }
+    }
+
+    /// Its name in `uname -m`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+}
+
+/// A `--copy`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    source: PathBuf,
+    target: Option<String>,
+}
+
+impl Copy {
+    /// A copy of `source` to its usual place.
+    pub fn plain(source: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            target: None,
+        }
+    }
+
+    /// Where it goes in the guest.
+    fn guest_path(&self, is_folder: bool, is_executable: bool) -> Result<String> {
+        let name = self.source.canonicalize().ok();
+        let name = name.as_deref().unwrap_or(&self.source).file_name();
+        // A link keeps its own name: it is what the user typed.
+        let name = self.source.file_name().or(name);
+        let Some(name) = name.map(|name| name.to_string_lossy().into_owned()) else {
+            bail!(
+                "cannot copy {}: say where to with SRC:DST",
+                self.source.display()
+            );
+        };
+        let home = if is_executable && !is_folder {
+            GUEST_BIN
+        } else {
+            GUEST_HOME
+        };
+        let path = match self.target.as_deref() {
+            None => format!("{home}/{name}"),
+            Some(target) => match target.strip_suffix('/') {
+                Some(folder) => format!("{folder}/{name}"),
+                None => target.to_owned(),
+            },
+        };
+        Ok(if path.starts_with('/') {
+            path
+        } else {
+            format!("{GUEST_HOME}/{path}")
+        })
+    }
+}
+
+impl FromStr for Copy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (source, target) = match text.rsplit_once(':') {
+            // A colon may be part of a name that exists.
+            Some((source, target)) if !Path::new(text).exists() => (source, Some(target)),
+            _ => (text, None),
+        };
+        if source.is_empty() || target == Some("") {
+            return Err(format!("`{text}` is not SRC or SRC:DST"));
+        }
+        Ok(Self {
+            source: source.into(),
+            target: target.map(str::to_owned),
+        })
+    }
+}
+
+/// A `--fetch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// The file in the guest.
+    pub guest: String,
+    /// Where it goes on this machine.
+    pub host: PathBuf,
+}
+
+impl FromStr for Fetch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((guest, host)) if guest.starts_with('/') && !host.is_empty() => Ok(Self {
+                guest: guest.to_owned(),
+                host: host.into(),
+            }),
+            _ => Err(format!(
+                "`{text}` is not GUESTPATH:HOSTPATH with an absolute GUESTPATH"
+            )),
+        }
+    }
+}
+
+/// How the guest's command is connected to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Standard output and error each on a port of its own, byte for byte.
+    Stream,
+    /// A terminal of this size.
+    Console {
+        /// Lines.
+        rows: u16,
+        /// Columns.
+        columns: u16,
+    },
+}
+
+/// How a guest ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The command ended with this status.
+    Exited(i32),
+    /// Time was up.
+    TimedOut,
+    /// The guest went away before its command had ended.
+    Died,
+    /// This process got a signal of this number, or the user left the console.
+    Interrupted(i32),
+    /// Nobody reads our output any more.
+    OutputClosed,
+}
+
+impl End {
+    /// The exit status that says so.
+    pub fn status(self) -> i32 {
+        match self {
+            Self::Exited(status) => status,
+            Self::TimedOut => 124,
+            Self::Died => 125,
+            Self::Interrupted(signal) => 128 + signal,
+            Self::OutputClosed => 0,
+        }
+    }
+}
+
+/// Runs `cargo xtask vm`.
+pub fn run(args: &VmArgs) -> Result<i32> {
+    let shape = shape(args)?;
+    let command = command(args)?;
+    let cache = tree::cache()?;
+    setup::ensure(Purpose::Vm)?;
+    let kernel = kernel::find(&cache, &args.kernel, args.arch)?;
+    let binaries = match (args.no_binaries, args.arch == Arch::host()) {
+        (true, _) => Vec::new(),
+        (false, true) => {
+            let environment = if args.no_build {
+                Vec::new()
+            } else {
+                setup::build_environment()?
+            };
+            Tree::find()?.release_binaries(!args.no_build, &environment)?
+        }
+        (false, false) => {
+            ui::note(
+                "this tree's binaries are not in the guest: they are built for this machine's architecture",
+            );
+            Vec::new()
+        }
+    };
+    let emulator = qemu::Emulator::find(&cache, args.arch, args.deterministic && shape.cpus() > 1)?;
+    let mode = mode(args, &command);
+    let folder = tempfile::Builder::new()
+        .prefix("takt-vm-")
+        .tempdir()
+        .context("no temporary folder")?;
+    let root = folder.path().join("root.cpio");
+    let fetch: Vec<String> = args.fetch.iter().map(|fetch| fetch.guest.clone()).collect();
+    let content = initramfs::Content {
+        arch: args.arch,
+        busybox: &setup::busybox(args.arch, &cache)?,
+        kernel: &kernel,
+        binaries: &binaries,
+        copies: &args.copy,
+        command: &command,
+        fetch: &fetch,
+        mode,
+    };
+    initramfs::write(&root, &content)?;
+    let machine = qemu::Machine {
+        arch: args.arch,
+        shape,
+        memory_mib: args.memory,
+        deterministic: args.deterministic,
+        kernel: &kernel.image,
+        initramfs: &root,
+        extra_cmdline: args.cmdline.as_deref(),
+        folder: folder.path(),
+        console: mode != Mode::Stream,
+        fetched_files: fetch.len(),
+    };
+    if io::stderr().is_terminal() {
+        let time = if args.deterministic {
+            ", deterministic"
+        } else {
+            ""
+        };
+        ui::note(&format!(
+            "kernel {}, {} CPU(s), {} MiB{time}",
+            kernel.name(),
+            shape.cpus(),
+            args.memory
+        ));
+    }
+    let guest = qemu::Guest::start(&emulator, &machine)?;
+    let outcome = relay::run(guest, mode, args.timeout)?;
+    finish(args, &machine, &outcome)?;
+    Ok(outcome.end.status())
+}
+
+/// Says why a guest ended that should not have, and brings its files home.
+fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) -> Result<()> {
+    let log = machine.kernel_log();
+    if let Some(target) = &args.kernel_log {
+        std::fs::copy(&log, target)
+            .with_context(|| format!("cannot write the kernel log to {}", target.display()))?;
+    }
+    match outcome.end {
+        End::Died => {
+            let what = match &outcome.guest_release {
+                Some(release) => {
+                    format!("the guest (kernel {release}) died before its command ended")
+                }
+                None => "the guest died before its command began".to_owned(),
+            };
+            eprint!("{}{}", tail(&machine.emulator_log(), 10), tail(&log, 60));
+            ui::failure(&what);
+        }
+        End::TimedOut => {
+            eprint!("{}", tail(&log, 20));
+            let seconds = args.timeout.unwrap_or_default().as_secs_f64();
+            let step = if outcome.guest_release.is_some() {
+                "command"
+            } else {
+                "boot"
+            };
+            ui::failure(&format!(
+                "time-out: the guest's {step} did not end within {seconds} s"
+            ));
+        }
+        End::Exited(_) | End::Interrupted(_) | End::OutputClosed => {}
+    }
+    for (index, fetch) in args.fetch.iter().enumerate() {
+        if outcome.fetched.contains(&(index + 1)) {
+            let data = std::fs::read(machine.fetched_file(index + 1))?;
+            crate::files::write_atomically(&fetch.host, &data)?;
+        } else {
+            ui::failure(&format!("{} was not there to bring back", fetch.guest));
+        }
+    }
+    Ok(())
+}
+
+/// The last `lines` lines of a log.
+fn tail(path: &Path, lines: usize) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).replace('\r', "");
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..]
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+/// The processors of the guest, from `--cpus` and `--topology` together.
+fn shape(args: &VmArgs) -> Result<Topology> {
+    match (args.topology, args.cpus) {
+        (Some(topology), Some(cpus)) if topology.cpus() != cpus => Err(crate::UsageError(format!(
+            "--topology {topology} has {} CPUs and --cpus says {cpus}: leave one of them out",
+            topology.cpus()
+        ))
+        .into()),
+        (Some(topology), _) => Ok(topology),
+        (None, Some(cpus)) => Ok(Topology::flat(cpus)),
+        (None, None) => Ok(Topology::flat(if args.deterministic { 1 } else { 2 })),
+    }
+}
+
+/// The words to run. Without any, input that comes from a pipe or a file is a script.
+fn command(args: &VmArgs) -> Result<Vec<String>> {
+    if !args.command.is_empty() || io::stdin().is_terminal() {
+        return Ok(args.command.clone());
+    }
+    let mut script = String::new();
+    io::stdin()
+        .read_to_string(&mut script)
+        .context("cannot read the script from standard input")?;
+    Ok(vec!["sh".to_owned(), "-c".to_owned(), script])
+}
+
+fn mode(args: &VmArgs, command: &[String]) -> Mode {
+    if !args.tty && !command.is_empty() {
+        return Mode::Stream;
+    }
+    let (rows, columns) = relay::terminal_size();
+    Mode::Console { rows, columns }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 1e7 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("give a number of seconds above 0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_know_their_place() {
+        let place = |text: &str, folder, executable| {
+            text.parse::<Copy>()
+                .unwrap()
+                .guest_path(folder, executable)
+                .unwrap()
+        };
+        assert_eq!(place("/x/tool", false, true), "/usr/local/bin/tool");
+        assert_eq!(place("/x/data.txt", false, false), "/root/data.txt");
+        assert_eq!(place("/x/folder", true, true), "/root/folder");
+        assert_eq!(place("/x/tool:/opt/", false, true), "/opt/tool");
+        assert_eq!(place("/x/tool:/opt/other", false, true), "/opt/other");
+        assert_eq!(place("/x/tool:other", false, true), "/root/other");
+        assert!(":x".parse::<Copy>().is_err());
+        assert!("x:".parse::<Copy>().is_err());
+    }
+
+    #[test]
+    fn fetches_need_an_absolute_path() {
+        let fetch: Fetch = "/tmp/a:b".parse().unwrap();
+        assert_eq!(
+            fetch,
+            Fetch {
+                guest: "/tmp/a".into(),
+                host: "b".into()
+            }
+        );
+        assert!("tmp/a:b".parse::<Fetch>().is_err());
+        assert!("/tmp/a".parse::<Fetch>().is_err());
+    }
+
+    #[test]
+    fn ends_have_the_statuses_of_the_contract() {
+        let ends = [
+            End::Exited(7),
+            End::TimedOut,
+            End::Died,
+            End::Interrupted(2),
+            End::OutputClosed,
+        ];
+        assert_eq!(ends.map(End::status), [7, 124, 125, 130, 0]);
+    }
+
+    #[test]
+    fn seconds_are_positive() {
+        assert_eq!(parse_seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for text in ["0", "-1", "x", "", "inf", "nan"] {
+            assert!(parse_seconds(text).is_err(), "{text}");
+        }
+    }
+}

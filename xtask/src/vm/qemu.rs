@@ -1,0 +1,367 @@
+//! The emulator: which one, with which arguments, and its life as a child of this process.
+
+use super::{Arch, Topology};
+use anyhow::{Context, Result, bail};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// From this major version on instruction counting is fine enough for several CPUs.
+const FINE_COUNTING_MAJOR: u32 = 10;
+
+/// A QEMU that can be started.
+#[derive(Debug)]
+pub struct Emulator {
+    program: PathBuf,
+    /// Where its firmware lies, when that is not its usual place.
+    firmware: Option<PathBuf>,
+}
+
+impl Emulator {
+    /// This machine's QEMU; a newer one from the cache when the guest needs it.
+    pub fn find(cache: &Path, arch: Arch, fine_counting: bool) -> Result<Self> {
+        let name = format!("qemu-system-{}", arch.name());
+        let program = crate::setup::program(&name)
+            .with_context(|| format!("{name} is not installed: run `cargo xtask setup`"))?;
+        let installed = Self {
+            program,
+            firmware: None,
+        };
+        if !fine_counting || installed.major()? >= FINE_COUNTING_MAJOR {
+            return Ok(installed);
+        }
+        let folder = crate::apt::newer_qemu(cache, arch)?;
+        Ok(Self {
+            program: folder.join("usr/bin").join(name),
+            firmware: Some(folder.join("usr/share")),
+        })
+    }
+
+    fn major(&self) -> Result<u32> {
+        let output = Command::new(&self.program).arg("--version").output();
+        let output = output.with_context(|| format!("cannot run {}", self.program.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        match parse_major(&text) {
+            Some(major) => Ok(major),
+            None => bail!(
+                "{} does not tell its version: {}",
+                self.program.display(),
+                text.trim()
+            ),
+        }
+    }
+}
+
+fn parse_major(text: &str) -> Option<u32> {
+    text.split_once("version ")?
+        .1
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// The machine to emulate.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// The architecture.
+    pub arch: Arch,
+    /// The processors.
+    pub shape: Topology,
+    /// The memory.
+    pub memory_mib: u32,
+    /// Whether instructions are counted instead of time.
+    pub deterministic: bool,
+    /// The kernel image.
+    pub kernel: &'a Path,
+    /// The root file system.
+    pub initramfs: &'a Path,
+    /// More words for the kernel.
+    pub extra_cmdline: Option<&'a str>,
+    /// A folder of this run's own for logs and fetched files.
+    pub folder: &'a Path,
+    /// Whether there is a console to type into.
+    pub console: bool,
+    /// How many files come back.
+    pub fetched_files: usize,
+}
+
+impl Machine<'_> {
+    /// The guest's kernel log.
+    pub fn kernel_log(&self) -> PathBuf {
+        self.folder.join("kernel.log")
+    }
+
+    /// What the emulator itself had to say.
+    pub fn emulator_log(&self) -> PathBuf {
+        self.folder.join("qemu.log")
+    }
+
+    /// The bytes of the file of that number, counted from 1.
+    pub fn fetched_file(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("fetched-{number}"))
+    }
+
+    fn cmdline(&self) -> String {
+        // nokaslr and mitigations=off: the same addresses and costs every time. panic=-1 with
+        // -no-reboot: a panic ends the emulator. oops=panic: a guest that limps is a dead guest.
+        let common = "rdinit=/init mitigations=off nokaslr panic=-1 oops=panic loglevel=5";
+        let own = match self.arch {
+            Arch::X86_64 => "console=ttyS0 tsc=reliable",
+            Arch::Aarch64 => "console=ttyAMA0",
+        };
+        [own, common, self.extra_cmdline.unwrap_or_default()]
+            .join(" ")
+            .trim_end()
+            .to_owned()
+    }
+
+    fn arguments(&self, ports: &[(&str, i32)]) -> Vec<String> {
+        let mut arguments: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| word.to_string()));
+        add(&[
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+        ]);
+        match self.arch {
+            Arch::X86_64 => add(&["-M", "q35", "-cpu", "max"]),
+            Arch::Aarch64 => add(&["-M", "virt", "-cpu", "cortex-a76"]),
+        }
+        // One thread for all CPUs: with several, this kernel's code patching trips over itself.
+        add(&[
+            "-accel",
+            "tcg,thread=single",
+            "-m",
+            &format!("{}M", self.memory_mib),
+        ]);
+        for word in self.shape.qemu_arguments(self.memory_mib) {
+            add(&[&word]);
+        }
+        if self.deterministic {
+            add(&["-icount", "shift=0,sleep=off", "-seed", "1"]);
+            add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+            if self.shape.cpus() > 1 {
+                // A timer of 50 us of guest time shortens the turns that the CPUs take.
+                add(&["-netdev", "hubport,id=n0,hubid=0"]);
+                add(&[
+                    "-object",
+                    "filter-buffer,id=f0,netdev=n0,queue=rx,interval=50",
+                ]);
+            }
+        }
+        let file = |path: &Path| path.to_string_lossy().replace(',', ",,");
+        add(&[
+            "-kernel",
+            &self.kernel.to_string_lossy(),
+            "-initrd",
+            &self.initramfs.to_string_lossy(),
+        ]);
+        add(&["-append", &self.cmdline()]);
+        add(&[
+            "-chardev",
+            &format!("file,id=log,path={}", file(&self.kernel_log())),
+        ]);
+        add(&[
+            "-serial",
+            "chardev:log",
+            "-device",
+            "virtio-serial-pci,max_ports=31",
+        ]);
+        for (index, (name, descriptor)) in ports.iter().enumerate() {
+            add(&["-chardev", &format!("socket,id={name},fd={descriptor}")]);
+            match *name {
+                "console" => add(&["-device", "virtconsole,chardev=console,nr=0"]),
+                name => {
+                    let number = index + 1;
+                    add(&[
+                        "-device",
+                        &format!("virtserialport,chardev={name},name=takt.{name},nr={number}"),
+                    ]);
+                }
+            }
+        }
+        for number in 1..=self.fetched_files {
+            let path = file(&self.fetched_file(number));
+            add(&["-chardev", &format!("file,id=fetch{number},path={path}")]);
+            let device = format!(
+                "virtserialport,chardev=fetch{number},name=takt.fetch{number},nr={}",
+                3 + number
+            );
+            add(&["-device", &device]);
+        }
+        arguments
+    }
+}
+
+/// A running guest. It is killed when this is dropped, and by the kernel when this process dies.
+pub struct Guest {
+    child: Child,
+    /// The command's standard output.
+    pub stdout: Option<UnixStream>,
+    /// The command's standard error.
+    pub stderr: Option<UnixStream>,
+    /// What the guest's first process says.
+    pub control: Option<UnixStream>,
+    /// The guest's terminal.
+    pub console: Option<UnixStream>,
+}
+
+impl Guest {
+    /// Starts the emulator. Must be called from the main thread: the child dies with the thread
+    /// that made it.
+    pub fn start(emulator: &Emulator, machine: &Machine<'_>) -> Result<Self> {
+        let mut ours = Vec::new();
+        let mut theirs = Vec::new();
+        let names = ["control", "stdout", "stderr", "console"];
+        for name in &names[..if machine.console { 4 } else { 3 }] {
+            let (our_end, their_end) = UnixStream::pair().context("cannot make a socket pair")?;
+            our_end
+                .set_nonblocking(true)
+                .context("cannot set a socket up")?;
+            ours.push(our_end);
+            theirs.push((*name, their_end));
+        }
+        let ports: Vec<(&str, i32)> = theirs
+            .iter()
+            .map(|(name, stream)| (*name, stream.as_raw_fd()))
+            .collect();
+        let log =
+            File::create(machine.emulator_log()).context("cannot write the emulator's log")?;
+        let mut command = Command::new(&emulator.program);
+        if let Some(firmware) = &emulator.firmware {
+            for folder in ["qemu", "seabios"] {
+                command.arg("-L").arg(firmware.join(folder));
+            }
+        }
+        command.args(machine.arguments(&ports)).process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let descriptors: Vec<i32> = ports.iter().map(|(_, descriptor)| *descriptor).collect();
+        let parent = nix::unistd::getpid();
+        // SAFETY: between fork and exec only async-signal-safe system calls are made (prctl,
+        // getppid, fcntl) and nothing is allocated; the descriptors stay open in `theirs`.
+        unsafe {
+            command.pre_exec(move || {
+                prctl::set_pdeathsig(Signal::SIGKILL)?;
+                if nix::unistd::getppid() != parent {
+                    return Err(std::io::ErrorKind::BrokenPipe.into());
+                }
+                for descriptor in &descriptors {
+                    let descriptor = std::os::fd::BorrowedFd::borrow_raw(*descriptor);
+                    nix::fcntl::fcntl(
+                        descriptor,
+                        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+                    )?;
+                }
+                Ok(())
+            });
+        }
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", emulator.program.display()))?;
+        drop(theirs);
+        let mut ours = ours.into_iter();
+        Ok(Self {
+            child,
+            control: ours.next(),
+            stdout: ours.next(),
+            stderr: ours.next(),
+            console: ours.next(),
+        })
+    }
+
+    /// Whether something can still come from the guest.
+    pub fn any_open(&self) -> bool {
+        [&self.control, &self.stdout, &self.stderr, &self.console]
+            .into_iter()
+            .any(Option::is_some)
+    }
+
+    /// Ends the emulator; what is in the sockets stays readable.
+    pub fn kill(&mut self) {
+        // It fails only when the child has ended already.
+        let _ = self.child.kill();
+    }
+
+    /// Reaps the emulator once it has ended.
+    pub fn wait(&mut self) {
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.kill();
+        self.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(arch: Arch, cpus: u32, deterministic: bool) -> String {
+        let machine = Machine {
+            arch,
+            shape: Topology::flat(cpus),
+            memory_mib: 512,
+            deterministic,
+            kernel: Path::new("/k/vmlinuz"),
+            initramfs: Path::new("/r,oot"),
+            extra_cmdline: Some("quiet"),
+            folder: Path::new("/tmp/a,b"),
+            console: false,
+            fetched_files: 1,
+        };
+        machine
+            .arguments(&[("control", 5), ("stdout", 6), ("stderr", 7)])
+            .join(" ")
+    }
+
+    #[test]
+    fn real_time_counts_no_instructions() {
+        let line = machine(Arch::X86_64, 2, false);
+        assert!(
+            line.contains("-M q35 -cpu max -accel tcg,thread=single"),
+            "{line}"
+        );
+        assert!(!line.contains("icount"), "{line}");
+        assert!(line.contains("path=/tmp/a,,b/kernel.log"), "{line}");
+        assert!(
+            line.contains("chardev=stderr,name=takt.stderr,nr=3"),
+            "{line}"
+        );
+        assert!(
+            line.contains("chardev=fetch1,name=takt.fetch1,nr=4"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn deterministic_mode_has_a_timer_for_several_cpus_only() {
+        let one = machine(Arch::X86_64, 1, true);
+        assert!(one.contains("-icount shift=0,sleep=off -seed 1"), "{one}");
+        assert!(!one.contains("filter-buffer"), "{one}");
+        assert!(machine(Arch::X86_64, 2, true).contains("filter-buffer"));
+    }
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(
+            parse_major("QEMU emulator version 7.2.22 (Debian 1:7.2)"),
+            Some(7)
+        );
+        assert_eq!(parse_major("QEMU emulator version 10.0.2"), Some(10));
+        assert_eq!(parse_major("nothing"), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! The shape of a guest's processors and memory, as QEMU wants to hear it.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Sockets, dies per socket, cores per die, threads per core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// Processor packages; each is a NUMA node when there are several.
+    pub sockets: u32,
+    /// Dies per package; each has a last-level cache of its own.
+    pub dies: u32,
+    /// Cores per die.
+    pub cores: u32,
+    /// Hardware threads per core.
+    pub threads: u32,
+}
+
+impl Topology {
+    /// One socket with `cpus` cores.
+    pub fn flat(cpus: u32) -> Self {
+        Self {
+            sockets: 1,
+            dies: 1,
+            cores: cpus,
+            threads: 1,
+        }
+    }
+
+    /// The number of CPUs.
+    pub fn cpus(self) -> u32 {
+        self.sockets * self.dies * self.cores * self.threads
+    }
+
+    /// QEMU's `-smp`, and `-numa` with the memory split when there are several sockets.
+    pub fn qemu_arguments(self, memory_mib: u32) -> Vec<String> {
+        let Self {
+            sockets,
+            dies,
+            cores,
+            threads,
+        } = self;
+        let cpus = self.cpus();
+        let mut smp = format!("{cpus},sockets={sockets},cores={cores},threads={threads}");
+        if dies > 1 {
+            smp.push_str(&format!(",dies={dies}"));
+        }
+        let mut arguments = vec!["-smp".to_owned(), smp];
+        if sockets > 1 {
+            let per_socket = cpus / sockets;
+            for node in 0..sockets {
+                // What does not divide evenly goes to the first node.
+                let spare_mib = if node == 0 { memory_mib % sockets } else { 0 };
+                let size_mib = memory_mib / sockets + spare_mib;
+                let (first, last) = (node * per_socket, (node + 1) * per_socket - 1);
+                arguments.extend([
+                    "-object".to_owned(),
+                    format!("memory-backend-ram,id=mem{node},size={size_mib}M"),
+                    "-numa".to_owned(),
+                    format!("node,nodeid={node},cpus={first}-{last},memdev=mem{node}"),
+                ]);
+            }
+        }
+        arguments
+    }
+}
+
+impl FromStr for Topology {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is no topology: give SOCKETS:CORES:THREADS or SOCKETS:DIES:CORES:THREADS, as in 2:2:1"
+            )
+        };
+        let fields: Vec<u32> = text
+            .split(':')
+            .map(|field| field.parse().ok().filter(|count| (1..=256).contains(count)))
+            .collect::<Option<_>>()
+            .ok_or_else(wrong)?;
+        let topology = match fields[..] {
+            [sockets, cores, threads] => Self {
+                sockets,
+                dies: 1,
+                cores,
+                threads,
+            },
+            [sockets, dies, cores, threads] => Self {
+                sockets,
+                dies,
+                cores,
+                threads,
+            },
+            _ => return Err(wrong()),
+        };
+        if fields
+            .iter()
+            .map(|count| u64::from(*count))
+            .product::<u64>()
+            > 255
+        {
+            return Err(format!("`{text}` has more than 255 CPUs"));
+        }
+        Ok(topology)
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            sockets,
+            dies,
+            cores,
+            threads,
+        } = self;
+        write!(f, "{sockets}:{dies}:{cores}:{threads}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_three_and_four_fields() {
+        let three: Topology = "2:4:2".parse().unwrap();
+        assert_eq!(
+            three,
+            Topology {
+                sockets: 2,
+                dies: 1,
+                cores: 4,
+                threads: 2
+            }
+        );
+        assert_eq!(three.cpus(), 16);
+        let four: Topology = "1:4:2:1".parse().unwrap();
+        assert_eq!(
+            four,
+            Topology {
+                sockets: 1,
+                dies: 4,
+                cores: 2,
+                threads: 1
+            }
+        );
+    }
+
+    #[test]
+    fn rejects_nonsense() {
+        for text in [
+            "",
+            "2",
+            "2:2",
+            "0:1:1",
+            "1:1:1:1:1",
+            "a:b:c",
+            "64:64:1",
+            "1:-1:1",
+        ] {
+            assert!(text.parse::<Topology>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_socket_has_no_numa() {
+        let arguments = Topology::flat(2).qemu_arguments(512);
+        assert_eq!(arguments, ["-smp", "2,sockets=1,cores=2,threads=1"]);
+    }
+
+    #[test]
+    fn sockets_are_nodes_that_share_the_memory() {
+        let arguments = "2:2:1".parse::<Topology>().unwrap().qemu_arguments(1025);
+        assert_eq!(
+            arguments,
+            [
+                "-smp",
+                "4,sockets=2,cores=2,threads=1",
+                "-object",
+                "memory-backend-ram,id=mem0,size=513M",
+                "-numa",
+                "node,nodeid=0,cpus=0-1,memdev=mem0",
+                "-object",
+                "memory-backend-ram,id=mem1,size=512M",
+                "-numa",
+                "node,nodeid=1,cpus=2-3,memdev=mem1",
+            ]
+        );
+    }
+}
