@@ -24,6 +24,7 @@ impl Vm {
         Self {
             kernel: kernel.to_owned(),
             flags: Vec::new(),
+            cpus: 1,
             timeout_s: 300,
         }
     }
