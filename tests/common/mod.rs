@@ -73,13 +73,9 @@ impl Vm {
 
     fn run(self, script: &str) -> Output {
         let mut command = lab();
-        command.args([
-            "vm",
-            "--kernel",
-            &self.kernel,
-            "--timeout",
-            &self.timeout_s.to_string(),
-        ]);
+        command.args(["vm", "--kernel", &self.kernel]);
+        command.args(["--cpus", &self.cpus.to_string()]);
+        command.args(["--timeout", &self.timeout_s.to_string()]);
         command.args(&self.flags);
         command.args(["--", "sh", "-c", &format!("{LIBRARY}\n{script}")]);
         command.current_dir(tree()).stdin(Stdio::null());
