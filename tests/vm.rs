@@ -76,10 +76,10 @@ fn lives_on_7_3() {
 fn refuses_malformed_btf(kernel: &str) {
     Vm::new(kernel).passes(
         r#"
-        rejects 1 'btf' scx_takt
+        rejects 1 'malformed BTF.*boot another build' scx_takt
         is disabled || fail "state is $(state), not disabled"
         scx_takt check && fail "check passed on a kernel that scx_takt cannot run on"
-        scx_takt check | egrep -qi 'btf' || fail "check does not speak of BTF"
+        scx_takt check | egrep '^FAIL.*malformed BTF' || fail "check does not name the BTF"
         "#,
     );
 }
@@ -96,11 +96,15 @@ fn refuses_malformed_btf_of_7_2_12() {
     refuses_malformed_btf("7.2.12+deb13");
 }
 
+/// In an emulated guest a worker may have to wait for the host as well, but no worker may wait for longer
+/// than the kernel's watchdog, which is set to 30 s.
+const STALL_S: &str = "25";
+
 /// The mixed load: nobody left behind, nobody rejected, and the scheduler still there afterwards.
 fn bears_stress(kernel: &str, cpus: u32, flags: &str, seconds: u32) {
     let script = r#"
         start_agent
-        start_stress --seconds SECONDS FLAGS
+        start_stress --seconds SECONDS --stall-seconds STALL_S FLAGS
         finish_stress
         expect_takt
         [ "$(cat /sys/kernel/sched_ext/nr_rejected)" = 0 ] || fail "tasks were rejected"
@@ -109,6 +113,7 @@ fn bears_stress(kernel: &str, cpus: u32, flags: &str, seconds: u32) {
     let script = script
         .replace("SECONDS", &seconds.to_string())
         .replace("FLAGS", flags);
+    let script = script.replace("STALL_S", STALL_S);
     let text = Vm::new(kernel)
         .cpus(cpus)
         .timeout(seconds + 240)
@@ -140,28 +145,23 @@ fn bears_stress_on_7_2_with_4_cpus() {
 #[test]
 #[ignore = "boots a VM"]
 fn bears_real_time_hogs() {
-    bears_stress(
-        "6.18",
-        2,
-        "--kinds hogs,pipes,sleepers,rt-hogs --stall-seconds 20",
-        20,
-    );
+    bears_stress("6.18", 2, "--kinds hogs,pipes,sleepers,rt-hogs", 20);
 }
 
-/// A kernel that looks old: no callback and no kernel function that 6.12 lacks.
+/// A new kernel that looks old: without what can be done without. That includes `cpu_release`, which
+/// new kernels drop one day, and a callback that is no part of the scheduler at all.
 #[test]
 #[ignore = "boots a VM"]
-fn runs_as_on_an_older_kernel() {
+fn runs_as_on_another_kernel() {
     Vm::new("7.3").cpus(2).passes(
         r#"
-        lacking=$(scx_takt check --json | grep -o '"pretend_lacks":"[^"]*"' | cut -d '"' -f 4)
-        [ -n "$lacking" ] || fail "check --json does not name what can be masked"
-        start_agent --pretend-lacks "$lacking"
-        start_stress --seconds 10
+        start_agent -v --pretend-lacks scx_bpf_dsq_peek,cpu_release,cgroup_set_bandwidth,dump,dump_task
+        grep -q 'lacks:.*cpu_release' /tmp/agent.err || fail "-v does not name what is masked"
+        start_stress --seconds 10 --stall-seconds 25
         finish_stress
         expect_takt
         stop_agent INT
-        rejects 2 'pretend-lacks|no_such' scx_takt --pretend-lacks no_such_thing
+        rejects 1 'no_such_thing' scx_takt --pretend-lacks no_such_thing
         "#,
     );
 }
@@ -173,7 +173,7 @@ fn survives_cpu_hotplug() {
     Vm::new("6.18").cpus(4).passes(
         r#"
         start_agent
-        start_stress --seconds 20 --kinds hogs,pipes,sleepers,affinity,hotplug
+        start_stress --seconds 20 --stall-seconds 25 --kinds hogs,pipes,sleepers,affinity,hotplug
         finish_stress
         await 30 is enabled
         expect_takt
@@ -187,7 +187,7 @@ fn survives_cpu_hotplug() {
 fn survives_its_agent(stopped_s: u32) {
     let script = r#"
         start_agent
-        start_stress --seconds LOAD_S --any-scheduler
+        start_stress --seconds LOAD_S --stall-seconds 25 --any-scheduler
         kill -STOP $agent
         sleep STOPPED_S
         expect_takt
@@ -223,7 +223,7 @@ fn long_survives_its_agent_stopped_for_60_s() {
 fn attaches_and_detaches_50_times_under_load() {
     Vm::new("6.18").cpus(2).timeout(540).passes(
         r#"
-        start_stress --seconds 3600 --any-scheduler --stall-seconds 20
+        start_stress --seconds 3600 --any-scheduler --stall-seconds 25
         for round in $(seq 50); do
             start_agent
             expect_takt
@@ -269,7 +269,8 @@ fn says_what_is_wrong() {
         say "no BTF"
         mount -t tmpfs none /sys/kernel/btf
         rejects 1 'BTF' scx_takt
-        rejects 1 '' scx_takt check
+        scx_takt check && fail "check passed without BTF"
+        scx_takt check | grep '^FAIL *BTF' || fail "check does not name BTF"
         umount /sys/kernel/btf
 
         say "no sched_ext"
@@ -292,7 +293,7 @@ fn long_bears_10_minutes_of_stress() {
 #[test]
 #[ignore = "boots a VM, takes minutes"]
 fn long_bears_30_minutes_of_everything() {
-    let everything = "--stall-seconds 25 --kinds hogs,pipes,forks,vfork,exec,threads,affinity,nice,\
+    let everything = "--kinds hogs,pipes,forks,vfork,exec,threads,affinity,nice,\
         policy,rt,flips,futex,mutex,pi,sleepers,yield,membarrier,cgroup,rt-hogs,hotplug";
     for kernel in [KERNEL_6_12, "6.18", "7.2", "7.3"] {
         bears_stress(kernel, 4, everything, 1800);

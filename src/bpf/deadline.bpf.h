@@ -37,6 +37,12 @@ static __always_inline void adopt(struct task_ctx *t, u32 llc)
 	t->llc = llc;
 }
 
+/* Has @t had clearly more than its share? */
+static __always_inline bool is_ahead(const struct task_ctx *t, const struct takt_knobs *k)
+{
+	return (s64)(t->vruntime - llc_ctx_of(t->llc)->vtime_now) > (s64)k->preempt_margin_ns;
+}
+
 /* What a sleeper brings along: its lag, up to lag_max. */
 static __always_inline void wake_lag(struct task_ctx *t, const struct takt_knobs *k)
 {
@@ -94,6 +100,7 @@ static __always_inline u64 settle(struct cpu_ctx *c, struct task_ctx *t, u64 now
 
 	if ((s64)ran_ns < 0) /* clocks of two CPUs may differ by a little */
 		ran_ns = 0;
+	t->turn_left_ns = c->turn_ns > ran_ns ? c->turn_ns - ran_ns : 0;
 	c->charged = charge_of(ran_ns, c->weight);
 	t->vruntime = c->vruntime + c->charged;
 	t->awake_ns = c->awake_ns + ran_ns;

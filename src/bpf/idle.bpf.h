@@ -2,8 +2,7 @@
 /*
  * Finding an idle CPU, and knowing when not to look for one.
  *
- * The kernel's built-in idle masks do the work: previous CPU, whole idle core, LLC, node, in that order. A
- * machine with one CPU asks for that one alone.
+ * The kernel's built-in idle masks do the work: previous CPU, whole idle core, LLC, node, in that order.
  *
  * A sync wakeup says "I am about to sleep". When the waker has kept that promise so far (it sleeps within
  * sync_gap_ns on average), the wakee is better off on the waker's CPU, whose cache holds what it will read,
@@ -21,8 +20,6 @@ static __always_inline s32 claim_idle_cpu(struct task_struct *p, s32 prev_cpu, u
 	bool found = false;
 	s32 cpu;
 
-	if (nr_cpus_at_start == 1)
-		return scx_bpf_test_and_clear_cpu_idle(prev_cpu) ? prev_cpu : -1;
 	cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags & ~SCX_WAKE_SYNC, &found);
 	return found ? cpu : -1;
 }
@@ -34,8 +31,7 @@ static __always_inline bool shares_with_waker(const struct task_struct *p, s32 c
 	if (!c->started_at || !may_use(p, cpu))
 		return false;
 	c->sync_woke_at = now;
-	return c->sync_gap_ns < k->sync_gap_ns && !scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) &&
-	       !scx_bpf_dsq_nr_queued(dsq_of_llc(llc_of(cpu)));
+	return c->sync_gap_ns < k->sync_gap_ns && is_next_in_line(cpu);
 }
 
 /* A task goes to sleep: how soon after its sync wakeup? Averages over about 4. */

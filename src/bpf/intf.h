@@ -37,7 +37,8 @@ struct takt_knobs {
 	u64 lag_max_ns;        /* vtime credit that a sleeper keeps at most */
 	u64 lead_max_ns;       /* vtime debt that can hold a task back at most: the starvation bound */
 	u64 preempt_margin_ns; /* a wakeup preempts whoever is this far ahead of it in vtime ... */
-	u64 preempt_after_ns;  /* ... and has run for this long since it last woke */
+	u64 preempt_after_ns;  /* ... and has run for this long since it last woke, at least */
+	u64 burst_max_ns;      /* a task that sleeps after bursts up to this is left alone for two */
 	u64 sync_gap_ns;       /* a sync waker that sleeps within this shares its CPU with the wakee */
 	u64 long_wait_ns;      /* a wait that is told as an event */
 };
@@ -54,6 +55,7 @@ enum takt_place {
 	TAKT_PLACE_IDLE_PREV, /* its previous CPU was idle */
 	TAKT_PLACE_IDLE_OTHER, /* another CPU was idle */
 	TAKT_PLACE_SYNC,      /* behind a waker that is about to sleep */
+	TAKT_PLACE_NEXT,      /* behind whoever runs on its only CPU, where nobody else waits */
 	TAKT_PLACE_PREEMPT,   /* in place of a task that could wait */
 	TAKT_PLACE_KTHREAD,   /* a per-CPU kernel thread, at the head of its CPU */
 	TAKT_PLACE_QUEUE_LLC, /* the queue of its LLC */

@@ -55,15 +55,15 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	return prev_cpu;
 }
 
-/* @p, that takt_select_cpu has not seen, wakes on @cpu: may it run there now? */
+/* @p, that may use no other CPU than @cpu, wakes: may it run there now, or next? */
 static bool place_at_home(struct task_struct *p, const struct task_ctx *t, s32 cpu, u64 now,
 			  const struct takt_knobs *k)
 {
-	if (is_percpu_kthread(p)) {
+	if (is_percpu_kthread(p) && !is_ahead(t, k)) {
 		u64 preempt = may_preempt(cpu, t, now, k) ? SCX_ENQ_PREEMPT : SCX_ENQ_HEAD;
 
 		count(placed[TAKT_PLACE_KTHREAD]);
-		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, preempt);
+		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, preempt);
 		return true;
 	}
 	if (scx_bpf_test_and_clear_cpu_idle(cpu)) {
@@ -76,7 +76,11 @@ static bool place_at_home(struct task_struct *p, const struct task_ctx *t, s32 c
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
 		return true;
 	}
-	return false;
+	if (!is_next_in_line(cpu))
+		return false;
+	count(placed[TAKT_PLACE_NEXT]);
+	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
+	return true;
 }
 
 /*
@@ -94,13 +98,27 @@ static __always_inline void call_idle_cpu(struct task_struct *p)
 		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 }
 
+/* Lets @p wait in @dsq: behind whoever is due before it, or for the rest of its turn in front. */
+static __always_inline void queue(struct task_struct *p, const struct task_ctx *t, u64 dsq, u64 now,
+				  const struct takt_knobs *k, u64 enq_flags)
+{
+	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), k);
+	u64 deadline = deadline_of(t, now, k);
+
+	if (t->turn_left_ns) {
+		slice = min_u64(slice, t->turn_left_ns);
+		deadline = now - k->lag_max_ns;
+	}
+	scx_bpf_dsq_insert_vtime(p, dsq, slice, deadline, enq_flags);
+}
+
 void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	const struct takt_knobs *k = knobs_now();
 	struct task_ctx *t = task_ctx_of(p);
 	s32 cpu = scx_bpf_task_cpu(p);
 	bool pinned = is_pinned(p);
-	u64 now = scx_bpf_now(), dsq;
+	u64 now = scx_bpf_now();
 
 	if (!t) {
 		scx_bpf_error("no context for task %d (%s)", p->pid, p->comm);
@@ -109,16 +127,13 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	t->queued_at = now;
 	adopt(t, llc_of(cpu));
 	if (enq_flags & SCX_ENQ_WAKEUP) {
-		bool seen = !pinned && __COMPAT_is_enq_cpu_selected(enq_flags);
-
 		wake_lag(t, k);
-		if (!seen && place_at_home(p, t, cpu, now, k))
+		if (p->nr_cpus_allowed == 1 && place_at_home(p, t, cpu, now, k))
 			return;
 	}
-	dsq = pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc);
+	cpu_ctx_of(cpu)->own_used |= pinned;
+	queue(p, t, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), now, k, enq_flags);
 	count(placed[pinned ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
-	scx_bpf_dsq_insert_vtime(p, dsq, slice_for(scx_bpf_dsq_nr_queued(dsq), k),
-				 deadline_of(t, now, k), enq_flags);
 	if (!pinned)
 		call_idle_cpu(p);
 }
@@ -137,11 +152,14 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 	c->vruntime = t->vruntime;
 	c->awake_ns = t->awake_ns;
 	c->started_at = now;
+	c->turn_ns = 0; /* its turn is over: the slice is used up, or it yielded */
+	t->turn_left_ns = 0;
 	if (earliest == ~0ULL)
 		catch_up_clock(t);
 	else if ((s64)(deadline_of(t, now, k) - earliest) > 0)
 		return false;
-	scx_bpf_task_set_slice(prev, slice_for(scx_bpf_dsq_nr_queued(dsq_of_llc(t->llc)), k));
+	c->turn_ns = slice_for(scx_bpf_dsq_nr_queued(dsq_of_llc(t->llc)), k);
+	scx_bpf_task_set_slice(prev, c->turn_ns);
 	return true;
 }
 
@@ -172,6 +190,8 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->vruntime = t->vruntime;
 	c->awake_ns = t->awake_ns;
 	c->weight = p->scx.weight;
+	c->spared_ns = spared_ns_of(t, knobs_now());
+	c->turn_ns = p->scx.slice;
 	c->sync_gap_ns = t->sync_gap_ns;
 	c->pid = p->pid;
 }
@@ -188,7 +208,9 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	c->started_at = 0;
 	if (!runnable) {
 		learn_sync_gap(c, t, now);
+		learn_burst(t);
 		t->awake_ns = 0;
+		t->turn_left_ns = 0;
 	}
 	c->sync_woke_at = 0;
 	if (watched) {

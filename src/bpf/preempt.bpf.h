@@ -3,17 +3,36 @@
  * When a wakeup may take the CPU from the task that runs.
  *
  *	preempt if   lead(runner, this stretch included) - lead(wakee) > preempt_margin
- *	       and   the runner has run for more than preempt_after since it last woke
+ *	       and   the runner has run for more than its spared time since it last woke
+ *
+ *	spared time = 2 * burst      if it tends to sleep after a burst of up to burst_max
+ *	              preempt_after  otherwise
  *
  * The first line keeps equals from throwing each other out. The second spares work in progress: a task
- * that woke a moment ago is likely to sleep again soon, may hold a lock that others spin on, and loses more
- * by being torn off than the wakee by waiting. Hogs, which never sleep, are always fair game after
- * preempt_after. (Without the second line, requests per second fell to 0.14 of EEVDF's; DESIGN.md.)
+ * that will sleep soon anyway may hold a lock that others spin on, and loses more by being torn off than
+ * the wakee by waiting. Hogs, which never sleep or rarely, are fair game after preempt_after.
+ *
+ * Whoever is preempted has the rest of its turn coming: it goes back to the front of the queue, before any
+ * task that wakes from now on, so that what it holds is let go of soon.
  */
 #ifndef TAKT_PREEMPT_BPF_H
 #define TAKT_PREEMPT_BPF_H
 
 #include "idle.bpf.h"
+
+/* For how long after waking a task like @t is left alone. */
+static __always_inline u64 spared_ns_of(const struct task_ctx *t, const struct takt_knobs *k)
+{
+	if (t->burst_ns > k->burst_max_ns)
+		return k->preempt_after_ns;
+	return max_u64(k->preempt_after_ns, 2 * t->burst_ns);
+}
+
+/* A task goes to sleep after having run for @t->awake_ns. Averages over about 4 bursts. */
+static __always_inline void learn_burst(struct task_ctx *t)
+{
+	t->burst_ns = t->burst_ns ? (t->burst_ns * 3 + t->awake_ns) / 4 : t->awake_ns;
+}
 
 /* Should the task that runs on @cpu make room for @t? Racy read of another CPU's record: see cpu_ctx. */
 static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 now,
@@ -24,7 +43,7 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 	s64 ran_ns = now - started_at;
 	s64 ahead;
 
-	if (!started_at || ran_ns < 0 || c->awake_ns + ran_ns <= k->preempt_after_ns)
+	if (!started_at || ran_ns < 0 || c->awake_ns + ran_ns <= c->spared_ns)
 		return false;
 	ahead = c->vruntime + charge_of(ran_ns, c->weight) - t->vruntime;
 	return ahead > (s64)k->preempt_margin_ns;

@@ -40,13 +40,23 @@ static u64 head_deadline(u64 dsq)
 	return deadline;
 }
 
-/* The earliest deadline that waits for @cpu. */
+/* Does anybody wait in the queue of @cpu alone? Spares the look-up while nobody ever does. */
+static __always_inline bool own_queue_used(s32 cpu)
+{
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+
+	if (nr_cpus_at_start == 1 || !c->own_used)
+		return false;
+	c->own_used = scx_bpf_dsq_nr_queued(dsq_of_cpu(cpu)) > 0;
+	return c->own_used;
+}
+
+/* The earliest deadline that waits for @cpu; ~0: nobody waits. */
 static u64 earliest_for(s32 cpu)
 {
 	u64 shared = head_deadline(dsq_of_llc(llc_of(cpu)));
-	u64 own = head_deadline(dsq_of_cpu(cpu));
 
-	return (s64)(own - shared) < 0 && own != ~0ULL ? own : shared;
+	return own_queue_used(cpu) ? min_u64(shared, head_deadline(dsq_of_cpu(cpu))) : shared;
 }
 
 /* Takes the first due task for @cpu; false: both queues are empty. */
@@ -54,9 +64,16 @@ static __always_inline bool take_first(s32 cpu)
 {
 	u64 shared = dsq_of_llc(llc_of(cpu)), own = dsq_of_cpu(cpu);
 
-	if (scx_bpf_dsq_nr_queued(own) && head_deadline(own) <= head_deadline(shared))
+	if (own_queue_used(cpu) && head_deadline(own) <= head_deadline(shared))
 		return scx_bpf_dsq_move_to_local(own, 0);
 	return scx_bpf_dsq_move_to_local(shared, 0);
+}
+
+/* Is there nobody at all who would have to be asked before a task takes @cpu next? */
+static __always_inline bool is_next_in_line(s32 cpu)
+{
+	return !scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) &&
+	       !scx_bpf_dsq_nr_queued(dsq_of_llc(llc_of(cpu))) && !own_queue_used(cpu);
 }
 
 #endif /* TAKT_QUEUE_BPF_H */

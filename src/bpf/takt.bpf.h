@@ -41,9 +41,12 @@ struct cpu_ctx {
 	u64 awake_ns;	  /* how long it had run since it last woke, before this stretch */
 	u64 charged;	  /* vtime charged for the last stretch: how far vtime_now may follow */
 	u64 sync_woke_at; /* when it last made a sync wakeup in this stretch; 0: not yet */
+	u64 spared_ns;	  /* it is not preempted before it has run for this long since it woke */
+	u64 turn_ns;	  /* the slice that it started this stretch with */
 	u32 weight;
 	u32 sync_gap_ns; /* how soon it sleeps after a sync wakeup, as learnt */
 	s32 pid;
+	bool own_used; /* a task may wait in the queue of this CPU alone */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
@@ -63,6 +66,8 @@ struct task_ctx {
 	u64 vruntime;	 /* in the virtual clock of LLC @llc */
 	u64 awake_ns;	 /* how long it has run since it last woke */
 	u64 queued_at;	 /* when it last became ready to run */
+	u64 burst_ns;	 /* moving average: how long it runs from waking to sleeping; 0: never slept */
+	u64 turn_left_ns; /* what a preemption took off its turn */
 	u32 llc;
 	u32 sync_gap_ns; /* moving average: from its sync wakeup to its own sleep */
 };

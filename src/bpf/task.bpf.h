@@ -20,13 +20,18 @@ static __always_inline struct task_ctx *task_ctx_of(struct task_struct *p)
  */
 static __always_inline bool is_pinned(const struct task_struct *p)
 {
+	if (nr_cpus_at_start == 1)
+		return false; /* then the queue of the LLC is that of the CPU */
 	if (p->nr_cpus_allowed == 1)
 		return true;
 	return p->migration_disabled > 1 ||
 	       (p->migration_disabled == 1 && p != bpf_get_current_task_btf());
 }
 
-/* Kernel threads bound to a CPU do the kernel's housekeeping there: others wait for them. */
+/*
+ * Kernel threads bound to a CPU do the kernel's housekeeping there: others wait for them, as long as they
+ * keep to their share (a worker that computes for long, such as one that tests ciphers, does not).
+ */
 static __always_inline bool is_percpu_kthread(const struct task_struct *p)
 {
 	return (p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1;

@@ -8,7 +8,7 @@ use crate::snapshot;
 
 /// What the figures mean, printed once above the lines.
 pub const LEGEND: &str = "\
-placed: tasks made ready per second, and where they went (idle CPU, behind a sync waker, in place of a \
+placed: tasks made ready per second, and where they went (idle CPU, next on a busy one, in place of a \
 running task, queue)
 wait: from ready to running: p50 and p99 (upper bounds of power-of-two buckets) and the longest
 stolen: taken from another LLC; rescued: idle CPUs called for waiting work; lost: events that found \
@@ -26,13 +26,16 @@ pub fn format(delta: &takt_cpu_stats, lost_events: u64, period: Duration) -> Str
     };
     let per_second = |count: u64| (count as f64 / period.as_secs_f64()).round() as u64;
     let mut line = format!(
-        "placed {:>6}/s (idle {:>3} %, sync {:>3} %, preempt {:>3} %, queue {:>3} %)",
+        "placed {:>6}/s (idle {:>3} %, next {:>3} %, preempt {:>3} %, queue {:>3} %)",
         per_second(placed),
         share(&[
             intf::takt_place_TAKT_PLACE_IDLE_PREV,
             intf::takt_place_TAKT_PLACE_IDLE_OTHER
         ]),
-        share(&[intf::takt_place_TAKT_PLACE_SYNC]),
+        share(&[
+            intf::takt_place_TAKT_PLACE_SYNC,
+            intf::takt_place_TAKT_PLACE_NEXT,
+        ]),
         share(&[
             intf::takt_place_TAKT_PLACE_PREEMPT,
             intf::takt_place_TAKT_PLACE_KTHREAD
@@ -81,7 +84,7 @@ mod tests {
         delta.wait_hist[11] = 200;
         assert_eq!(
             format(&delta, 2, Duration::from_secs(2)),
-            "placed    100/s (idle  75 %, sync   0 %, preempt   0 %, queue  25 %)  \
+            "placed    100/s (idle  75 %, next   0 %, preempt   0 %, queue  25 %)  \
              wait p50 4 us p99 4 us max 1.5 ms  switches 25/s  stolen 0  rescued 0  lost 2"
         );
     }

@@ -188,6 +188,17 @@ impl Worker {
             .pause(Duration::from_micros(self.rng.between(low, high)));
     }
 
+    /// Sleeps so long that what was done since `start` has taken at most one part in `share` of the time.
+    ///
+    /// A bound in time and not in work: on a slow machine work takes longer, and the rest grows with it,
+    /// up to a second: longer than that, the machine itself has been stopped in between.
+    pub fn rest_for_share(&mut self, start: Instant, share: u32) {
+        let busy = start.elapsed();
+        let jitter = Duration::from_micros(self.rng.between(50, 2_000));
+        self.load
+            .pause((busy * (share - 1)).min(Duration::from_secs(1)) + jitter);
+    }
+
     /// The CPUs that the load may use.
     pub fn cpus(&self) -> &[usize] {
         &self.load.cpus

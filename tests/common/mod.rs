@@ -13,6 +13,7 @@ pub const KERNEL_6_12: &str = "../shared/kernels/6.12/vmlinuz";
 pub struct Vm {
     kernel: String,
     flags: Vec<String>,
+    cpus: u32,
     timeout_s: u32,
 }
 
@@ -23,13 +24,15 @@ impl Vm {
         Self {
             kernel: kernel.to_owned(),
             flags: Vec::new(),
+            cpus: 1,
             timeout_s: 300,
         }
     }
 
     /// With this many CPUs.
-    pub fn cpus(self, cpus: u32) -> Self {
-        self.flag("--cpus", &cpus.to_string())
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
     }
 
     /// Its clock counts instructions: times do not depend on the host.
@@ -41,11 +44,6 @@ impl Vm {
     /// Gives up after so many seconds.
     pub fn timeout(mut self, seconds: u32) -> Self {
         self.timeout_s = seconds;
-        self
-    }
-
-    fn flag(mut self, name: &str, value: &str) -> Self {
-        self.flags.extend([name.to_owned(), value.to_owned()]);
         self
     }
 
@@ -75,13 +73,9 @@ impl Vm {
 
     fn run(self, script: &str) -> Output {
         let mut command = lab();
-        command.args([
-            "vm",
-            "--kernel",
-            &self.kernel,
-            "--timeout",
-            &self.timeout_s.to_string(),
-        ]);
+        command.args(["vm", "--kernel", &self.kernel]);
+        command.args(["--cpus", &self.cpus.to_string()]);
+        command.args(["--timeout", &self.timeout_s.to_string()]);
         command.args(&self.flags);
         command.args(["--", "sh", "-c", &format!("{LIBRARY}\n{script}")]);
         command.current_dir(tree()).stdin(Stdio::null());

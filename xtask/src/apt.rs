@@ -3,6 +3,7 @@
 //!
 //! Nothing outside the cache is changed. The mirror's address is read at run time.
 
+use crate::vm::Arch;
 use crate::{files, tree, ui};
 use anyhow::{Context, Result, bail};
 use std::env;
@@ -348,13 +349,12 @@ pub fn scratch(parent: &Path) -> Result<tempfile::TempDir> {
 }
 
 /// The folder of a QEMU that counts instructions finely, unpacked beside this machine's own.
-pub fn newer_qemu(cache: &Path, arch: crate::vm::Arch) -> Result<PathBuf> {
-    let (package, suite) = match arch {
-        crate::vm::Arch::X86_64 => ("qemu-system-x86", "bookworm-backports"),
-        crate::vm::Arch::Aarch64 => ("qemu-system-arm", "bookworm-backports"),
+pub fn newer_qemu(cache: &Path, arch: Arch) -> Result<PathBuf> {
+    let package = match arch {
+        Arch::X86_64 => "qemu-system-x86",
+        Arch::Aarch64 => "qemu-system-arm",
     };
-    let parent = cache.join("qemu");
-    let target = parent.join(package);
+    let target = cache.join("qemu").join(package);
     if target.is_dir() {
         return Ok(target);
     }
@@ -367,24 +367,72 @@ pub fn newer_qemu(cache: &Path, arch: crate::vm::Arch) -> Result<PathBuf> {
              upgrade it, or use --cpus 1"
         );
     }
-    let _lock = tree::lock(&parent)?;
-    if target.is_dir() {
-        return Ok(target);
-    }
-    let apt = Apt::open(cache, "amd64")?;
-    apt.refresh(false)?;
-    let scratch = scratch(&parent)?;
     let names = [package, "qemu-system-common", "qemu-system-data", "seabios"];
-    let names: Vec<String> = names.iter().map(|name| format!("{name}/{suite}")).collect();
-    let debs = scratch.path().join("debs");
-    fs::create_dir(&debs)?;
-    apt.download("QEMU 10", &names, QEMU_SIZE_BYTES, &debs)?;
-    let root = scratch.path().join("root");
-    unpack(&debs, &root)?;
-    fs::rename(&root, &target).context("cannot put QEMU into the cache")?;
+    let names = names.map(|name| format!("{name}/bookworm-backports"));
+    get_unpacked(
+        cache,
+        Arch::host(),
+        "QEMU 10",
+        &names,
+        QEMU_SIZE_BYTES,
+        &target,
+    )?;
     Ok(target)
 }
 
+/// A static busybox for guests of an architecture that is not this machine's.
+pub fn foreign_busybox(cache: &Path, arch: Arch) -> Result<PathBuf> {
+    let target = cache.join("busybox").join(arch.name());
+    let places = ["usr/bin/busybox", "bin/busybox"].map(|place| target.join(place));
+    if !target.is_dir() {
+        let what = format!("busybox for {}", arch.name());
+        get_unpacked(
+            cache,
+            arch,
+            &what,
+            &["busybox-static/trixie".to_owned()],
+            BUSYBOX_SIZE_BYTES,
+            &target,
+        )?;
+    }
+    let found = places.into_iter().find(|place| place.is_file());
+    found.with_context(|| {
+        format!(
+            "no busybox in {}: remove that folder and try again",
+            target.display()
+        )
+    })
+}
+
+/// Downloads packages and unpacks them into `target`, which is either whole or not there.
+fn get_unpacked(
+    cache: &Path,
+    arch: Arch,
+    what: &str,
+    packages: &[String],
+    size_bytes: u64,
+    target: &Path,
+) -> Result<()> {
+    let parent = target.parent().unwrap_or(cache);
+    let _lock = tree::lock(parent)?;
+    if target.is_dir() {
+        return Ok(());
+    }
+    // The same lists as for the kernels, so the same lock.
+    let _lists = tree::lock(&cache.join("kernels").join(arch.name()))?;
+    let apt = Apt::open(cache, arch.debian_name())?;
+    apt.refresh(false)?;
+    let scratch = scratch(parent)?;
+    let debs = scratch.path().join("debs");
+    fs::create_dir(&debs)?;
+    apt.download(what, packages, size_bytes, &debs)?;
+    let root = scratch.path().join("root");
+    unpack(&debs, &root)?;
+    fs::rename(&root, target).with_context(|| format!("cannot put {what} into the cache"))
+}
+
+/// About what a busybox weighs, for the progress bar.
+const BUSYBOX_SIZE_BYTES: u64 = 1 << 20;
 /// About what the four packages weigh, for the progress bar.
 const QEMU_SIZE_BYTES: u64 = 16 << 20;
 

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Writes `data` to `path` by way of a temporary file beside it.
@@ -13,7 +14,12 @@ pub fn write_atomically(path: &Path, data: &[u8]) -> Result<()> {
         .unwrap_or(Path::new("."));
     let failed = || format!("cannot write {}", path.display());
     fs::create_dir_all(folder).with_context(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
+    let readable = fs::Permissions::from_mode(0o644);
+    let mut builder = tempfile::Builder::new();
+    let mut file = builder
+        .permissions(readable)
+        .tempfile_in(folder)
+        .with_context(failed)?;
     file.write_all(data).with_context(failed)?;
     file.persist(path).with_context(failed)?;
     Ok(())

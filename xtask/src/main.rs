@@ -2,10 +2,13 @@
 //! build it, boot kernels with it, test it and measure it. It needs cargo and nothing else.
 
 mod apt;
+mod bench;
 mod cpio;
+mod demo;
 mod elf;
 mod files;
 mod kernel;
+mod peers;
 mod setup;
 mod test;
 mod tree;
@@ -46,6 +49,12 @@ enum Command {
     Kernel(kernel::KernelCommand),
     /// Run a command on a real kernel in a virtual machine
     Vm(Box<vm::VmArgs>),
+    /// See the scheduler live on a real kernel, from a bare machine, and compared with EEVDF
+    Demo,
+    /// Build peer schedulers into the cache
+    Peers(peers::PeersArgs),
+    /// Race scx_takt against EEVDF and peers in a virtual machine
+    Bench(bench::BenchArgs),
     /// Run every check; the last line counts them
     Test(test::TestArgs),
 }
@@ -67,6 +76,9 @@ fn main() -> ExitCode {
         Command::Setup { purpose } => setup::run(purpose),
         Command::Kernel(command) => kernel::run(&command),
         Command::Vm(args) => vm::run(&args),
+        Command::Demo => demo::run(),
+        Command::Peers(args) => peers::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),
     };
     match result {

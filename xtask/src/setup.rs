@@ -14,15 +14,38 @@ const OLDEST_CLANG: u32 = 16;
 /// The newest clang to look for; it stands first in every list.
 const NEWEST_CLANG: u32 = 24;
 
-/// What the tools are wanted for. Each purpose includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+/// What the tools are wanted for; all but building are on top of what guests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Purpose {
     /// Building the workspace.
     Build,
     /// Running guests.
     Vm,
+    /// Running guests of aarch64.
+    VmAarch64,
     /// Running every check.
     Test,
+    /// Building peers.
+    Peers,
+}
+
+impl Purpose {
+    /// Running guests of this architecture.
+    pub fn vm(arch: Arch) -> Self {
+        match arch {
+            Arch::X86_64 => Self::Vm,
+            Arch::Aarch64 => Self::VmAarch64,
+        }
+    }
+
+    /// Whether what is needed for `other` is needed for this as well.
+    fn includes(self, other: Self) -> bool {
+        match other {
+            Self::Build => true,
+            Self::Vm => self != Self::Build,
+            Self::VmAarch64 | Self::Test | Self::Peers => self == other,
+        }
+    }
 }
 
 /// One thing that has to be there.
@@ -50,7 +73,7 @@ const NEEDS: &[Need] = &[
     Need {
         what: "libclang",
         purpose: Purpose::Build,
-        present: || env::var_os("LIBCLANG_PATH").is_some() || find_libclang().is_some(),
+        present: || env::var_os("LIBCLANG_PATH").is_some() || has_libclang(),
         debian: &[
             "libclang-22-dev",
             "libclang-21-dev",
@@ -120,6 +143,14 @@ const NEEDS: &[Need] = &[
         arch: "qemu-system-x86",
     },
     Need {
+        what: "QEMU for aarch64",
+        purpose: Purpose::VmAarch64,
+        present: || has("qemu-system-aarch64"),
+        debian: &["qemu-system-arm"],
+        fedora: "qemu-system-aarch64-core",
+        arch: "qemu-system-aarch64",
+    },
+    Need {
         what: "a static busybox",
         purpose: Purpose::Vm,
         present: || find_busybox().is_some(),
@@ -148,7 +179,7 @@ const NEEDS: &[Need] = &[
 /// Runs `cargo xtask setup`.
 pub fn run(purpose: Purpose) -> Result<i32> {
     ensure(purpose)?;
-    for need in NEEDS.iter().filter(|need| need.purpose <= purpose) {
+    for need in NEEDS.iter().filter(|need| purpose.includes(need.purpose)) {
         println!("present: {}", need.what);
     }
     Ok(0)
@@ -213,31 +244,23 @@ pub fn install(packages: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What a build of the workspace has to be told: which clang to use for BPF, and where libclang is.
+/// What a build of the workspace has to be told: which clang to use for BPF. Nothing more, or a
+/// build by hand and one by the lab would displace each other.
 pub fn build_environment() -> Result<Vec<(String, String)>> {
     ensure(Purpose::Build)?;
-    let mut environment = Vec::new();
-    if let Some(clang) = find_clang() {
-        environment.push(("BPF_CLANG".to_owned(), clang));
-    }
-    if let Some(folder) = find_libclang().filter(|_| env::var_os("LIBCLANG_PATH").is_none()) {
-        environment.push((
-            "LIBCLANG_PATH".to_owned(),
-            folder.to_string_lossy().into_owned(),
-        ));
-    }
-    Ok(environment)
+    Ok(find_clang()
+        .map(|clang| ("BPF_CLANG".to_owned(), clang))
+        .into_iter()
+        .collect())
 }
 
-/// The static busybox for guests of `arch`.
-pub fn busybox(arch: Arch, _cache: &Path) -> Result<PathBuf> {
-    if arch != Arch::host() {
-        bail!(
-            "guests of {} need a busybox of that architecture, which the lab cannot get yet",
-            arch.name()
-        );
+/// The static busybox for guests of `arch`: this machine's own, or one of the other architecture
+/// from the Debian mirror.
+pub fn busybox(arch: Arch, cache: &Path) -> Result<PathBuf> {
+    if arch == Arch::host() {
+        return find_busybox().context("no static busybox: run `cargo xtask setup`");
     }
-    find_busybox().context("no static busybox: run `cargo xtask setup`")
+    crate::apt::foreign_busybox(cache, arch)
 }
 
 /// The clang-format whose output the tree agrees with.
@@ -259,7 +282,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 fn missing(purpose: Purpose) -> Vec<&'static Need> {
     NEEDS
         .iter()
-        .filter(|need| need.purpose <= purpose && !(need.present)())
+        .filter(|need| purpose.includes(need.purpose) && !(need.present)())
         .collect()
 }
 
@@ -300,33 +323,27 @@ fn parse_version(text: &str) -> Option<u32> {
         .ok()
 }
 
-/// The folder of the newest libclang.
-fn find_libclang() -> Option<PathBuf> {
-    let numbered = (OLDEST_CLANG..=NEWEST_CLANG)
-        .rev()
-        .map(|major| format!("/usr/lib/llvm-{major}/lib"));
+/// Whether there is a libclang where bindgen looks for one.
+fn has_libclang() -> bool {
+    let numbered = (OLDEST_CLANG..=NEWEST_CLANG).map(|major| format!("/usr/lib/llvm-{major}/lib"));
     let plain = [
         "/usr/lib64",
         "/usr/lib",
         "/usr/lib/x86_64-linux-gnu",
         "/usr/lib/aarch64-linux-gnu",
     ];
-    numbered
-        .chain(plain.map(str::to_owned))
-        .map(PathBuf::from)
-        .find(|folder| {
-            fs::read_dir(folder)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .any(|entry| {
-                    let name = entry.file_name();
-                    let name = name.to_string_lossy();
-                    name == "libclang.so"
-                        || name.starts_with("libclang.so.")
-                        || name.starts_with("libclang-") && name.contains(".so")
-                })
-        })
+    numbered.chain(plain.map(str::to_owned)).any(|folder| {
+        fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.starts_with("libclang.so")
+                    || (name.starts_with("libclang-") && name.contains(".so"))
+            })
+    })
 }
 
 fn find_busybox() -> Option<PathBuf> {

@@ -2,7 +2,9 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::env;
+use std::fs;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::time::Duration;
 
 /// How a piece of text is meant.
@@ -74,4 +76,15 @@ pub fn download_bar(message: &str, total_bytes: u64) -> ProgressBar {
 pub fn failure(text: &str) {
     let to_terminal = io::stderr().is_terminal();
     eprintln!("{} {text}", paint("error:", Tone::Bad, to_terminal));
+}
+
+/// The last `lines` lines of a log.
+pub fn tail(path: &Path, lines: usize) -> String {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).replace('\r', "");
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..]
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect()
 }

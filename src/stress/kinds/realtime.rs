@@ -1,7 +1,9 @@
 //! Real-time threads, which every ordinary scheduler has to live beneath.
 //!
-//! None of them may take a CPU for good: since 6.12 the kernel no longer throttles real-time tasks for
-//! the sake of a sched_ext scheduler's.
+//! None of them may take a CPU for good: since 6.12 the kernel no longer throttles real-time tasks, and
+//! what keeps a part of each CPU for EEVDF's tasks keeps none for a sched_ext scheduler's (before 7.x).
+//! So each stays below a twentieth or a tenth of one CPU, measured in time, and all but `rt-hogs` together
+//! below a half.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +14,17 @@ use anyhow::{Context, Result};
 use crate::stress::crew::{Crew, Worker};
 use crate::stress::sys::{self, Policy};
 
-/// Two SCHED_FIFO threads with bursts of up to 2 ms, at most a tenth of a CPU each. Ticks per burst.
+/// Two SCHED_FIFO threads with bursts of up to 2 ms, at most a twentieth of a CPU each. Ticks per
+/// burst.
 pub fn bursts(crew: &mut Crew) -> Result<()> {
     for priority in [10, 20] {
         crew.spawn("rt", move |worker| {
             become_fifo(priority)?;
             while worker.running() {
-                let burst = worker.rng.between(100, 2_000);
-                sys::compute_for(Duration::from_micros(burst));
+                let start = Instant::now();
+                sys::compute_for(Duration::from_micros(worker.rng.between(100, 2_000)));
                 worker.tick();
-                worker.pause_us(burst * 9, burst * 20);
+                worker.rest_for_share(start, 20);
             }
             Ok(())
         })?;
@@ -84,24 +87,28 @@ pub fn flips(crew: &mut Crew) -> Result<()> {
     Ok(())
 }
 
+/// SCHED_FIFO for at most a tenth of the time.
 fn flip_self(worker: &mut Worker) -> Result<()> {
+    let start = Instant::now();
     become_fifo(5)?;
     sys::compute(5);
     sys::set_policy(0, Policy::Other).context("cannot go back to SCHED_OTHER")?;
+    let end = start.elapsed();
     sys::compute(5);
-    worker.pause_us(100, 5_000);
+    worker.rest_for_share(Instant::now() - end, 10);
     Ok(())
 }
 
-/// The victim is SCHED_FIFO for at most 2 ms of any 10.
+/// The victim is SCHED_FIFO for at most a tenth of the time.
 fn flip_from_outside(worker: &mut Worker, victim: sys::Tid) -> Result<()> {
     let set = |policy| sys::set_policy(victim, policy).context("cannot change the victim's policy");
     while worker.running() {
+        let start = Instant::now();
         set(Policy::Fifo(5))?;
         worker.pause_us(100, 2_000);
         set(Policy::Other)?;
         worker.tick();
-        worker.pause_us(8_000, 15_000);
+        worker.rest_for_share(start, 10);
     }
     Ok(())
 }

@@ -148,13 +148,6 @@ fn folder(cache: &Path, arch: Arch) -> PathBuf {
     cache.join("kernels").join(arch.name())
 }
 
-fn debian_arch(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "amd64",
-        Arch::Aarch64 => "arm64",
-    }
-}
-
 fn flavour(arch: Arch) -> &'static str {
     match arch {
         Arch::X86_64 => "cloud-amd64",
@@ -190,7 +183,7 @@ fn fetch(cache: &Path, wanted: &str, arch: Arch) -> Result<Kernel> {
     }
     let parent = folder(cache, arch);
     let _lock = tree::lock(&parent)?;
-    let apt = Apt::open(cache, debian_arch(arch))?;
+    let apt = Apt::open(cache, arch.debian_name())?;
     let mut problem =
         anyhow!("the mirror has no kernel {wanted}: `cargo xtask kernel list` shows what there is");
     // Builds come and go: lists that are fresh by their age may name one that has gone already.
@@ -309,7 +302,7 @@ fn resolve(builds: &[Build], wanted: &str, flavour: &str) -> Option<Build> {
 fn list(cache: &Path, arch: Arch) -> Result<()> {
     let builds = {
         let _lock = tree::lock(&folder(cache, arch))?;
-        let apt = Apt::open(cache, debian_arch(arch))?;
+        let apt = Apt::open(cache, arch.debian_name())?;
         apt.refresh(false)?;
         builds(&apt, arch)?
     };

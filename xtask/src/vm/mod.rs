@@ -15,6 +15,7 @@ use crate::tree::{self, Tree};
 use crate::ui;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -26,8 +27,13 @@ const GUEST_HOME: &str = "/root";
 /// Where executables go that `--copy` gives no place for.
 const GUEST_BIN: &str = "/usr/local/bin";
 
+/// The folder of a run: this, the process, and what makes it unique.
+const FOLDER_PREFIX: &str = "takt-vm-";
+/// Enough for schedulers that reserve maps for every task there may be.
+const DEFAULT_MEMORY_MIB: u32 = 2048;
+
 /// The flags of `cargo xtask vm`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct VmArgs {
     /// A series (6.16, 6.18, 7.0, 7.2 ...), an exact build (7.2.12+deb13), or the path of an image
     #[arg(long, value_name = "SERIES|PATH", default_value = kernel::DEFAULT_SERIES)]
@@ -42,7 +48,7 @@ pub struct VmArgs {
     #[arg(long, value_name = "SOCKETS:[DIES:]CORES:THREADS")]
     pub topology: Option<Topology>,
     /// The guest's memory
-    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(128..=65536))]
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY_MIB, value_parser = clap::value_parser!(u32).range(128..=65536))]
     pub memory: u32,
     /// Count instructions instead of time: one is one nanosecond, so the result repeats
     #[arg(long)]
@@ -78,6 +84,18 @@ pub struct VmArgs {
     pub command: Vec<String>,
 }
 
+impl VmArgs {
+    /// A guest with all flags as they are when none is given.
+    pub fn new(kernel: &str, command: Vec<String>) -> Self {
+        Self {
+            kernel: kernel.to_owned(),
+            memory: DEFAULT_MEMORY_MIB,
+            command,
+            ..Self::default()
+        }
+    }
+}
+
 /// An architecture that the lab can boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Arch {
@@ -87,6 +105,12 @@ pub enum Arch {
     /// A stand-in for the Raspberry Pi 5: Cortex-A76 with pages of 16 KiB.
     #[value(name = "aarch64", alias = "arm64")]
     Aarch64,
+}
+
+impl Default for Arch {
+    fn default() -> Self {
+        Self::host()
+    }
 }
 
 impl Arch {
@@ -104,6 +128,14 @@ impl Arch {
         match self {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// Debian's name for it.
+    pub fn debian_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
         }
     }
 }
@@ -247,7 +279,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let shape = shape(args)?;
     let command = command(args)?;
     let cache = tree::cache()?;
-    setup::ensure(Purpose::Vm)?;
+    setup::ensure(Purpose::vm(args.arch))?;
     let kernel = kernel::find(&cache, &args.kernel, args.arch)?;
     let binaries = match (args.no_binaries, args.arch == Arch::host()) {
         (true, _) => Vec::new(),
@@ -268,8 +300,9 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     };
     let emulator = qemu::Emulator::find(&cache, args.arch, args.deterministic && shape.cpus() > 1)?;
     let mode = mode(args, &command);
+    sweep();
     let folder = tempfile::Builder::new()
-        .prefix("takt-vm-")
+        .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))
         .tempdir()
         .context("no temporary folder")?;
     let root = folder.path().join("root.cpio");
@@ -316,11 +349,32 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     Ok(outcome.end.status())
 }
 
+/// Removes the folders of runs that were killed before they could do it themselves.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let owner = name
+            .strip_prefix(FOLDER_PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        if owner
+            .is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
+        {
+            // Another run may sweep at the same time: gone is gone.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Says why a guest ended that should not have, and brings its files home.
 fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) -> Result<()> {
     let log = machine.kernel_log();
     if let Some(target) = &args.kernel_log {
-        std::fs::copy(&log, target)
+        fs::copy(&log, target)
             .with_context(|| format!("cannot write the kernel log to {}", target.display()))?;
     }
     match outcome.end {
@@ -331,11 +385,15 @@ fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) 
                 }
                 None => "the guest died before its command began".to_owned(),
             };
-            eprint!("{}{}", tail(&machine.emulator_log(), 10), tail(&log, 60));
+            eprint!(
+                "{}{}",
+                ui::tail(&machine.emulator_log(), 10),
+                ui::tail(&log, 60)
+            );
             ui::failure(&what);
         }
         End::TimedOut => {
-            eprint!("{}", tail(&log, 20));
+            eprint!("{}", ui::tail(&log, 20));
             let seconds = args.timeout.unwrap_or_default().as_secs_f64();
             let step = if outcome.guest_release.is_some() {
                 "command"
@@ -350,24 +408,13 @@ fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) 
     }
     for (index, fetch) in args.fetch.iter().enumerate() {
         if outcome.fetched.contains(&(index + 1)) {
-            let data = std::fs::read(machine.fetched_file(index + 1))?;
+            let data = fs::read(machine.fetched_file(index + 1))?;
             crate::files::write_atomically(&fetch.host, &data)?;
         } else {
             ui::failure(&format!("{} was not there to bring back", fetch.guest));
         }
     }
     Ok(())
-}
-
-/// The last `lines` lines of a log.
-fn tail(path: &Path, lines: usize) -> String {
-    let text = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).replace('\r', "");
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..]
-        .iter()
-        .map(|line| format!("{line}\n"))
-        .collect()
 }
 
 /// The processors of the guest, from `--cpus` and `--topology` together.

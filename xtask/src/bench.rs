@@ -1,0 +1,143 @@
+//! `cargo xtask bench`: `scx_takt bench` in a guest, against EEVDF and peers.
+//!
+//! In instruction time unless told otherwise: figures then repeat on any host, however loaded.
+
+use crate::kernel;
+use crate::vm::{self, Copy, Fetch, VmArgs};
+use crate::{peers, tree, ui};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::fs;
+use std::path::PathBuf;
+
+/// Where the guest leaves its results.
+const GUEST_RESULTS: &str = "/tmp/results.json";
+/// Where the guest leaves its report.
+const GUEST_REPORT: &str = "/tmp/report.html";
+
+/// The flags of `cargo xtask bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Peers to race as well, with arguments if need be ("scx_lavd --performance")
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub peers: Vec<String>,
+    /// Rounds that count; one more is run first and dropped
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Workloads to run [default: all]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub workloads: Vec<String>,
+    /// Write results.json and report.html to this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Number of CPUs of the guest
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub cpus: u32,
+    /// The kernel: a series, an exact build, or the path of an image
+    #[arg(long, value_name = "SERIES|PATH", default_value = kernel::DEFAULT_SERIES)]
+    pub kernel: String,
+    /// Let time be the host's, instead of counting instructions
+    #[arg(long)]
+    pub wall: bool,
+    /// More flags for `scx_takt bench`
+    #[arg(last = true, value_name = "FLAG")]
+    pub flags: Vec<String>,
+}
+
+/// Runs `cargo xtask bench`.
+pub fn run(args: &BenchArgs) -> Result<i32> {
+    let cache = tree::cache()?;
+    let mut copies = Vec::new();
+    for peer in &args.peers {
+        let name = peer.split_whitespace().next().unwrap_or_default();
+        copies.push(Copy::plain(peers::binary(&cache, name)?));
+    }
+    let mut vm = VmArgs::new(&args.kernel, guest_command(args));
+    vm.copy = copies;
+    vm.cpus = Some(args.cpus);
+    vm.deterministic = !args.wall;
+    if let Some(out) = &args.out {
+        fs::create_dir_all(out)
+            .with_context(|| format!("cannot make the folder {}", out.display()))?;
+        vm.fetch = [
+            (GUEST_RESULTS, "results.json"),
+            (GUEST_REPORT, "report.html"),
+        ]
+        .map(|(guest, name)| Fetch {
+            guest: guest.to_owned(),
+            host: out.join(name),
+        })
+        .to_vec();
+    }
+    let status = vm::run(&vm)?;
+    if let Some(out) = args
+        .out
+        .as_ref()
+        .filter(|out| out.join("results.json").is_file())
+    {
+        ui::note(&format!("results in {}", out.display()));
+    }
+    Ok(status)
+}
+
+fn guest_command(args: &BenchArgs) -> Vec<String> {
+    let mut against = vec!["eevdf".to_owned()];
+    against.extend(args.peers.iter().cloned());
+    let mut command: Vec<String> = [
+        "scx_takt",
+        "bench",
+        "--against",
+        &against.join(","),
+        "--rounds",
+        &args.rounds.to_string(),
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if !args.workloads.is_empty() {
+        command.extend(["--workloads".to_owned(), args.workloads.join(",")]);
+    }
+    if args.out.is_some() {
+        command.extend(["--json", GUEST_RESULTS, "--report", GUEST_REPORT].map(str::to_owned));
+    }
+    if !args.wall {
+        command.push("--deterministic".to_owned());
+    }
+    command.extend(args.flags.iter().cloned());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn command(words: &[&str]) -> String {
+        guest_command(&Line::parse_from([&["bench"], words].concat()).args).join(" ")
+    }
+
+    #[test]
+    fn the_guest_gets_what_was_asked_for() {
+        assert_eq!(
+            command(&[
+                "--peers",
+                "scx_a,scx_b",
+                "--workloads",
+                "pipe",
+                "--out",
+                "x"
+            ]),
+            "scx_takt bench --against eevdf,scx_a,scx_b --rounds 3 --workloads pipe \
+             --json /tmp/results.json --report /tmp/report.html --deterministic"
+        );
+        assert_eq!(
+            command(&["--wall", "--rounds", "9", "--", "--seed", "4"]),
+            "scx_takt bench --against eevdf --rounds 9 --seed 4"
+        );
+    }
+}

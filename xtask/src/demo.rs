@@ -1,0 +1,94 @@
+//! `cargo xtask demo`: from a bare machine to the live scheduler on a real kernel, in one command.
+
+use crate::kernel;
+use crate::setup::{self, Purpose};
+use crate::tree::{self, Tree};
+use crate::ui::{self, Tone};
+use crate::vm::{self, Fetch, VmArgs};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+/// The guest's side of the demo.
+const SCRIPT: &str = include_str!("guest/demo.sh");
+/// What every ops name of ours begins with.
+const OPS_PREFIX: &str = "takt_";
+/// Real time that the live part may take on a slow or busy host.
+const LIVE_TIMEOUT: Duration = Duration::from_secs(900);
+/// Real time that the comparison may take.
+const BENCH_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Runs `cargo xtask demo`.
+pub fn run() -> Result<i32> {
+    heading("1 of 4: tools");
+    setup::ensure(Purpose::Vm)?;
+    heading("2 of 4: build and kernel");
+    Tree::find()?.release_binaries(true, &setup::build_environment()?)?;
+    kernel::find(&tree::cache()?, kernel::DEFAULT_SERIES, vm::Arch::host())?;
+    heading("3 of 4: the scheduler, live in a virtual machine");
+    let seen = live()?;
+    heading("4 of 4: the comparison with EEVDF, in instruction time");
+    compare()?;
+    println!(
+        "Seen: {}; sched_ext was disabled again afterwards.",
+        seen.trim()
+    );
+    Ok(0)
+}
+
+fn heading(text: &str) {
+    println!(
+        "{}",
+        ui::paint(
+            &format!("== {text}"),
+            Tone::Strong,
+            io::stdout().is_terminal()
+        )
+    );
+}
+
+/// Runs the scheduler under a load; what the guest has seen, with the kernel's word for it.
+fn live() -> Result<String> {
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    let host = folder.path().join("seen");
+    let mut vm = VmArgs::new(
+        kernel::DEFAULT_SERIES,
+        ["sh", "-c", SCRIPT].map(str::to_owned).to_vec(),
+    );
+    vm.no_build = true;
+    vm.timeout = Some(LIVE_TIMEOUT);
+    vm.fetch = vec![Fetch {
+        guest: "/tmp/seen".to_owned(),
+        host: host.clone(),
+    }];
+    let status = vm::run(&vm)?;
+    if status != 0 {
+        bail!("the live run failed with status {status}: see above");
+    }
+    let seen = fs::read_to_string(&host).context("the guest left no word of what it has seen")?;
+    if !seen.starts_with(OPS_PREFIX) {
+        bail!("the active scheduler was not ours: {}", seen.trim());
+    }
+    Ok(seen)
+}
+
+fn compare() -> Result<()> {
+    let words = [
+        "scx_takt",
+        "bench",
+        "--deterministic",
+        "--rounds",
+        "3",
+        "--workloads",
+        "wakeup,pipe,messaging",
+    ];
+    let mut vm = VmArgs::new(kernel::DEFAULT_SERIES, words.map(str::to_owned).to_vec());
+    vm.no_build = true;
+    vm.deterministic = true;
+    vm.timeout = Some(BENCH_TIMEOUT);
+    match vm::run(&vm)? {
+        0 => Ok(()),
+        status => bail!("the comparison failed with status {status}: see above"),
+    }
+}

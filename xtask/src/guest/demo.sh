@@ -1,0 +1,81 @@
+#!/bin/sh
+# The live part of the demo, in the guest: the scheduler under a mixed load, and what the kernel says
+# about it. Ends with status 0 only when all of that was as it should be.
+
+SECONDS_OF_LOAD=20
+LONG_WAITS_SHOWN=3
+class=/sys/kernel/sched_ext
+
+say() { echo "--- $*"; }
+
+fail() {
+	echo "FAILED: $*"
+	tail -n 20 /tmp/agent.log
+	dmesg | tail -n 20
+	exit 1
+}
+
+# until_state STATE: waits for it; at most 60 s.
+until_state() {
+	tries=0
+	until [ "$(cat $class/state)" = "$1" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 1200 ] || fail "sched_ext is $(cat $class/state), not $1, after 60 s"
+		kill -0 $agent 2>/dev/null || [ "$1" = disabled ] || fail "scx_takt ended before it was attached"
+		usleep 50000
+	done
+}
+
+check_ops() {
+	ops=$(cat $class/root/ops)
+	echo "cat $class/root/ops: $ops"
+	case $ops in
+	takt_*) ;;
+	*) fail "the active scheduler is '$ops', not scx_takt" ;;
+	esac
+}
+
+# Events are many under load: the first few show what they look like.
+live_view() {
+	tail -f /tmp/agent.log | awk -v most=$LONG_WAITS_SHOWN '
+		/^long wait/ { waits++; if (waits > most) next }
+		{ print "    " $0; fflush() }
+	'
+}
+
+pipe_load() { while :; do echo x; done | while read -r _; do :; done; }
+
+load() {
+	if scx_takt stress --help >/dev/null 2>&1; then
+		scx_takt stress --seconds $SECONDS_OF_LOAD --stall-seconds 60 \
+			--kinds hogs,pipes,forks,futex,sleepers,nice,affinity >/tmp/load.log 2>&1
+		return
+	fi
+	for _ in 1 2 3; do
+		while :; do :; done &
+		pipe_load &
+	done
+	sleep $SECONDS_OF_LOAD
+	kill $(jobs -p)
+}
+
+say "kernel $(uname -r), $(nproc) CPUs, sched_ext $(cat $class/state): EEVDF schedules"
+say "scx_takt --stats 1"
+touch /tmp/agent.log
+scx_takt --stats 1 >/tmp/agent.log 2>&1 &
+agent=$!
+until_state enabled
+check_ops
+live_view &
+say "a mixed load for $SECONDS_OF_LOAD s: hogs, pipes, forks and the like"
+load || { cat /tmp/load.log; fail "the load ended with status $?"; }
+check_ops
+echo "nr_rejected: $(cat $class/nr_rejected)"
+say "stopping scx_takt"
+kill -INT $agent
+wait $agent || fail "scx_takt ended with status $?"
+until_state disabled
+lines=$(grep -c '^placed' /tmp/agent.log)
+waits=$(grep -c '^long wait' /tmp/agent.log)
+say "scx_takt ended with status 0; sched_ext disabled: EEVDF schedules again"
+echo "$ops was active on kernel $(uname -r) with $(nproc) CPUs, printed $lines live lines and named $waits long waits" >/tmp/seen
