@@ -4,11 +4,14 @@
 //! it runs on, computes, and releases it. A scheduler that throws a worker out while it holds
 //! the lock lets the next one burn its time on spinning. Two phases:
 //! saturation, where each worker gets its next request as soon as it asks, gives `throughput`;
-//! a fixed load of 30 % of the capacity gives the latency from a request's due time to its end.
+//! a fixed mean load of 40 % of the capacity, with requests at random times, gives the latency
+//! from a request's due time to its end.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::hogs::compute;
 use super::sync::{
@@ -30,7 +33,7 @@ const FIXED_REQUESTS: u64 = 200;
 /// The same where guest time is slow to come by.
 const FIXED_REQUESTS_DETERMINISTIC: u64 = 100;
 /// Load in the second phase, as a share of the time that the requests alone would take.
-const FIXED_LOAD: f64 = 0.3;
+const FIXED_LOAD: f64 = 0.4;
 /// A worker's pause between requests, as a network would cause.
 const PAUSE_NS: u64 = 100_000;
 
@@ -231,18 +234,20 @@ fn saturate(setting: &Setting) -> Result<f64> {
     Ok(requests as f64 * NS_PER_S / (now_ns() - start_ns) as f64)
 }
 
-/// Latencies from due time to end when requests come at a steady pace, come what may.
+/// Latencies from due time to end when requests come at a fixed mean rate, come what may, and as
+/// far apart or close together as independent people would send them.
 fn at_fixed_load(setting: &Setting) -> Result<Latencies> {
     let each = setting.shortened(FIXED_REQUESTS, FIXED_REQUESTS_DETERMINISTIC);
-    let interval_ns = (request_ns() as f64 / FIXED_LOAD / setting.cpus as f64) as u64;
+    let mean_ns = request_ns() as f64 / FIXED_LOAD / setting.cpus as f64;
+    let mut rng = ChaCha8Rng::seed_from_u64(setting.seed);
     Server::new(setting)?.run(0, |server| {
         // Without exact timers the message thread would only add the same delay everywhere.
         let _ = exact_timers();
-        let start_ns = now_ns();
-        for request in 1..=each * setting.cpus as u64 {
-            let due_ns = start_ns + request * interval_ns;
-            sleep_until_ns(due_ns);
-            server.hand_out_when_idle(due_ns);
+        let mut due_ns = now_ns() as f64;
+        for _ in 0..each * setting.cpus as u64 {
+            due_ns -= mean_ns * rng.random_range(f64::EPSILON..1.0).ln();
+            sleep_until_ns(due_ns as u64);
+            server.hand_out_when_idle(due_ns as u64);
         }
     })
 }
