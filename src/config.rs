@@ -75,13 +75,8 @@ mod tests {
     fn defaults_are_in_range() {
         for knob in KNOBS {
             let (min, max) = knob.range;
-            assert!((min..=max).contains(&knob.default), "{}", knob.name);
-            assert_eq!(
-                *(knob.get)(&mut default_knobs()),
-                knob.default,
-                "{}",
-                knob.name
-            );
+            let default = *(knob.get)(&mut default_knobs());
+            assert!((min..=max).contains(&default), "{}", knob.name);
         }
     }
 

@@ -118,7 +118,6 @@ pub fn configure(
     rodata.nr_cpus_at_start = machine.nr_cpus;
     for (cpu, llc) in machine.llc_of_cpu.iter().enumerate() {
         rodata.cpu_to_llc[cpu] = llc.unwrap_or(0);
-        rodata.cpu_known[cpu] = llc.is_some();
     }
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
     let slots = skel

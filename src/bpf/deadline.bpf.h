@@ -3,20 +3,22 @@
  * Who is due: vruntime, lag and the deadline that orders every queue.
  *
  *	charge   = ran * 100 / weight                      vtime that a stretch of running costs
- *	lead     = vruntime - vtime_now                    > 0: it had more than its share; < 0: less
- *	deadline = now + clamp(lead, -lag_max, lead_max)
+ *	lead     = vruntime - vtime_now                    > 0: it had more than its share; < 0:
+ *less deadline = now + clamp(lead, -lag_max, lead_max)
  *
- * The deadline is in real time on purpose. A task that waits keeps it while those of others, computed
- * later, move on: whoever becomes runnable later than deadline + lag_max is behind it, whatever the
- * weights. Hence the bound on any wait: lead_max + lag_max, plus the slices of those that were due
- * before. Shares stay exact, because vruntime (which the clamps do not touch) remembers.
+ * The deadline is in real time on purpose. A task that waits keeps it while those of others,
+ *computed later, move on: whoever becomes runnable later than deadline + lag_max is behind it,
+ *whatever the weights. Hence the bound on any wait: lead_max + lag_max, plus the slices of those
+ *that were due before. Shares stay exact, because vruntime (which the clamps do not touch)
+ *remembers.
  *
- * vtime_now, the virtual clock of an LLC, follows the vruntime of tasks as they start to run, by no more
- * than was charged on that CPU last: a task far ahead of the others, running because it has waited for so
- * long, must not drag the clock to itself.
+ * vtime_now, the virtual clock of an LLC, follows the vruntime of tasks as they start to run, by no
+ *more than was charged on that CPU last: a task far ahead of the others, running because it has
+ *waited for so long, must not drag the clock to itself.
  *
- * Limits: lag is forgiven below -lag_max on wakeup only (a sleeper banks no more than that), so a task that
- * never sleeps may carry a large negative lead over from a time when it was starved by affinity.
+ * Limits: lag is forgiven below -lag_max on wakeup only (a sleeper banks no more than that), so a
+ *task that never sleeps may carry a large negative lead over from a time when it was starved by
+ *affinity.
  */
 #ifndef TAKT_DEADLINE_BPF_H
 #define TAKT_DEADLINE_BPF_H
@@ -52,7 +54,8 @@ static __always_inline void wake_lag(struct task_ctx *t, const struct takt_knobs
 		t->vruntime = oldest;
 }
 
-static __always_inline u64 deadline_of(const struct task_ctx *t, u64 now, const struct takt_knobs *k)
+static __always_inline u64 deadline_of(const struct task_ctx *t, u64 now,
+				       const struct takt_knobs *k)
 {
 	s64 lead = t->vruntime - llc_ctx_of(t->llc)->vtime_now;
 
@@ -93,7 +96,8 @@ static __always_inline void catch_up_clock(const struct task_ctx *t)
 		l->vtime_now = t->vruntime;
 }
 
-/* The stretch of running that began at c->started_at is over, or goes on from here: charge for it. */
+/* The stretch of running that began at c->started_at is over, or goes on from here: charge for it.
+ */
 static __always_inline u64 settle(struct cpu_ctx *c, struct task_ctx *t, u64 now)
 {
 	u64 ran_ns = now - c->started_at;

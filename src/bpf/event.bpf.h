@@ -2,8 +2,8 @@
 /*
  * Counters and events.
  *
- * A counter is one add to memory of this CPU. An event is a record in the ring, and rare by nature: it
- * never wakes the agent (BPF_RB_NO_WAKEUP), which looks on a timer; waking it from a scheduler
+ * A counter is one add to memory of this CPU. An event is a record in the ring, and rare by nature:
+ * it never wakes the agent (BPF_RB_NO_WAKEUP), which looks on a timer; waking it from a scheduler
  * hook would make the hook its own cause. When the ring is full the event is lost and counted.
  */
 #ifndef TAKT_EVENT_BPF_H
@@ -18,11 +18,11 @@ static __always_inline struct takt_cpu_stats *stats_here(void)
 	return bpf_map_lookup_elem(&cpu_stats, &zero);
 }
 
-#define count_add(field, n)                                \
-	({                                                 \
-		struct takt_cpu_stats *__s = stats_here(); \
-		if (__s)                                   \
-			__s->field += (n);                 \
+#define count_add(field, n)                                                                        \
+	({                                                                                         \
+		struct takt_cpu_stats *__s = stats_here();                                         \
+		if (__s)                                                                           \
+			__s->field += (n);                                                         \
 	})
 #define count(field) count_add(field, 1)
 

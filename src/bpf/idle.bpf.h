@@ -2,12 +2,14 @@
 /*
  * Finding an idle CPU, and knowing when not to look for one.
  *
- * The kernel's built-in idle masks do the work: previous CPU, whole idle core, LLC, node, in that order.
+ * The kernel's built-in idle masks do the work: previous CPU, whole idle core, LLC, node, in that
+ * order.
  *
- * A sync wakeup says "I am about to sleep". When the waker has kept that promise so far (it sleeps within
- * sync_gap_ns on average), the wakee is better off on the waker's CPU, whose cache holds what it will read,
- * than on an idle one that has to be woken by an interrupt first. A waker that breaks the promise costs its
- * wakee one wait until the next tick at most, and is not believed next time.
+ * A sync wakeup says "I am about to sleep". When the waker has kept that promise so far (it sleeps
+ * within sync_gap_ns on average), the wakee is better off on the waker's CPU, whose cache holds
+ * what it will read, than on an idle one that has to be woken by an interrupt first. A waker that
+ * breaks the promise costs its wakee one wait until the next tick at most, and is not believed next
+ * time.
  */
 #ifndef TAKT_IDLE_BPF_H
 #define TAKT_IDLE_BPF_H
@@ -25,8 +27,9 @@ static __always_inline s32 claim_idle_cpu(struct task_struct *p, s32 prev_cpu, u
 }
 
 /* Is the waker on @cpu about to sleep, so that @p may have its CPU next? */
-static __always_inline bool shares_with_waker(const struct task_struct *p, s32 cpu, struct cpu_ctx *c,
-					      u64 now, const struct takt_knobs *k)
+static __always_inline bool shares_with_waker(const struct task_struct *p, s32 cpu,
+					      struct cpu_ctx *c, u64 now,
+					      const struct takt_knobs *k)
 {
 	if (!c->started_at || !may_use(p, cpu))
 		return false;

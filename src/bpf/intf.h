@@ -21,7 +21,8 @@ typedef long long s64;
 enum takt_consts {
 	TAKT_MAX_CPUS = 1024, /* a power of two: indices are masked, not compared */
 	TAKT_MAX_LLCS = 128,  /* a power of two as well */
-	TAKT_WAIT_BUCKETS = 32, /* bucket b counts waits of [2^b, 2^(b+1)) ns, the last one the rest */
+	TAKT_WAIT_BUCKETS =
+		32, /* bucket b counts waits of [2^b, 2^(b+1)) ns, the last one the rest */
 	TAKT_COMM_LEN = 16,
 	TAKT_RING_BYTES = 256 * 1024,
 };
@@ -31,16 +32,16 @@ enum takt_consts {
  * (src/config.rs), deadline.bpf.h and its neighbours clamp where a wild value could hurt.
  */
 struct takt_knobs {
-	u64 slice_max_ns;      /* slice of a task that runs without rivals */
-	u64 slice_min_ns;      /* slice under the longest queue */
-	u64 latency_ns;        /* every queued task should get its turn within this, while slices allow */
-	u64 lag_max_ns;        /* vtime credit that a sleeper keeps at most */
-	u64 lead_max_ns;       /* vtime debt that can hold a task back at most: the starvation bound */
+	u64 slice_max_ns; /* slice of a task that runs without rivals */
+	u64 slice_min_ns; /* slice under the longest queue */
+	u64 latency_ns;	 /* every queued task should get its turn within this, while slices allow */
+	u64 lag_max_ns;	 /* vtime credit that a sleeper keeps at most */
+	u64 lead_max_ns; /* vtime debt that can hold a task back at most: the starvation bound */
 	u64 preempt_margin_ns; /* a wakeup preempts whoever is this far ahead of it in vtime ... */
 	u64 preempt_after_ns;  /* ... and has run for this long since it last woke, at least */
-	u64 burst_max_ns;      /* a task that sleeps after bursts up to this is left alone for two */
-	u64 sync_gap_ns;       /* a sync waker that sleeps within this shares its CPU with the wakee */
-	u64 long_wait_ns;      /* a wait that is told as an event */
+	u64 burst_max_ns; /* a task that sleeps after bursts up to this is left alone for two */
+	u64 sync_gap_ns;  /* a sync waker that sleeps within this shares its CPU with the wakee */
+	u64 long_wait_ns; /* a wait that is told as an event */
 };
 
 /* The agent writes the slot that is not active, then flips: BPF never sees half a change. */
@@ -52,14 +53,14 @@ struct takt_knob_slots {
 
 /* Where a task that became runnable was put. */
 enum takt_place {
-	TAKT_PLACE_IDLE_PREV, /* its previous CPU was idle */
+	TAKT_PLACE_IDLE_PREV,  /* its previous CPU was idle */
 	TAKT_PLACE_IDLE_OTHER, /* another CPU was idle */
-	TAKT_PLACE_SYNC,      /* behind a waker that is about to sleep */
-	TAKT_PLACE_NEXT,      /* behind whoever runs on its only CPU, where nobody else waits */
-	TAKT_PLACE_PREEMPT,   /* in place of a task that could wait */
-	TAKT_PLACE_KTHREAD,   /* a per-CPU kernel thread, at the head of its CPU */
-	TAKT_PLACE_QUEUE_LLC, /* the queue of its LLC */
-	TAKT_PLACE_QUEUE_CPU, /* the queue of the only CPU that it may use */
+	TAKT_PLACE_SYNC,       /* behind a waker that is about to sleep */
+	TAKT_PLACE_NEXT,       /* behind whoever runs on its only CPU, where nobody else waits */
+	TAKT_PLACE_PREEMPT,    /* in place of a task that could wait */
+	TAKT_PLACE_KTHREAD,    /* a per-CPU kernel thread, at the head of its CPU */
+	TAKT_PLACE_QUEUE_LLC,  /* the queue of its LLC */
+	TAKT_PLACE_QUEUE_CPU,  /* the queue of the only CPU that it may use */
 	TAKT_NR_PLACES,
 };
 
@@ -90,7 +91,7 @@ struct takt_cpu_stats {
 /* One thing worth telling, as it stands in the ring. 64 bytes. */
 struct takt_event {
 	u64 at_ns;
-	u64 seq; /* counts the events of this type on this CPU */
+	u64 seq;      /* counts the events of this type on this CPU */
 	u64 value_ns; /* LONG_WAIT: how long it waited */
 	u32 cpu;
 	u16 type;

@@ -2,11 +2,10 @@
 /*
  * scx_takt, the kernel side: a task's life, callback by callback.
  *
- *	wakes:   takt_select_cpu  an idle CPU, the waker's CPU, or one that may be preempted: straight there
- *	         takt_enqueue     else into a queue ordered by deadline
- *	gets on: takt_dispatch    a CPU without work takes the first due task
- *	         takt_running     the clock starts
- *	gets off: takt_stopping   it is charged for what it used
+ *	wakes:   takt_select_cpu  an idle CPU, the waker's CPU, or one that may be preempted:
+ *straight there takt_enqueue     else into a queue ordered by deadline gets on: takt_dispatch    a
+ *CPU without work takes the first due task takt_running     the clock starts gets off:
+ *takt_stopping   it is charged for what it used
  *
  * The concepts stand in the headers below, in reading order; none needs one that comes later.
  */
@@ -84,8 +83,8 @@ static bool place_at_home(struct task_struct *p, const struct task_ctx *t, s32 c
 }
 
 /*
- * @p waits in a queue now. A CPU that went idle between our search and the insertion has seen neither;
- * look again. What this misses by a hair's breadth, takt_tick() of a busy CPU finds.
+ * @p waits in a queue now. A CPU that went idle between our search and the insertion has seen
+ * neither; look again. What this misses by a hair's breadth, takt_tick() of a busy CPU finds.
  */
 static __always_inline void call_idle_cpu(struct task_struct *p)
 {
@@ -113,15 +112,11 @@ static __always_inline void queue(struct task_struct *p, const struct task_ctx *
 }
 
 /*
- * Must a task go straight to the CPU that it waits for? One that a higher class pushed off a CPU that it
- * cannot leave keeps its place there; and a CPU on its way out takes nothing from queues any more, yet
- * needs its own threads to get there.
+ * A task that a higher class pushed off a CPU that it cannot leave keeps its place there.
  */
-static __always_inline bool stays_here(s32 cpu, bool pinned, u64 enq_flags)
+static __always_inline bool stays_here(bool pinned, u64 enq_flags)
 {
-	if (nr_cpus_at_start == 1)
-		return enq_flags & SCX_ENQ_REENQ;
-	return pinned && ((enq_flags & SCX_ENQ_REENQ) || cpu_ctx_of(cpu)->offline);
+	return (enq_flags & SCX_ENQ_REENQ) && (pinned || nr_cpus_at_start == 1);
 }
 
 void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
@@ -143,7 +138,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		if (p->nr_cpus_allowed == 1 && place_at_home(p, t, cpu, now, k))
 			return;
 	}
-	if (stays_here(cpu, pinned, enq_flags)) {
+	if (stays_here(pinned, enq_flags)) {
 		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, 0);
 		return;
 	}
@@ -239,8 +234,8 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 }
 
 /*
- * Finds work that waits beside an idle CPU: the pair that takt_enqueue() missed. Bounds such a miss to one
- * tick of the busy CPU.
+ * Finds work that waits beside an idle CPU: the pair that takt_enqueue() missed. Bounds such a miss
+ * to one tick of the busy CPU.
  */
 void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
@@ -263,7 +258,8 @@ void BPF_STRUCT_OPS(takt_cpu_release, s32 cpu, struct scx_cpu_release_args *args
 		scx_bpf_reenqueue_local();
 }
 
-/* A new weight changes what the same lag is worth: lag * weight stays, as in EEVDF's reweight_entity(). */
+/* A new weight changes what the same lag is worth: lag * weight stays, as in EEVDF's
+ * reweight_entity(). */
 void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 {
 	struct task_ctx *t = task_ctx_of(p);
@@ -293,33 +289,13 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 
 s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)
 {
-	return bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE) ? 0 : -ENOMEM;
+	return bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE) ? 0
+											 : -ENOMEM;
 }
 
 void BPF_STRUCT_OPS(takt_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
 {
 	bpf_task_storage_delete(&task_ctxs, p);
-}
-
-/* A CPU whose place in the topology we know comes and goes freely; for a new one the agent looks again. */
-void BPF_STRUCT_OPS(takt_cpu_online, s32 cpu)
-{
-	cpu_ctx_of(cpu)->offline = false;
-	if (!cpu_known[(u32)cpu & (TAKT_MAX_CPUS - 1)])
-		scx_bpf_exit(SCX_ECODE_ACT_RESTART | SCX_ECODE_RSN_HOTPLUG, "CPU %d is new", cpu);
-}
-
-/*
- * A CPU on its way out no longer dispatches, but some threads can only run there, and it waits for them:
- * they move from its own queue onto it. The kernel moves the others away, through takt_enqueue().
- */
-void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
-{
-	struct task_struct *p;
-
-	cpu_ctx_of(cpu)->offline = true;
-	bpf_for_each(scx_dsq, p, dsq_of_cpu(cpu), 0)
-		scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL_ON | cpu, 0);
 }
 
 s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
@@ -331,12 +307,12 @@ s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
 		scx_bpf_error("%u CPUs: this build knows %u at most", nr_cpus, TAKT_MAX_CPUS);
 		return -EINVAL;
 	}
-	bpf_for(i, 0, nr_llcs) {
+	bpf_for (i, 0, nr_llcs) {
 		err = scx_bpf_create_dsq(dsq_of_llc(i), -1);
 		if (err)
 			return err;
 	}
-	bpf_for(i, 0, nr_cpus) {
+	bpf_for (i, 0, nr_cpus) {
 		err = scx_bpf_create_dsq(dsq_of_cpu(i), -1);
 		if (err)
 			return err;
@@ -354,15 +330,16 @@ void BPF_STRUCT_OPS(takt_dump, struct scx_dump_ctx *dctx)
 {
 	u32 i;
 
-	bpf_for(i, 0, nr_llcs)
-		scx_bpf_dump("takt: LLC %u vtime_now=%llu queued=%d\n", i,
-			     llc_ctx_of(i)->vtime_now, scx_bpf_dsq_nr_queued(dsq_of_llc(i)));
-	bpf_for(i, 0, nr_cpus_at_start) {
+	bpf_for (i, 0, nr_llcs)
+		scx_bpf_dump("takt: LLC %u vtime_now=%llu queued=%d\n", i, llc_ctx_of(i)->vtime_now,
+			     scx_bpf_dsq_nr_queued(dsq_of_llc(i)));
+	bpf_for (i, 0, nr_cpus_at_start) {
 		const struct cpu_ctx *c = cpu_ctx_of(i);
 
-		scx_bpf_dump("takt: CPU %u pid=%d running=%d vruntime=%llu awake_ns=%llu queued=%d\n", i,
-			     c->pid, c->started_at != 0, c->vruntime, c->awake_ns,
-			     scx_bpf_dsq_nr_queued(dsq_of_cpu(i)));
+		scx_bpf_dump(
+			"takt: CPU %u pid=%d running=%d vruntime=%llu awake_ns=%llu queued=%d\n", i,
+			c->pid, c->started_at != 0, c->vruntime, c->awake_ns,
+			scx_bpf_dsq_nr_queued(dsq_of_cpu(i)));
 	}
 }
 
@@ -371,28 +348,20 @@ void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struc
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		scx_bpf_dump("takt: LLC %u lead=%lld awake_ns=%llu waits_ns=%llu sync_gap_ns=%u\n", t->llc,
-			     t->vruntime - llc_ctx_of(t->llc)->vtime_now, t->awake_ns,
+		scx_bpf_dump("takt: LLC %u lead=%lld awake_ns=%llu waits_ns=%llu sync_gap_ns=%u\n",
+			     t->llc, t->vruntime - llc_ctx_of(t->llc)->vtime_now, t->awake_ns,
 			     dctx->at_ns - t->queued_at, t->sync_gap_ns);
 }
 
-SCX_OPS_DEFINE(takt_ops,
-	       .select_cpu	= (void *)takt_select_cpu,
-	       .enqueue		= (void *)takt_enqueue,
-	       .dispatch	= (void *)takt_dispatch,
-	       .running		= (void *)takt_running,
-	       .stopping	= (void *)takt_stopping,
-	       .tick		= (void *)takt_tick,
-	       .cpu_release	= (void *)takt_cpu_release,
-	       .set_weight	= (void *)takt_set_weight,
-	       .enable		= (void *)takt_enable,
-	       .init_task	= (void *)takt_init_task,
-	       .exit_task	= (void *)takt_exit_task,
-	       .cpu_online	= (void *)takt_cpu_online,
-	       .cpu_offline	= (void *)takt_cpu_offline,
-	       .init		= (void *)takt_init,
-	       .exit		= (void *)takt_exit,
-	       .dump		= (void *)takt_dump,
-	       .dump_task	= (void *)takt_dump_task,
-	       .timeout_ms	= 30000,
-	       .name		= "takt");
+/*
+ * No cpu_online and cpu_offline: without them the kernel ends the scheduler when a CPU comes or
+ * goes, with an exit code that makes the agent load again, for the machine as it is then.
+ */
+SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,
+	       .dispatch = (void *)takt_dispatch, .running = (void *)takt_running,
+	       .stopping = (void *)takt_stopping, .tick = (void *)takt_tick,
+	       .cpu_release = (void *)takt_cpu_release, .set_weight = (void *)takt_set_weight,
+	       .enable = (void *)takt_enable, .init_task = (void *)takt_init_task,
+	       .exit_task = (void *)takt_exit_task, .init = (void *)takt_init,
+	       .exit = (void *)takt_exit, .dump = (void *)takt_dump,
+	       .dump_task = (void *)takt_dump_task, .timeout_ms = 30000, .name = "takt");

@@ -8,12 +8,13 @@
  *	spared time = 2 * burst      if it tends to sleep after a burst of up to burst_max
  *	              preempt_after  otherwise
  *
- * The first line keeps equals from throwing each other out. The second spares work in progress: a task
- * that will sleep soon anyway may hold a lock that others spin on, and loses more by being torn off than
- * the wakee by waiting. Hogs, which never sleep or rarely, are fair game after preempt_after.
+ * The first line keeps equals from throwing each other out. The second spares work in progress: a
+ *task that will sleep soon anyway may hold a lock that others spin on, and loses more by being torn
+ *off than the wakee by waiting. Hogs, which never sleep or rarely, are fair game after
+ *preempt_after.
  *
- * Whoever is preempted has the rest of its turn coming: it goes back to the front of the queue, before any
- * task that wakes from now on, so that what it holds is let go of soon.
+ * Whoever is preempted has the rest of its turn coming: it goes back to the front of the queue,
+ *before any task that wakes from now on, so that what it holds is let go of soon.
  */
 #ifndef TAKT_PREEMPT_BPF_H
 #define TAKT_PREEMPT_BPF_H
@@ -34,7 +35,8 @@ static __always_inline void learn_burst(struct task_ctx *t)
 	t->burst_ns = t->burst_ns ? (t->burst_ns * 3 + t->awake_ns) / 4 : t->awake_ns;
 }
 
-/* Should the task that runs on @cpu make room for @t? Racy read of another CPU's record: see cpu_ctx. */
+/* Should the task that runs on @cpu make room for @t? Racy read of another CPU's record: see
+ * cpu_ctx. */
 static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 now,
 					const struct takt_knobs *k)
 {

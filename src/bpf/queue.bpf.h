@@ -2,9 +2,9 @@
 /*
  * Where tasks wait: one queue per LLC, and one per CPU for tasks that may use no other.
  *
- * Both are ordered by deadline. A CPU takes the earlier of the two heads. All CPUs of an LLC share a queue
- * and its lock, which is what keeps them fair to each other without migration logic; that is its limit too:
- * beyond some 16 CPUs per LLC the lock will show.
+ * Both are ordered by deadline. A CPU takes the earlier of the two heads. All CPUs of an LLC share
+ * a queue and its lock, which is what keeps them fair to each other without migration logic; that
+ * is its limit too: beyond some 16 CPUs per LLC the lock will show.
  */
 #ifndef TAKT_QUEUE_BPF_H
 #define TAKT_QUEUE_BPF_H
@@ -33,7 +33,7 @@ static u64 head_deadline(u64 dsq)
 		p = scx_bpf_dsq_peek(dsq);
 		return p ? p->scx.dsq_vtime : deadline;
 	}
-	bpf_for_each(scx_dsq, p, dsq, 0) {
+	bpf_for_each (scx_dsq, p, dsq, 0) {
 		deadline = p->scx.dsq_vtime;
 		break;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What `scx_takt check` runs once by hand: the smallest use of each thing that we cannot do without.
- * Never loaded by the scheduler itself.
+ * What `scx_takt check` runs once by hand: the smallest use of each thing that we cannot do
+ * without. Never loaded by the scheduler itself.
  */
 #ifndef TAKT_SELFTEST_BPF_H
 #define TAKT_SELFTEST_BPF_H
@@ -11,7 +11,8 @@
 
 #define DSQ_OF_SELFTEST 0x20000ULL
 
-/* A DSQ made and destroyed. From 6.18 on the kernel lets only an active scheduler do that: -ENODEV. */
+/* A DSQ made and destroyed. From 6.18 on the kernel lets only an active scheduler do that: -ENODEV.
+ */
 SEC("syscall")
 int takt_selftest_dsq(void *ctx)
 {

@@ -3,8 +3,8 @@
  * Types, globals and maps that the concepts below share.
  *
  * State that is read across CPUs lives in plain globals, one cache line per CPU or LLC: a global
- * costs one load, a map look-up ten to fifty. Per-task state lives in task storage. Counters live in
- * a per-CPU map and are only ever read by the agent.
+ * costs one load, a map look-up ten to fifty. Per-task state lives in task storage. Counters live
+ * in a per-CPU map and are only ever read by the agent.
  */
 #ifndef TAKT_BPF_H
 #define TAKT_BPF_H
@@ -22,7 +22,6 @@ UEI_DEFINE(uei);
 const volatile u32 nr_llcs = 1;
 const volatile u32 nr_cpus_at_start = 1;
 const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
-const volatile bool cpu_known[TAKT_MAX_CPUS]; /* had a place in the topology when we started */
 const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
 
 /* Set by the agent while somebody reads waiting times; no clock arithmetic for them otherwise. */
@@ -47,14 +46,13 @@ struct cpu_ctx {
 	u32 sync_gap_ns; /* how soon it sleeps after a sync wakeup, as learnt */
 	s32 pid;
 	bool own_used; /* a task may wait in the queue of this CPU alone */
-	bool offline;  /* on its way out: it takes nothing from queues any more */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
 
 /*
- * The virtual clock of an LLC, on a line of its own. Stores are not atomic: a lost one leaves the clock
- * behind by part of a slice until the next.
+ * The virtual clock of an LLC, on a line of its own. Stores are not atomic: a lost one leaves the
+ * clock behind by part of a slice until the next.
  */
 struct llc_ctx {
 	u64 vtime_now;
@@ -64,10 +62,10 @@ struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
 
 /* What we know of a task. Written under its rq lock. */
 struct task_ctx {
-	u64 vruntime;	 /* in the virtual clock of LLC @llc */
-	u64 awake_ns;	 /* how long it has run since it last woke */
-	u64 queued_at;	 /* when it last became ready to run */
-	u64 burst_ns;	 /* moving average: how long it runs from waking to sleeping; 0: never slept */
+	u64 vruntime;  /* in the virtual clock of LLC @llc */
+	u64 awake_ns;  /* how long it has run since it last woke */
+	u64 queued_at; /* when it last became ready to run */
+	u64 burst_ns; /* moving average: how long it runs from waking to sleeping; 0: never slept */
 	u64 turn_left_ns; /* what a preemption took off its turn */
 	u32 llc;
 	u32 weight;	 /* the one that the lead in @vruntime was earned with */
@@ -108,7 +106,8 @@ static __always_inline struct llc_ctx *llc_ctx_of(u32 llc)
 	return &llc_ctxs[llc & (TAKT_MAX_LLCS - 1)];
 }
 
-/* The knobs in force. Read once per decision: the pointer is to a slot that is not being written. */
+/* The knobs in force. Read once per decision: the pointer is to a slot that is not being written.
+ */
 static __always_inline const struct takt_knobs *knobs_now(void)
 {
 	return &knobs.slot[knobs.active & 1];

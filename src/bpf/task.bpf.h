@@ -14,9 +14,9 @@ static __always_inline struct task_ctx *task_ctx_of(struct task_struct *p)
 }
 
 /*
- * May @p run on one CPU only, now? A migration-disabled task counts. The entry code of a BPF program
- * disables migration of the current task itself, so that a count of 1 there means nothing: such a task
- * goes to the LLC's queue, where the kernel lets its own CPU alone take it.
+ * May @p run on one CPU only, now? A migration-disabled task counts. The entry code of a BPF
+ * program disables migration of the current task itself, so that a count of 1 there means nothing:
+ * such a task goes to the LLC's queue, where the kernel lets its own CPU alone take it.
  */
 static __always_inline bool is_pinned(const struct task_struct *p)
 {
@@ -29,8 +29,9 @@ static __always_inline bool is_pinned(const struct task_struct *p)
 }
 
 /*
- * Kernel threads bound to a CPU do the kernel's housekeeping there: others wait for them, as long as they
- * keep to their share (a worker that computes for long, such as one that tests ciphers, does not).
+ * Kernel threads bound to a CPU do the kernel's housekeeping there: others wait for them, as long
+ * as they keep to their share (a worker that computes for long, such as one that tests ciphers,
+ * does not).
  */
 static __always_inline bool is_percpu_kthread(const struct task_struct *p)
 {
