@@ -15,6 +15,7 @@ use crate::bpf_abi::BpfSkel;
 use crate::cli::{CheckArgs, Cli};
 use crate::config;
 use crate::scheduler;
+use crate::stats::line;
 use crate::topology::Machine;
 
 /// How one item came out.
@@ -66,9 +67,9 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
         items,
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        let _ = line::print(&serde_json::to_string_pretty(&report)?)?;
     } else {
-        print(&report);
+        let _ = line::print(&text(&report))?;
     }
     Ok(if can_run {
         ExitCode::SUCCESS
@@ -77,20 +78,27 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     })
 }
 
-fn print(report: &Report) {
+fn text(report: &Report) -> String {
+    let mut lines = Vec::new();
     for item in &report.items {
         let status = match item.status {
             Status::Ok => "ok  ",
             Status::Note => "note",
             Status::Fail => "FAIL",
         };
-        println!("{status}  {:<11} {}", item.name, item.found);
-        if let Some(advice) = &item.advice {
-            println!("                  -> {advice}");
-        }
+        lines.push(format!("{status}  {:<11} {}", item.name, item.found));
+        lines.extend(
+            item.advice
+                .iter()
+                .map(|advice| format!("                  -> {advice}")),
+        );
     }
     let verdict = if report.can_run { "can" } else { "cannot" };
-    println!("scx_takt {verdict} run on kernel {}", report.kernel);
+    lines.push(format!(
+        "scx_takt {verdict} run on kernel {}",
+        report.kernel
+    ));
+    lines.join("\n")
 }
 
 fn item(name: &'static str, status: Status, found: impl Into<String>) -> Item {

@@ -1,6 +1,5 @@
 //! The scheduler's life: open, configure, load, attach, run, report, detach.
 
-use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
@@ -228,7 +227,7 @@ struct Reporter {
 impl Reporter {
     fn new(skel: &BpfSkel<'_>, period: Duration) -> Result<Self> {
         let last = Snapshot::take(&skel.maps.cpu_stats)?;
-        let _ = print(line::LEGEND)?;
+        let _ = line::print(line::LEGEND)?;
         Ok(Self {
             period,
             last_at: Instant::now(),
@@ -249,7 +248,7 @@ impl Reporter {
                 .map(|&c| c as u8)
                 .take_while(|&c| c != 0)
                 .collect();
-            let _ = print(&format!(
+            let _ = line::print(&format!(
                 "long wait: {} (pid {}) waited {:.1} ms for CPU {} behind pid {}",
                 String::from_utf8_lossy(&comm),
                 event.pid,
@@ -270,16 +269,6 @@ impl Reporter {
         if let Some(bss) = skel.maps.bss_data.as_mut() {
             bss.watch_epoch += 1;
         }
-        print(&line)
-    }
-}
-
-/// Prints a line; a reader that has gone away is a normal end.
-fn print(line: &str) -> Result<ControlFlow<()>> {
-    let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(ControlFlow::Continue(())),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
-        Err(error) => Err(error).context("cannot write to standard output"),
+        line::print(&line)
     }
 }

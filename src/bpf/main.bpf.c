@@ -112,6 +112,18 @@ static __always_inline void queue(struct task_struct *p, const struct task_ctx *
 	scx_bpf_dsq_insert_vtime(p, dsq, slice, deadline, enq_flags);
 }
 
+/*
+ * Must a task go straight to the CPU that it waits for? One that a higher class pushed off a CPU that it
+ * cannot leave keeps its place there; and a CPU on its way out takes nothing from queues any more, yet
+ * needs its own threads to get there.
+ */
+static __always_inline bool stays_here(s32 cpu, bool pinned, u64 enq_flags)
+{
+	if (nr_cpus_at_start == 1)
+		return enq_flags & SCX_ENQ_REENQ;
+	return pinned && ((enq_flags & SCX_ENQ_REENQ) || cpu_ctx_of(cpu)->offline);
+}
+
 void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	const struct takt_knobs *k = knobs_now();
@@ -131,6 +143,12 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		if (p->nr_cpus_allowed == 1 && place_at_home(p, t, cpu, now, k))
 			return;
 	}
+	if (stays_here(cpu, pinned, enq_flags)) {
+		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, 0);
+		return;
+	}
+	if (enq_flags & SCX_ENQ_REENQ)
+		t->turn_left_ns = k->slice_min_ns;
 	cpu_ctx_of(cpu)->own_used |= pinned;
 	queue(p, t, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), now, k, enq_flags);
 	count(placed[pinned ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
@@ -184,7 +202,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 		return;
 	adopt(t, llc_of(cpu));
 	advance_clock(c, t);
-	if (watched && t->queued_at)
+	if (watched)
 		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);
 	c->started_at = now;
 	c->vruntime = t->vruntime;
@@ -206,6 +224,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 		return;
 	ran_ns = settle(c, t, now);
 	c->started_at = 0;
+	t->queued_at = now;
 	if (!runnable) {
 		learn_sync_gap(c, t, now);
 		learn_burst(t);
@@ -240,7 +259,8 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 void BPF_STRUCT_OPS(takt_cpu_release, s32 cpu, struct scx_cpu_release_args *args)
 {
 	count(nr_released);
-	scx_bpf_reenqueue_local();
+	if (nr_cpus_at_start > 1)
+		scx_bpf_reenqueue_local();
 }
 
 /* A new weight changes what the same lag is worth: lag * weight stays, as in EEVDF's reweight_entity(). */
@@ -255,7 +275,8 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 	base = llc_ctx_of(t->llc)->vtime_now;
 	lead = t->vruntime - base;
 	if (lead > 0)
-		t->vruntime = base + (u64)lead * p->scx.weight / weight;
+		t->vruntime = base + (u64)lead * t->weight / weight;
+	t->weight = weight;
 }
 
 /* @p comes under our care: it owes nothing and is owed nothing. */
@@ -267,6 +288,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 		return;
 	t->llc = llc_of(scx_bpf_task_cpu(p));
 	t->vruntime = llc_ctx_of(t->llc)->vtime_now;
+	t->weight = p->scx.weight;
 }
 
 s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)
@@ -282,14 +304,22 @@ void BPF_STRUCT_OPS(takt_exit_task, struct task_struct *p, struct scx_exit_task_
 /* A CPU whose place in the topology we know comes and goes freely; for a new one the agent looks again. */
 void BPF_STRUCT_OPS(takt_cpu_online, s32 cpu)
 {
+	cpu_ctx_of(cpu)->offline = false;
 	if (!cpu_known[(u32)cpu & (TAKT_MAX_CPUS - 1)])
 		scx_bpf_exit(SCX_ECODE_ACT_RESTART | SCX_ECODE_RSN_HOTPLUG, "CPU %d is new", cpu);
 }
 
-/* The kernel moves its tasks away and through takt_enqueue() by itself. */
+/*
+ * A CPU on its way out no longer dispatches, but some threads can only run there, and it waits for them:
+ * they move from its own queue onto it. The kernel moves the others away, through takt_enqueue().
+ */
 void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
 {
-	cpu_ctx_of(cpu)->started_at = 0;
+	struct task_struct *p;
+
+	cpu_ctx_of(cpu)->offline = true;
+	bpf_for_each(scx_dsq, p, dsq_of_cpu(cpu), 0)
+		scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL_ON | cpu, 0);
 }
 
 s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)

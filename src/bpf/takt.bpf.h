@@ -47,6 +47,7 @@ struct cpu_ctx {
 	u32 sync_gap_ns; /* how soon it sleeps after a sync wakeup, as learnt */
 	s32 pid;
 	bool own_used; /* a task may wait in the queue of this CPU alone */
+	bool offline;  /* on its way out: it takes nothing from queues any more */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
@@ -69,6 +70,7 @@ struct task_ctx {
 	u64 burst_ns;	 /* moving average: how long it runs from waking to sleeping; 0: never slept */
 	u64 turn_left_ns; /* what a preemption took off its turn */
 	u32 llc;
+	u32 weight;	 /* the one that the lead in @vruntime was earned with */
 	u32 sync_gap_ns; /* moving average: from its sync wakeup to its own sleep */
 };
 
