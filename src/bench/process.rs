@@ -171,11 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn an_error_wins_over_the_last_line() {
-        assert_eq!(
-            reason_in("Error: no BTF\nCaused by: x\n").unwrap(),
-            "Error: no BTF"
-        );
+    fn an_error_is_told_with_its_causes() {
+        let log = "libbpf: noise\nError: cannot load\n\nCaused by:\n    no BTF\n";
+        assert_eq!(reason_in(log).unwrap(), "Error: cannot load: no BTF");
         assert_eq!(reason_in("one\ntwo\n\n").unwrap(), "two");
         assert_eq!(reason_in(" \n"), None);
     }

@@ -139,6 +139,7 @@ fn draw_row(chart: &mut LogChart<'_>, index: usize, row: &Row, height: f64) -> R
     let step = f64::from(BAR_HEIGHT) / height;
     let top = index as f64 + f64::from(ROW_GAP) / height / 2.0;
     let inset = step * 0.18;
+    let shown = chart.x_range();
     for bar in &row.bars {
         let y0 = top + bar.place as f64 * step + inset;
         let y1 = y0 + step - 2.0 * inset;
@@ -146,12 +147,15 @@ fn draw_row(chart: &mut LogChart<'_>, index: usize, row: &Row, height: f64) -> R
         let paint = colour(bar.scheduler).mix(0.55).filled();
         let area = Rectangle::new([(1.0, y0), (bar.ratio, y1)], paint);
         chart.draw_series([area]).map_err(failed)?;
-        let lines = [
-            [(bar.low, middle), (bar.high, middle)],
-            [(bar.low, y0), (bar.low, y1)],
-            [(bar.high, y0), (bar.high, y1)],
-        ];
-        let whiskers = lines.map(|line| PathElement::new(line, INK.stroke_width(1)));
+        let mut lines = vec![[(bar.low, middle), (bar.high, middle)]];
+        // An interval that leaves the plot has no end there.
+        let ends = [bar.low, bar.high]
+            .into_iter()
+            .filter(|end| shown.contains(end));
+        lines.extend(ends.map(|end| [(end, y0), (end, y1)]));
+        let whiskers = lines
+            .into_iter()
+            .map(|line| PathElement::new(line, INK.stroke_width(1)));
         chart.draw_series(whiskers).map_err(failed)?;
     }
     Ok(())

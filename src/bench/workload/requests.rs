@@ -29,9 +29,9 @@ const SATURATION_REQUESTS: u64 = 500;
 /// The same where guest time is slow to come by.
 const SATURATION_REQUESTS_DETERMINISTIC: u64 = 200;
 /// Requests for each CPU in the phase of fixed load.
-const FIXED_REQUESTS: u64 = 200;
+const FIXED_REQUESTS: u64 = 300;
 /// The same where guest time is slow to come by.
-const FIXED_REQUESTS_DETERMINISTIC: u64 = 100;
+const FIXED_REQUESTS_DETERMINISTIC: u64 = 250;
 /// Load in the second phase, as a share of the time that the requests alone would take.
 const FIXED_LOAD: f64 = 0.4;
 /// A worker's pause between requests, as a network would cause.

@@ -11,7 +11,7 @@ use super::{LATENCY, Metric, Outcome, Setting, Workload, probe};
 /// Wakeups of each sleeping thread; a good second of sleep.
 const WAKEUPS: u32 = 450;
 /// The same where guest time is slow to come by.
-const WAKEUPS_DETERMINISTIC: u32 = 250;
+const WAKEUPS_DETERMINISTIC: u32 = 400;
 /// Wakeups that come before the counted ones, while the hogs settle.
 const WARM_UP: u32 = 20;
 
