@@ -1,5 +1,8 @@
 //! Where each CPU belongs, in the dense numbers that the BPF side uses.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use scx_utils::Topology;
 
@@ -16,12 +19,28 @@ pub struct Machine {
     pub nr_cpus: u32,
 }
 
+/// How often to look again at a machine whose CPUs come and go while we look.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
 impl Machine {
-    /// Reads it from sysfs.
+    /// Reads it from sysfs; again, for up to two seconds, when a CPU goes away meanwhile and takes its
+    /// files along.
     ///
     /// # Errors
     /// If sysfs cannot be made sense of, or the machine is larger than this build can hold.
     pub fn read() -> Result<Self> {
+        let mut attempt = 1;
+        loop {
+            match Self::read_once() {
+                Err(_) if attempt < ATTEMPTS => thread::sleep(PAUSE),
+                result => return result,
+            }
+            attempt += 1;
+        }
+    }
+
+    fn read_once() -> Result<Self> {
         let topology = Topology::new().context("cannot read the CPU topology from sysfs")?;
         let mut llc_of_cpu = Vec::new();
         for (llc, (_, of)) in (0u16..).zip(&topology.all_llcs) {
