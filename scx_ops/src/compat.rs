@@ -28,8 +28,6 @@ pub struct Feature {
     pub kind: Kind,
     /// The first release that has it.
     pub since: &'static str,
-    /// The release that no longer has it, if any.
-    pub until: Option<&'static str>,
     /// What we do without it.
     pub fallback: &'static str,
 }
@@ -44,7 +42,6 @@ const fn feature(
         name,
         kind,
         since,
-        until: None,
         fallback,
     }
 }
@@ -56,12 +53,6 @@ pub const FEATURES: &[Feature] = &[
         Kind::Kfunc,
         "6.14",
         "the clock is read with bpf_ktime_get_ns()",
-    ),
-    feature(
-        "SCX_ENQ_CPU_SELECTED",
-        Kind::Flag("scx_enq_flags"),
-        "6.15",
-        "a task that may use several CPUs is taken to have passed select_cpu",
     ),
     feature(
         "scx_bpf_dsq_peek",
