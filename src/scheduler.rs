@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use libbpf_rs::OpenObject;
 use libbpf_rs::PrintLevel;
 use libbpf_rs::skel::OpenSkel;
@@ -67,12 +67,14 @@ fn stop_signal() -> Result<Arc<EventFd>> {
 
 /// One life of the scheduler, from open to detached.
 fn run_once(args: &RunArgs, knobs: &intf::takt_knobs, stop: &EventFd) -> Result<Next> {
+    let hurry = lifecycle::Hurry::new();
     let machine = Machine::read()?;
     let mut storage = MaybeUninit::uninit();
     let mut open = open(&mut storage, args)?;
     configure(&mut open, &machine, args, knobs)?;
     let mut skel = load(open)?;
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
+    drop(hurry);
     let mut ring = ring::Consumer::new(skel.maps.events.as_fd())?;
     let watched = watch(&mut skel, &mut ring, args, stop);
     attached.detach()?;
@@ -118,6 +120,7 @@ pub fn configure(
     rodata.nr_cpus_at_start = machine.nr_cpus;
     for (cpu, llc) in machine.llc_of_cpu.iter().enumerate() {
         rodata.cpu_to_llc[cpu] = llc.unwrap_or(0);
+        rodata.cpu_known[cpu] = llc.is_some();
     }
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
     let slots = skel
@@ -152,8 +155,10 @@ pub fn configure(
 
 /// Hands the programs to the kernel's verifier.
 pub fn load(mut skel: OpenBpfSkel<'_>) -> Result<BpfSkel<'_>> {
-    scx_ops_load!(skel, takt_ops, uei)
-        .context("the kernel's verifier refuses the scheduler (-v shows its log)")
+    scx_ops_load!(skel, takt_ops, uei).map_err(|error| match kernel::why_refused() {
+        Some(reason) => anyhow!(reason),
+        None => error.context("the kernel's verifier refuses the scheduler (-v shows its log)"),
+    })
 }
 
 fn stopped(stop: &EventFd) -> bool {

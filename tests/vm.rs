@@ -166,7 +166,7 @@ fn runs_as_on_another_kernel() {
     );
 }
 
-/// CPUs that go and come back: the agent may restart its scheduler, but it may not give up.
+/// CPUs that go and come back: the same scheduler goes on.
 #[test]
 #[ignore = "boots a VM"]
 fn survives_cpu_hotplug() {
@@ -175,8 +175,8 @@ fn survives_cpu_hotplug() {
         start_agent
         start_stress --seconds 20 --stall-seconds 25 --kinds hogs,pipes,sleepers,affinity,hotplug
         finish_stress
-        await 30 is enabled
         expect_takt
+        [ "$(cat /sys/kernel/sched_ext/enable_seq)" = 1 ] || fail "it was loaded again"
         stop_agent INT
         "#,
     );
@@ -236,7 +236,13 @@ fn attaches_and_detaches(times: u32, kinds: &str) {
 }
 
 #[test]
-#[ignore = "boots a VM, takes minutes; not shown yet (README, What is missing)"]
+#[ignore = "boots a VM"]
+fn attaches_and_detaches_10_times_under_load() {
+    attaches_and_detaches(10, "--kinds hogs,pipes,forks,sleepers,affinity,nice");
+}
+
+#[test]
+#[ignore = "boots a VM, takes minutes"]
 fn long_attaches_and_detaches_50_times_under_load() {
     attaches_and_detaches(50, "--kinds hogs,pipes,forks,sleepers,affinity,nice");
 }

@@ -118,7 +118,22 @@ pub fn malformed_kfuncs() -> Vec<String> {
     }
 }
 
-/// Everything without which no `sched_ext` scheduler can run here, cheapest test first.
+/// Why the kernel may have refused a program that is right: to be asked after it did, since the
+/// answer costs a walk over the types of the whole kernel. `None`: not for a reason known here.
+pub fn why_refused() -> Option<String> {
+    let malformed = malformed_kfuncs();
+    let first = malformed.first()?;
+    Some(format!(
+        "kernel {} carries malformed BTF: {} scheduler kfuncs, {first} among them, cannot be called by \
+         any program (built with pahole before 1.26): boot another build, such as Debian's 6.18, 7.0 or \
+         7.2.13",
+        release(),
+        malformed.len(),
+    ))
+}
+
+/// Everything without which no `sched_ext` scheduler can run here, cheapest test first; all but
+/// [`why_refused`].
 ///
 /// # Errors
 /// The first thing that is missing: what, why, and what to do.
@@ -140,16 +155,6 @@ pub fn require() -> Result<()> {
         ),
         Active::Kernel => {}
         other => bail!("{other} is the active scheduler: stop it first"),
-    }
-    let malformed = malformed_kfuncs();
-    if !malformed.is_empty() {
-        bail!(
-            "kernel {release} carries malformed BTF: {} scheduler kfuncs, {} among them, cannot be \
-             called by any program (built with pahole before 1.26): boot another build, such as \
-             Debian's 6.18, 7.0 or 7.2.13",
-            malformed.len(),
-            malformed[0]
-        );
     }
     Ok(())
 }

@@ -27,4 +27,27 @@ static bool steal(s32 cpu)
 	return false;
 }
 
+/* Hands the tasks that wait in @dsq and belong to @cpu to @cpu itself. */
+static __always_inline void hand_over(u64 dsq, s32 cpu)
+{
+	struct task_struct *p;
+
+	bpf_for_each (scx_dsq, p, dsq, 0) {
+		if (scx_bpf_task_cpu(p) == cpu)
+			scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL_ON | cpu, 0);
+	}
+}
+
+/*
+ * @cpu goes offline. The kernel asks it for no more work from our queues, and sends away whatever
+ * is in its local one, breaking its affinity where need be. It waits until nothing belongs to the
+ * CPU any longer (sched_cpu_wait_empty() in kernel/sched/core.c): a task in one of our queues that
+ * no other CPU may take would hold it up for ever.
+ */
+static void vacate(s32 cpu)
+{
+	hand_over(dsq_of_cpu(cpu), cpu);
+	hand_over(dsq_of_llc(llc_of(cpu)), cpu);
+}
+
 #endif /* TAKT_BALANCE_BPF_H */

@@ -258,6 +258,18 @@ void BPF_STRUCT_OPS(takt_cpu_release, s32 cpu, struct scx_cpu_release_args *args
 		scx_bpf_reenqueue_local();
 }
 
+/* A CPU that was not there at the start has no place in what we know of the machine: load again. */
+void BPF_STRUCT_OPS(takt_cpu_online, s32 cpu)
+{
+	if (!cpu_known[(u32)cpu & (TAKT_MAX_CPUS - 1)])
+		scx_bpf_exit(SCX_ECODE_ACT_RESTART | SCX_ECODE_RSN_HOTPLUG, "CPU %d is new", cpu);
+}
+
+void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
+{
+	vacate(cpu);
+}
+
 /* A new weight changes what the same lag is worth: lag * weight stays, as in EEVDF's
  * reweight_entity(). */
 void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
@@ -350,17 +362,14 @@ void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struc
 	if (t)
 		scx_bpf_dump("takt: LLC %u lead=%lld awake_ns=%llu waits_ns=%llu sync_gap_ns=%u\n",
 			     t->llc, t->vruntime - llc_ctx_of(t->llc)->vtime_now, t->awake_ns,
-			     dctx->at_ns - t->queued_at, t->sync_gap_ns);
+			     bpf_ktime_get_ns() - t->queued_at, t->sync_gap_ns);
 }
 
-/*
- * No cpu_online and cpu_offline: without them the kernel ends the scheduler when a CPU comes or
- * goes, with an exit code that makes the agent load again, for the machine as it is then.
- */
 SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,
 	       .dispatch = (void *)takt_dispatch, .running = (void *)takt_running,
 	       .stopping = (void *)takt_stopping, .tick = (void *)takt_tick,
-	       .cpu_release = (void *)takt_cpu_release, .set_weight = (void *)takt_set_weight,
+	       .cpu_release = (void *)takt_cpu_release, .cpu_online = (void *)takt_cpu_online,
+	       .cpu_offline = (void *)takt_cpu_offline, .set_weight = (void *)takt_set_weight,
 	       .enable = (void *)takt_enable, .init_task = (void *)takt_init_task,
 	       .exit_task = (void *)takt_exit_task, .init = (void *)takt_init,
 	       .exit = (void *)takt_exit, .dump = (void *)takt_dump,

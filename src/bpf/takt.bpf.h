@@ -22,7 +22,8 @@ UEI_DEFINE(uei);
 const volatile u32 nr_llcs = 1;
 const volatile u32 nr_cpus_at_start = 1;
 const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
-const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
+const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
+const volatile bool pretend_no_peek;	      /* act as on a kernel without scx_bpf_dsq_peek() */
 
 /* Set by the agent while somebody reads waiting times; no clock arithmetic for them otherwise. */
 bool watched;
