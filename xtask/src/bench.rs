@@ -15,10 +15,14 @@ const GUEST_RESULTS: &str = "/tmp/results.json";
 /// Where the guest leaves its report.
 const GUEST_REPORT: &str = "/tmp/report.html";
 
+/// The scheduler that decides nothing, see `xtask/floor`.
+const FLOOR: &str = "scx_floor";
+
 /// The flags of `cargo xtask bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Peers to race as well, with arguments if need be ("scx_lavd --performance")
+    /// Peers to race as well, with arguments if need be ("scx_lavd --performance"); scx_floor is the
+    /// lab's own: a scheduler without callbacks, what the kernel costs before any policy
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub peers: Vec<String>,
     /// Rounds that count; one more is run first and dropped
@@ -50,6 +54,9 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
     let mut copies = Vec::new();
     for peer in &args.peers {
         let name = peer.split_whitespace().next().unwrap_or_default();
+        if name == FLOOR {
+            continue; // built with this tree, so every guest has it
+        }
         copies.push(Copy::plain(peers::binary(&cache, name)?));
     }
     let mut vm = VmArgs::new(&args.kernel, guest_command(args));
