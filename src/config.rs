@@ -41,7 +41,7 @@ knobs! {
     preempt_margin_ns = 200 * US, 0, 100 * MS;
     preempt_after_ns = MS, 0, 1_000 * MS;
     burst_max_ns = 10 * MS, 0, 1_000 * MS;
-    sync_gap_ns = 50 * US, 0, 10 * MS;
+    handoff_gap_ns = 50 * US, 0, 10 * MS;
     long_wait_ns = 50 * MS, US, 10_000 * MS;
 }
 

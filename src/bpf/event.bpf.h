@@ -18,9 +18,10 @@ static __always_inline struct takt_cpu_stats *stats_here(void)
 	return bpf_map_lookup_elem(&cpu_stats, &zero);
 }
 
+/* Only while somebody watches: readers take differences, and need no figures of before. */
 #define count_add(field, n)                                                                        \
 	({                                                                                         \
-		struct takt_cpu_stats *__s = stats_here();                                         \
+		struct takt_cpu_stats *__s = watched ? stats_here() : NULL;                        \
 		if (__s)                                                                           \
 			__s->field += (n);                                                         \
 	})

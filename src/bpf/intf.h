@@ -39,9 +39,9 @@ struct takt_knobs {
 	u64 lead_max_ns; /* vtime debt that can hold a task back at most: the starvation bound */
 	u64 preempt_margin_ns; /* a wakeup preempts whoever is this far ahead of it in vtime ... */
 	u64 preempt_after_ns;  /* ... and has run for this long since it last woke, at least */
-	u64 burst_max_ns; /* a task that sleeps after bursts up to this is left alone for two */
-	u64 sync_gap_ns;  /* a sync waker that sleeps within this shares its CPU with the wakee */
-	u64 long_wait_ns; /* a wait that is told as an event */
+	u64 burst_max_ns;   /* a task that sleeps after bursts up to this is left alone for two */
+	u64 handoff_gap_ns; /* a waker that sleeps within this shares its CPU with the wakee */
+	u64 long_wait_ns;   /* a wait that is told as an event */
 };
 
 /* The agent writes the slot that is not active, then flips: BPF never sees half a change. */
@@ -55,6 +55,7 @@ struct takt_knob_slots {
 enum takt_place {
 	TAKT_PLACE_IDLE_PREV,  /* its previous CPU was idle */
 	TAKT_PLACE_IDLE_OTHER, /* another CPU was idle */
+	TAKT_PLACE_HANDOFF,    /* in place of a waker that hands over its CPU */
 	TAKT_PLACE_SYNC,       /* behind a waker that is about to sleep */
 	TAKT_PLACE_NEXT,       /* behind whoever runs on its only CPU, where nobody else waits */
 	TAKT_PLACE_PREEMPT,    /* in place of a task that could wait */

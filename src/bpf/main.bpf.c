@@ -15,6 +15,7 @@
 #include "deadline.bpf.h"
 #include "queue.bpf.h"
 #include "idle.bpf.h"
+#include "handoff.bpf.h"
 #include "preempt.bpf.h"
 #include "balance.bpf.h"
 #include "selftest.bpf.h"
@@ -25,20 +26,32 @@ static __always_inline void place(struct task_struct *p, u64 dsq, u64 slice_ns, 
 	scx_bpf_dsq_insert(p, dsq, slice_ns, enq_flags);
 }
 
+/* Gives @p the CPU of its waker, that will sleep soon: now or next. */
+static __always_inline void place_at_waker(struct task_struct *p, struct cpu_ctx *c,
+					   const struct takt_knobs *k)
+{
+	u64 preempt = hand_over_now(c, p);
+
+	count(placed[preempt ? TAKT_PLACE_HANDOFF : TAKT_PLACE_SYNC]);
+	c->next_placed = true;
+	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, preempt);
+}
+
 s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	const struct takt_knobs *k = knobs_now();
 	struct task_ctx *t = task_ctx_of(p);
 	s32 here = bpf_get_smp_processor_id(), cpu;
+	struct cpu_ctx *c = cpu_ctx_of(here);
 	u64 now = scx_bpf_now();
 
 	if (!t)
 		return prev_cpu;
 	t->queued_at = now;
 	wake_lag(t, k);
-	if ((wake_flags & SCX_WAKE_SYNC) && shares_with_waker(p, here, cpu_ctx_of(here), now, k)) {
-		count(placed[TAKT_PLACE_SYNC]);
-		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
+	note_wakeup(c, p, t, now);
+	if ((wake_flags & SCX_WAKE_SYNC) && may_use(p, here) && waker_sleeps_soon(here, c, k)) {
+		place_at_waker(p, c, k);
 		return here;
 	}
 	cpu = claim_idle_cpu(p, prev_cpu, wake_flags);
@@ -55,9 +68,14 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 }
 
 /* @p, that may use no other CPU than @cpu, wakes: may it run there now, or next? */
-static bool place_at_home(struct task_struct *p, const struct task_ctx *t, s32 cpu, u64 now,
+static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u64 now,
 			  const struct takt_knobs *k)
 {
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	bool woken_here = cpu == bpf_get_smp_processor_id();
+
+	if (woken_here)
+		note_wakeup(c, p, t, now);
 	if (is_percpu_kthread(p) && !is_ahead(t, k)) {
 		u64 preempt = may_preempt(cpu, t, now, k) ? SCX_ENQ_PREEMPT : SCX_ENQ_HEAD;
 
@@ -65,9 +83,13 @@ static bool place_at_home(struct task_struct *p, const struct task_ctx *t, s32 c
 		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, preempt);
 		return true;
 	}
-	if (scx_bpf_test_and_clear_cpu_idle(cpu)) {
+	if (!c->started_at && scx_bpf_test_and_clear_cpu_idle(cpu)) {
 		count(placed[TAKT_PLACE_IDLE_PREV]);
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
+		return true;
+	}
+	if (woken_here && waker_sleeps_soon(cpu, c, k)) {
+		place_at_waker(p, c, k);
 		return true;
 	}
 	if (may_preempt(cpu, t, now, k)) {
@@ -75,9 +97,10 @@ static bool place_at_home(struct task_struct *p, const struct task_ctx *t, s32 c
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
 		return true;
 	}
-	if (!is_next_in_line(cpu))
+	if (!is_next_in_line(cpu, c))
 		return false;
 	count(placed[TAKT_PLACE_NEXT]);
+	c->next_placed = true;
 	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
 	return true;
 }
@@ -123,7 +146,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	const struct takt_knobs *k = knobs_now();
 	struct task_ctx *t = task_ctx_of(p);
-	s32 cpu = scx_bpf_task_cpu(p);
+	s32 cpu = cpu_of(p);
 	bool pinned = is_pinned(p);
 	u64 now = scx_bpf_now();
 
@@ -144,7 +167,14 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	if (enq_flags & SCX_ENQ_REENQ)
 		t->turn_left_ns = k->slice_min_ns;
-	cpu_ctx_of(cpu)->own_used |= pinned;
+	if (gives_way(p, cpu_ctx_of(cpu)) && t->turn_left_ns) {
+		place(p, SCX_DSQ_LOCAL, t->turn_left_ns, 0);
+		return;
+	}
+	if (pinned)
+		cpu_ctx_of(cpu)->own_used = true;
+	else if (!llc_ctx_of(t->llc)->used)
+		llc_ctx_of(t->llc)->used = true;
 	queue(p, t, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), now, k, enq_flags);
 	count(placed[pinned ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
 	if (!pinned)
@@ -188,7 +218,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 
 void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 {
-	s32 cpu = scx_bpf_task_cpu(p);
+	s32 cpu = cpu_of(p);
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(p);
 	u64 now = scx_bpf_now();
@@ -205,13 +235,16 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->weight = p->scx.weight;
 	c->spared_ns = spared_ns_of(t, knobs_now());
 	c->turn_ns = p->scx.slice;
-	c->sync_gap_ns = t->sync_gap_ns;
+	c->habit = t->habit;
 	c->pid = p->pid;
+	c->woken_by = t->woken_by;
+	c->nr_woke = 0;
+	c->next_placed = false;
 }
 
 void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 {
-	struct cpu_ctx *c = cpu_ctx_of(scx_bpf_task_cpu(p));
+	struct cpu_ctx *c = cpu_ctx_of(cpu_of(p));
 	struct task_ctx *t = task_ctx_of(p);
 	u64 now = scx_bpf_now(), ran_ns;
 
@@ -221,12 +254,12 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	c->started_at = 0;
 	t->queued_at = now;
 	if (!runnable) {
-		learn_sync_gap(c, t, now);
+		learn_habit(c, now, knobs_now());
 		learn_burst(t);
 		t->awake_ns = 0;
 		t->turn_left_ns = 0;
 	}
-	c->sync_woke_at = 0;
+	t->habit = c->habit;
 	if (watched) {
 		count(nr_runs);
 		count_add(run_ns, ran_ns);
@@ -294,7 +327,8 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 
 	if (!t)
 		return;
-	t->llc = llc_of(scx_bpf_task_cpu(p));
+	t->llc = llc_of(cpu_of(p));
+	t->queued_at = scx_bpf_now();
 	t->vruntime = llc_ctx_of(t->llc)->vtime_now;
 	t->weight = p->scx.weight;
 }
@@ -360,9 +394,9 @@ void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struc
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		scx_bpf_dump("takt: LLC %u lead=%lld awake_ns=%llu waits_ns=%llu sync_gap_ns=%u\n",
+		scx_bpf_dump("takt: LLC %u lead=%lld awake_ns=%llu waits_ns=%llu gap_ns=%u\n",
 			     t->llc, t->vruntime - llc_ctx_of(t->llc)->vtime_now, t->awake_ns,
-			     bpf_ktime_get_ns() - t->queued_at, t->sync_gap_ns);
+			     bpf_ktime_get_ns() - t->queued_at, t->habit.gap_ns);
 }
 
 SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,

@@ -19,7 +19,7 @@
 #ifndef TAKT_PREEMPT_BPF_H
 #define TAKT_PREEMPT_BPF_H
 
-#include "idle.bpf.h"
+#include "handoff.bpf.h"
 
 /* For how long after waking a task like @t is left alone. */
 static __always_inline u64 spared_ns_of(const struct task_ctx *t, const struct takt_knobs *k)

@@ -69,11 +69,21 @@ static __always_inline bool take_first(s32 cpu)
 	return scx_bpf_dsq_move_to_local(shared, 0);
 }
 
-/* Is there nobody at all who would have to be asked before a task takes @cpu next? */
-static __always_inline bool is_next_in_line(s32 cpu)
+/* Does anybody wait in the queue of @llc? A look-up only while somebody did lately. */
+static __always_inline bool llc_queue_used(u32 llc)
 {
-	return !scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) &&
-	       !scx_bpf_dsq_nr_queued(dsq_of_llc(llc_of(cpu))) && !own_queue_used(cpu);
+	struct llc_ctx *l = llc_ctx_of(llc);
+
+	if (!l->used)
+		return false;
+	l->used = scx_bpf_dsq_nr_queued(dsq_of_llc(llc)) > 0;
+	return l->used;
+}
+
+/* Is there nobody at all who would have to be asked before a task takes @cpu next? */
+static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
+{
+	return !c->next_placed && !llc_queue_used(llc_of(cpu)) && !own_queue_used(cpu);
 }
 
 #endif /* TAKT_QUEUE_BPF_H */

@@ -31,22 +31,34 @@ u64 watch_epoch; /* moves on each time that they are read */
 
 struct takt_knob_slots knobs SEC(".data.knobs");
 
+/* How a task and those it wakes go on: see handoff.bpf.h. One load, one store. */
+struct habit {
+	u32 gap_ns; /* moving average: from its first wakeup of another to its own sleep */
+	u16 echoes; /* times in a row that it woke its own waker, only that, and slept at once */
+	u16 handed; /* hand-overs since then */
+} __attribute__((aligned(8)));
+
 /*
  * Who runs on a CPU. Written by that CPU under its rq lock; others read it without one, to judge
  * whether a preemption pays: a torn read can cost one needless or one missed preemption.
  */
 struct cpu_ctx {
-	u64 started_at;	  /* when the current stretch began; 0: no task of ours runs */
-	u64 vruntime;	  /* of the running task, when the stretch began */
-	u64 awake_ns;	  /* how long it had run since it last woke, before this stretch */
-	u64 charged;	  /* vtime charged for the last stretch: how far vtime_now may follow */
-	u64 sync_woke_at; /* when it last made a sync wakeup in this stretch; 0: not yet */
-	u64 spared_ns;	  /* it is not preempted before it has run for this long since it woke */
-	u64 turn_ns;	  /* the slice that it started this stretch with */
+	u64 started_at;	    /* when the current stretch began; 0: no task of ours runs */
+	u64 vruntime;	    /* of the running task, when the stretch began */
+	u64 awake_ns;	    /* how long it had run since it last woke, before this stretch */
+	u64 charged;	    /* vtime charged for the last stretch: how far vtime_now may follow */
+	u64 woke_at;	    /* when it first woke somebody in this stretch; 0: not yet */
+	u64 spared_ns;	    /* it is not preempted before it has run for this long since it woke */
+	u64 turn_ns;	    /* the slice that it started this stretch with */
+	struct habit habit; /* of the running task */
 	u32 weight;
-	u32 sync_gap_ns; /* how soon it sleeps after a sync wakeup, as learnt */
 	s32 pid;
-	bool own_used; /* a task may wait in the queue of this CPU alone */
+	s32 woken_by;	   /* pid of who woke the running task */
+	s32 woke_pid;	   /* whom it woke last in this stretch */
+	u32 nr_woke;	   /* how many it woke in this stretch */
+	s32 gives_way_pid; /* has handed the CPU to the task that it woke, and goes on after it */
+	bool next_placed;  /* a task was put straight behind the one that runs */
+	bool own_used;	   /* a task may wait in the queue of this CPU alone */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
@@ -57,6 +69,7 @@ struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
  */
 struct llc_ctx {
 	u64 vtime_now;
+	bool used; /* a task may wait in its queue; may be wrong for a moment, decides no order */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
@@ -68,9 +81,10 @@ struct task_ctx {
 	u64 queued_at; /* when it last became ready to run */
 	u64 burst_ns; /* moving average: how long it runs from waking to sleeping; 0: never slept */
 	u64 turn_left_ns; /* what a preemption took off its turn */
+	s32 woken_by;	  /* pid of the task that woke it last */
 	u32 llc;
-	u32 weight;	 /* the one that the lead in @vruntime was earned with */
-	u32 sync_gap_ns; /* moving average: from its sync wakeup to its own sleep */
+	u32 weight; /* the one that the lead in @vruntime was earned with */
+	struct habit habit;
 };
 
 struct {

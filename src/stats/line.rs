@@ -37,6 +37,7 @@ pub fn format(delta: &takt_cpu_stats, lost_events: u64, period: Duration) -> Str
             intf::takt_place_TAKT_PLACE_IDLE_OTHER
         ]),
         share(&[
+            intf::takt_place_TAKT_PLACE_HANDOFF,
             intf::takt_place_TAKT_PLACE_SYNC,
             intf::takt_place_TAKT_PLACE_NEXT,
         ]),

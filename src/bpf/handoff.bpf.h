@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A task wakes another and goes to sleep: whose turn is it in between?
+ *
+ * Some wakers sleep at once, within handoff_gap of their first wakeup on average. The wakee of such
+ * a waker is better off on the waker's CPU, whose cache holds what it will read, than on an idle
+ * one that has to be called by an interrupt.
+ *
+ * Two that play ping-pong (each wakes the other, nobody else, and sleeps at once) gain more when
+ * the wakee runs right now, in the waker's place: the answer is there before the waker asks for it,
+ * so that it never sleeps and nobody has to wake it. That halves the sleeps and wakeups of a round
+ * trip. For all others the same would be one switch too many, or break up a batch of messages.
+ * Hence the proof is asked for first, HANDOFF_ECHOES times in a row, and again after every
+ * HANDOFF_RUN hand-overs, or when a waker slept all the same.
+ *
+ * Only where nobody else waits: a hand-over passes on the CPU, and whoever is due has the better
+ * claim. Limits: a wakeup out of an interrupt looks like one by the task that it interrupted, and
+ * spoils the habit of that task a little.
+ */
+#ifndef TAKT_HANDOFF_BPF_H
+#define TAKT_HANDOFF_BPF_H
+
+#include "idle.bpf.h"
+
+#define HANDOFF_ECHOES 8
+#define HANDOFF_RUN    1000
+
+/* The task that runs on @c wakes @p. */
+static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_struct *p,
+					struct task_ctx *t, u64 now)
+{
+	if (!c->started_at)
+		return;
+	if (!c->nr_woke++)
+		c->woke_at = now;
+	c->woke_pid = p->pid;
+	t->woken_by = c->pid;
+}
+
+/* Will the task that runs on @cpu, and has just woken another, sleep at once, with nobody else in
+ * line? */
+static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c,
+					      const struct takt_knobs *k)
+{
+	return c->started_at && c->habit.gap_ns < k->handoff_gap_ns && is_next_in_line(cpu, c);
+}
+
+/* Does such a waker hand over to @p right now? SCX_ENQ_PREEMPT if so, else 0. */
+static __always_inline u64 hand_over_now(struct cpu_ctx *c, const struct task_struct *p)
+{
+	struct habit *h = &c->habit;
+
+	if (h->echoes < HANDOFF_ECHOES || p->pid != c->woken_by)
+		return 0;
+	if (++h->handed > HANDOFF_RUN) {
+		h->echoes = 0;
+		h->handed = 0;
+		return 0;
+	}
+	c->gives_way_pid = c->pid;
+	return SCX_ENQ_PREEMPT;
+}
+
+/* Has @p just handed over, so that it goes on as soon as its wakee sleeps? */
+static __always_inline bool gives_way(const struct task_struct *p, struct cpu_ctx *c)
+{
+	bool it_does = c->gives_way_pid == p->pid;
+
+	c->gives_way_pid = 0;
+	return it_does;
+}
+
+/* The task of @c goes to sleep: how soon after waking another? Averages over about 4. */
+static __always_inline void learn_habit(struct cpu_ctx *c, u64 now, const struct takt_knobs *k)
+{
+	struct habit *h = &c->habit;
+	u64 gap_ns;
+
+	if (h->handed == 1)
+		h->echoes = 0;
+	h->handed = 0;
+	if (!c->nr_woke)
+		return;
+	gap_ns = min_u64(now - c->woke_at, 1000 * 1000 * 1000);
+	h->gap_ns = (h->gap_ns * 3ULL + gap_ns) / 4;
+	if (c->nr_woke != 1 || c->woke_pid != c->woken_by || gap_ns > k->handoff_gap_ns)
+		h->echoes = 0;
+	else if (h->echoes < HANDOFF_ECHOES)
+		h->echoes++;
+}
+
+#endif /* TAKT_HANDOFF_BPF_H */
