@@ -25,6 +25,12 @@
 
 #include "task.bpf.h"
 
+#define CLOCK_MEMORY_SHIFT  26 /* the clock remembers some 2^26 ns = 67 ms of running */
+#define CLOCK_GRAIN_NS	    (500ULL * 1000)
+#define CLOCK_ERROR_MAX_NS  (1000LL * 1000 * 1000)
+#define CLOCK_BIAS_MAX_1024 (64 * 1024)
+#define SLICE_FLOOR_NS	    (300ULL * 1000)
+
 static __always_inline u64 charge_of(u64 ran_ns, u32 weight)
 {
 	return weight == 100 ? ran_ns : ran_ns * 100 / (weight ?: 1);
@@ -45,6 +51,12 @@ static __always_inline bool is_ahead(const struct task_ctx *t, const struct takt
 	return (s64)(t->vruntime - llc_ctx_of(t->llc)->vtime_now) > (s64)k->preempt_margin_ns;
 }
 
+/* Has @t had clearly less than its share? */
+static __always_inline bool is_owed(const struct task_ctx *t, const struct takt_knobs *k)
+{
+	return (s64)(llc_ctx_of(t->llc)->vtime_now - t->vruntime) > (s64)k->lag_max_ns / 2;
+}
+
 /* What a sleeper brings along: its lag, up to lag_max. */
 static __always_inline void wake_lag(struct task_ctx *t, const struct takt_knobs *k)
 {
@@ -54,46 +66,77 @@ static __always_inline void wake_lag(struct task_ctx *t, const struct takt_knobs
 		t->vruntime = oldest;
 }
 
+/* Real time until vtime_now has moved by @vtime, as fast as it moves of late. */
+static __always_inline u64 real_time_of(u64 vtime, const struct llc_ctx *l)
+{
+	return vtime * 1024 / max_u64(l->trend_1024, 1);
+}
+
 static __always_inline u64 deadline_of(const struct task_ctx *t, u64 now,
 				       const struct takt_knobs *k)
 {
-	s64 lead = t->vruntime - llc_ctx_of(t->llc)->vtime_now;
+	const struct llc_ctx *l = llc_ctx_of(t->llc);
+	s64 lead = t->vruntime - l->vtime_now;
 
-	if (lead > (s64)k->lead_max_ns)
-		lead = k->lead_max_ns;
-	if (lead < -(s64)k->lag_max_ns)
-		lead = -(s64)k->lag_max_ns;
-	return now + lead;
+	if (lead > 0)
+		return now + min_u64(real_time_of(lead, l), k->lead_max_ns);
+	return now + (lead < -(s64)k->lag_max_ns ? -(s64)k->lag_max_ns : lead);
 }
 
-/* The slice of a task when @nr_queued others wait. */
-static __always_inline u64 slice_for(u32 nr_queued, const struct takt_knobs *k)
+/* The slice of a task of @weight when @nr_queued others wait. */
+static __always_inline u64 slice_for(u32 nr_queued, u32 weight, const struct takt_knobs *k)
 {
 	u64 slice = k->slice_max_ns;
 
-	if (nr_queued)
-		slice = min_u64(slice, k->latency_ns / (nr_queued + 1));
-	return max_u64(slice, max_u64(k->slice_min_ns, 100 * 1000));
+	if (!nr_queued)
+		return slice;
+	slice = max_u64(min_u64(slice, k->latency_ns / (nr_queued + 1)), k->slice_min_ns);
+	if (weight < 100) /* its turn is a smaller piece of its share then, and comes more often */
+		slice = slice * weight / 100;
+	return max_u64(slice, SLICE_FLOOR_NS);
 }
 
-/* vtime_now follows a task that starts to run. */
-static __always_inline void advance_clock(struct cpu_ctx *c, const struct task_ctx *t)
+/* How fast the clock moves if all weights are 100: with the CPUs that there are per task. */
+static __always_inline u64 plain_trend_1024(u32 llc)
 {
-	struct llc_ctx *l = llc_ctx_of(t->llc);
-	s64 ahead = t->vruntime - l->vtime_now;
+	u32 nr_queued = scx_bpf_dsq_nr_queued(llc), nr_cpus = nr_cpus_at_start / nr_llcs ?: 1;
 
-	if (ahead > 0 && c->charged)
-		l->vtime_now += min_u64(ahead, c->charged);
-	c->charged = 0;
+	return nr_queued ? 1024 * nr_cpus / (nr_cpus + nr_queued) : 1024;
 }
 
-/* Nobody waits: whoever runs takes nothing from anyone, and the clock keeps up with it. */
-static __always_inline void catch_up_clock(const struct task_ctx *t)
+/*
+ * A task has run for @ran_ns and has come to vruntime @v: the clock moves on by its trend, and
+ * towards @v by a part of the way that grows with @ran_ns; so does the bias of its trend.
+ */
+static __always_inline void move_clock(u32 llc, u64 v, u64 ran_ns, u64 now)
+{
+	struct llc_ctx *l = llc_ctx_of(llc);
+	u64 real_ns = min_u64(now - l->moved_at, ran_ns); /* not the time that was idle */
+	u64 trend = plain_trend_1024(llc);
+	s64 error, part, bias = l->bias_1024 ?: 1024;
+
+	l->moved_at = now;
+	l->vtime_now += real_ns * l->trend_1024 / 1024;
+	error = v - l->vtime_now;
+	error = error > CLOCK_ERROR_MAX_NS ? CLOCK_ERROR_MAX_NS : error;
+	error = error < -CLOCK_ERROR_MAX_NS ? -CLOCK_ERROR_MAX_NS : error;
+	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
+	l->vtime_now += part;
+	bias += part * 1024 >> (CLOCK_MEMORY_SHIFT + 1);
+	bias = bias < 16 ? 16 : bias > CLOCK_BIAS_MAX_1024 ? CLOCK_BIAS_MAX_1024 : bias;
+	l->bias_1024 = bias;
+	l->trend_1024 = max_u64(trend * bias / 1024, 1);
+}
+
+/* Nobody waits: whoever runs takes nothing from anyone, and neither owes nor is owed. */
+static __always_inline void forgive(struct task_ctx *t, const struct takt_knobs *k)
 {
 	struct llc_ctx *l = llc_ctx_of(t->llc);
 
 	if ((s64)(t->vruntime - l->vtime_now) > 0)
 		l->vtime_now = t->vruntime;
+	else
+		wake_lag(t, k);
 }
 
 /* The stretch of running that began at c->started_at is over, or goes on from here: charge for it.
@@ -105,9 +148,13 @@ static __always_inline u64 settle(struct cpu_ctx *c, struct task_ctx *t, u64 now
 	if ((s64)ran_ns < 0) /* clocks of two CPUs may differ by a little */
 		ran_ns = 0;
 	t->turn_left_ns = c->turn_ns > ran_ns ? c->turn_ns - ran_ns : 0;
-	c->charged = charge_of(ran_ns, c->weight);
-	t->vruntime = c->vruntime + c->charged;
+	t->vruntime = c->vruntime + charge_of(ran_ns, c->weight);
 	t->awake_ns = c->awake_ns + ran_ns;
+	c->unclocked_ns += ran_ns;
+	if (c->unclocked_ns >= CLOCK_GRAIN_NS) {
+		move_clock(t->llc, t->vruntime, c->unclocked_ns, now);
+		c->unclocked_ns = 0;
+	}
 	return ran_ns;
 }
 

@@ -124,7 +124,7 @@ static __always_inline void call_idle_cpu(struct task_struct *p)
 static __always_inline void queue(struct task_struct *p, const struct task_ctx *t, u64 dsq, u64 now,
 				  const struct takt_knobs *k, u64 enq_flags)
 {
-	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), k);
+	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), p->scx.weight, k);
 	u64 deadline = deadline_of(t, now, k);
 
 	if (t->turn_left_ns) {
@@ -198,10 +198,11 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 	c->turn_ns = 0; /* its turn is over: the slice is used up, or it yielded */
 	t->turn_left_ns = 0;
 	if (earliest == ~0ULL)
-		catch_up_clock(t);
+		forgive(t, k);
 	else if ((s64)(deadline_of(t, now, k) - earliest) > 0)
 		return false;
-	c->turn_ns = slice_for(scx_bpf_dsq_nr_queued(dsq_of_llc(t->llc)), k);
+	c->vruntime = t->vruntime;
+	c->turn_ns = slice_for(scx_bpf_dsq_nr_queued(dsq_of_llc(t->llc)), c->weight, k);
 	scx_bpf_task_set_slice(prev, c->turn_ns);
 	return true;
 }
@@ -226,7 +227,6 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	if (!t)
 		return;
 	adopt(t, llc_of(cpu));
-	advance_clock(c, t);
 	if (watched)
 		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);
 	c->started_at = now;

@@ -48,7 +48,7 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 	if (!started_at || ran_ns < 0 || c->awake_ns + ran_ns <= c->spared_ns)
 		return false;
 	ahead = c->vruntime + charge_of(ran_ns, c->weight) - t->vruntime;
-	return ahead > (s64)k->preempt_margin_ns;
+	return ahead > (s64)k->preempt_margin_ns || is_owed(t, k);
 }
 
 #endif /* TAKT_PREEMPT_BPF_H */

@@ -46,7 +46,7 @@ struct cpu_ctx {
 	u64 started_at;	    /* when the current stretch began; 0: no task of ours runs */
 	u64 vruntime;	    /* of the running task, when the stretch began */
 	u64 awake_ns;	    /* how long it had run since it last woke, before this stretch */
-	u64 charged;	    /* vtime charged for the last stretch: how far vtime_now may follow */
+	u64 unclocked_ns;   /* how long tasks ran here since this CPU last moved vtime_now */
 	u64 woke_at;	    /* when it first woke somebody in this stretch; 0: not yet */
 	u64 spared_ns;	    /* it is not preempted before it has run for this long since it woke */
 	u64 turn_ns;	    /* the slice that it started this stretch with */
@@ -69,6 +69,10 @@ struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
  */
 struct llc_ctx {
 	u64 vtime_now;
+	u64 moved_at;	/* when it was moved last */
+	u32 trend_1024; /* vtime per real time, times 1024: how fast it moves */
+	u32 bias_1024;	/* how much faster than with weights of 100 only, times 1024; 0: not known
+			   yet */
 	bool used; /* a task may wait in its queue; may be wrong for a moment, decides no order */
 } __attribute__((aligned(CACHE_LINE)));
 
