@@ -60,11 +60,12 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
 		return cpu;
 	}
-	if (may_preempt(prev_cpu, t, now, k)) {
-		count(placed[TAKT_PLACE_PREEMPT]);
-		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
-	}
-	return prev_cpu;
+	cpu = find_victim(p, t, prev_cpu, now, k);
+	if (cpu < 0)
+		return prev_cpu;
+	count(placed[TAKT_PLACE_PREEMPT]);
+	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+	return cpu;
 }
 
 /* @p, that may use no other CPU than @cpu, wakes: may it run there now, or next? */
