@@ -64,6 +64,8 @@ pub enum Command {
     Check(CheckArgs),
     /// A/B benchmark of schedulers on this machine.
     Bench(BenchArgs),
+    /// How long the tasks of this machine wait for a CPU, under whatever scheduler runs.
+    Observe(ObserveArgs),
     /// A mixed load that tries to break a scheduler (for tests).
     #[command(hide = true)]
     Stress(StressArgs),
@@ -150,6 +152,18 @@ pub struct BenchArgs {
     /// Run one workload here and now and print its figures as JSON (the bench calls itself so).
     #[arg(long, hide = true, value_name = "WORKLOAD")]
     pub run_one: Option<String>,
+}
+
+/// Flags of `scx_takt observe`.
+#[derive(Debug, Args)]
+pub struct ObserveArgs {
+    /// How long to observe, in seconds (0.1 to 3600); ctrl-C ends it early.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub seconds: f64,
+
+    /// Print the result as JSON, with every bucket of the histograms.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `scx_takt stress`.
