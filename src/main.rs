@@ -5,6 +5,7 @@ mod bpf_abi;
 mod check;
 mod cli;
 mod config;
+mod events;
 mod observe;
 mod scheduler;
 mod snapshot;

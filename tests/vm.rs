@@ -8,6 +8,8 @@
 #![allow(clippy::panic)]
 
 mod common;
+#[path = "vm/events.rs"]
+mod events;
 
 use common::{KERNEL_6_12, Vm};
 

@@ -156,13 +156,14 @@ impl Observer {
                 kernel::release()
             )
         })?;
-        // The marks first: a switch would find no mark of a task that woke before it was traced.
-        let links = [
+        // The switches first: a mark set before they are traced would outlive its wait, and the next
+        // one would seem to have begun then.
+        let switch = skel.progs.observe_switch.attach_trace();
+        let wakeups = [
             skel.progs.observe_wakeup.attach_trace(),
             skel.progs.observe_wakeup_new.attach_trace(),
-            skel.progs.observe_switch.attach_trace(),
         ];
-        let [wakeup, wakeup_new, switch] = links;
+        let [wakeup, wakeup_new] = wakeups;
         Ok(Self {
             groups: MapHandle::try_from(&skel.maps.groups)?,
             cpus: MapHandle::try_from(&skel.maps.cpus)?,
