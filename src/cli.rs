@@ -36,6 +36,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub stats: Option<f64>,
 
+    /// Print what is worth telling one by one: long waits, preemptions, migrations, knobs, faults. Each
+    /// as a line, or as JSON.
+    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true,
+          default_missing_value = "lines")]
+    pub events: Option<EventFormat>,
+
     /// Say more: libbpf's messages, what the kernel lacks, where CPUs belong.
     #[arg(short, long)]
     pub verbose: bool,
@@ -52,9 +58,22 @@ pub struct RunArgs {
     #[arg(long = "set", value_name = "KNOB=NS", hide = true)]
     pub knobs: Vec<String>,
 
+    /// Events of a type that a CPU may tell per 100 ms (for tests).
+    #[arg(long, value_name = "N", hide = true)]
+    pub event_limit: Option<u32>,
+
     /// Act as if the kernel lacked these callbacks or kfuncs (for tests).
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide = true)]
     pub pretend_lacks: Vec<String>,
+}
+
+/// How events are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EventFormat {
+    /// One line each, for people.
+    Lines,
+    /// One JSON object a line.
+    Json,
 }
 
 /// What `scx_takt` can do beside scheduling.
@@ -64,6 +83,8 @@ pub enum Command {
     Check(CheckArgs),
     /// A/B benchmark of schedulers on this machine.
     Bench(BenchArgs),
+    /// How long the tasks of this machine wait for a CPU, under whatever scheduler runs.
+    Observe(ObserveArgs),
     /// A mixed load that tries to break a scheduler (for tests).
     #[command(hide = true)]
     Stress(StressArgs),
@@ -150,6 +171,18 @@ pub struct BenchArgs {
     /// Run one workload here and now and print its figures as JSON (the bench calls itself so).
     #[arg(long, hide = true, value_name = "WORKLOAD")]
     pub run_one: Option<String>,
+}
+
+/// Flags of `scx_takt observe`.
+#[derive(Debug, Args)]
+pub struct ObserveArgs {
+    /// How long to observe, in seconds (0.1 to 3600); ctrl-C ends it early.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub seconds: f64,
+
+    /// Print the result as JSON, with every bucket of the histograms.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `scx_takt stress`.

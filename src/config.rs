@@ -45,6 +45,16 @@ knobs! {
     long_wait_ns = 50 * MS, US, 10_000 * MS;
 }
 
+/// The knobs that are not at their defaults: name, default, value.
+pub fn turned(knobs: &takt_knobs) -> Vec<(&'static str, u64, u64)> {
+    let (mut defaults, mut knobs) = (default_knobs(), *knobs);
+    let pairs = KNOBS.iter().map(|knob| {
+        let from = *(knob.get)(&mut defaults);
+        (knob.name, from, *(knob.get)(&mut knobs))
+    });
+    pairs.filter(|(_, from, to)| from != to).collect()
+}
+
 /// Applies `NAME=VALUE` settings, values in nanoseconds.
 ///
 /// # Errors
@@ -85,6 +95,7 @@ mod tests {
         let mut knobs = default_knobs();
         apply(&mut knobs, &["slice_max_ns=5000000".into()]).unwrap();
         assert_eq!(knobs.slice_max_ns, 5_000_000);
+        assert_eq!(turned(&knobs), [("slice_max_ns", 20_000_000, 5_000_000)]);
         for wrong in [
             "slice_max_ns",
             "no_such=1",

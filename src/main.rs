@@ -5,6 +5,8 @@ mod bpf_abi;
 mod check;
 mod cli;
 mod config;
+mod events;
+mod observe;
 mod scheduler;
 mod snapshot;
 mod stats;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         None => scheduler::run(&cli.run),
         Some(cli::Command::Check(args)) => check::run(&args),
         Some(cli::Command::Bench(args)) => bench::run(args),
+        Some(cli::Command::Observe(args)) => observe::run(&args),
         Some(cli::Command::Stress(args)) => stress::run(args),
     };
     result.unwrap_or_else(|error| {

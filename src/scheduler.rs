@@ -15,12 +15,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use scx_ops::lifecycle::{self, Attached, Next};
-use scx_ops::{compat, kernel, ring};
+use scx_ops::{compat, kernel};
 use scx_utils::{scx_ops_load, scx_ops_open, uei_exited, uei_read};
 
 use crate::bpf_abi::{BpfSkel, BpfSkelBuilder, OpenBpfSkel, intf};
 use crate::cli::RunArgs;
 use crate::config;
+use crate::events::{self, Intake, Printer};
 use crate::snapshot::Snapshot;
 use crate::stats::line;
 use crate::topology::Machine;
@@ -75,9 +76,16 @@ fn run_once(args: &RunArgs, knobs: &intf::takt_knobs, stop: &EventFd) -> Result<
     let mut skel = load(open)?;
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
     drop(hurry);
-    let mut ring = ring::Consumer::new(skel.maps.events.as_fd())?;
-    let watched = watch(&mut skel, &mut ring, args, stop);
+    let mut intake = Intake::new(&skel.maps.events)?;
+    let mut printer = Printer::new(args, &machine);
+    printer.knobs(knobs);
+    let watched = watch(&mut skel, &mut intake, &mut printer, args, stop);
     attached.detach()?;
+    let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |event| printer.note(event))?;
+    if let Some(imbalance) = imbalance {
+        printer.imbalance(imbalance);
+    }
+    printer.account(account);
     let exit = uei_read!(&skel, uei);
     let next = lifecycle::next(&exit)?;
     watched?;
@@ -95,6 +103,7 @@ pub fn open<'a>(
     skel.progs.scx_lib_init_probe.set_autoload(false);
     skel.progs.takt_selftest_dsq.set_autoload(false);
     skel.progs.takt_selftest_ring.set_autoload(false);
+    skel.progs.takt_selftest_flood.set_autoload(false);
     skel.struct_ops.takt_ops_mut().exit_dump_len = args.exit_dump_len;
     Ok(skel)
 }
@@ -122,6 +131,7 @@ pub fn configure(
         rodata.cpu_to_llc[cpu] = llc.unwrap_or(0);
         rodata.cpu_known[cpu] = llc.is_some();
     }
+    rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
     let slots = skel
         .maps
@@ -135,7 +145,8 @@ pub fn configure(
         .bss_data
         .as_mut()
         .context("the BPF object has no .bss")?;
-    bss.watched = args.stats.is_some();
+    bss.watched = args.stats.is_some() || args.events.is_some();
+    bss.events_wanted = events::wanted(args);
     let masked = compat::mask_callbacks(skel.open_object_mut(), OPS, &callbacks)?;
     if args.verbose {
         eprintln!(
@@ -171,10 +182,17 @@ fn stopped(stop: &EventFd) -> bool {
     )
 }
 
+/// How long an event may stay in the ring while somebody reads events.
+const EVENT_DELAY: Duration = Duration::from_millis(50);
+/// How often to look when nobody reads. An exit event can only be lost when the ring is full; it is found
+/// so all the same.
+const IDLE_DELAY: Duration = Duration::from_secs(1);
+
 /// Reports until the scheduler is told to stop or has left the kernel.
 fn watch(
     skel: &mut BpfSkel<'_>,
-    ring: &mut ring::Consumer,
+    intake: &mut Intake,
+    printer: &mut Printer,
     args: &RunArgs,
     stop: &EventFd,
 ) -> Result<()> {
@@ -182,17 +200,19 @@ fn watch(
     let mut reporter = period
         .map(|period| Reporter::new(skel, period))
         .transpose()?;
+    let delay = args.events.map_or(IDLE_DELAY, |_| EVENT_DELAY);
     loop {
-        let due = reporter.as_ref().map(Reporter::due_in);
-        if wait(stop, ring, due)? || uei_exited!(skel, uei) {
+        let due = reporter.as_ref().map_or(delay, |r| r.due_in().min(delay));
+        if wait(stop, intake, due)? || uei_exited!(skel, uei) {
             return Ok(());
         }
-        ring.drain(|record| {
-            if let (Some(reporter), Ok(event)) = (&mut reporter, ring::record(record)) {
-                reporter.note(event);
-            }
-            ControlFlow::Continue(())
-        })?;
+        let imbalance = intake.check(&skel.maps.cpu_stats, |event| printer.note(event))?;
+        if let Some(imbalance) = imbalance {
+            printer.imbalance(imbalance);
+        }
+        if printer.ended()?.is_break() {
+            return Ok(());
+        }
         if let Some(reporter) = &mut reporter
             && reporter.due_in().is_zero()
             && reporter.report(skel)?.is_break()
@@ -203,21 +223,22 @@ fn watch(
 }
 
 /// Waits for the stop signal (true), an urgent event, or `timeout`.
-fn wait(stop: &EventFd, ring: &ring::Consumer, timeout: Option<Duration>) -> Result<bool> {
+fn wait(stop: &EventFd, intake: &mut Intake, timeout: Duration) -> Result<bool> {
     let mut fds = [
         PollFd::new(stop.as_fd(), PollFlags::POLLIN),
-        PollFd::new(ring.as_fd(), PollFlags::POLLIN),
+        PollFd::new(intake.as_fd(), PollFlags::POLLIN),
     ];
-    // An exit event can only be lost when the ring is full: look every second all the same.
-    let timeout = timeout
-        .unwrap_or(Duration::from_secs(1))
-        .as_micros()
-        .div_ceil(1000);
+    let timeout = timeout.as_micros().div_ceil(1000);
     let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(fds[0].any().unwrap_or(false)),
-        Err(error) => Err(error).context("cannot wait for events"),
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error).context("cannot wait for events"),
     }
+    let [stop, notified] = fds.map(|fd| fd.any().unwrap_or(false));
+    if notified {
+        intake.acknowledge()?;
+    }
+    Ok(stop)
 }
 
 /// Prints a line per period.
@@ -242,25 +263,6 @@ impl Reporter {
 
     fn due_in(&self) -> Duration {
         self.period.saturating_sub(self.last_at.elapsed())
-    }
-
-    fn note(&mut self, event: &intf::takt_event) {
-        if u32::from(event.type_) == intf::takt_event_type_TAKT_EV_LONG_WAIT {
-            let comm: Vec<u8> = event
-                .comm
-                .iter()
-                .map(|&c| c as u8)
-                .take_while(|&c| c != 0)
-                .collect();
-            let _ = line::print(&format!(
-                "long wait: {} (pid {}) waited {:.1} ms for CPU {} behind pid {}",
-                String::from_utf8_lossy(&comm),
-                event.pid,
-                event.value_ns as f64 / 1e6,
-                event.cpu,
-                event.other_pid
-            ));
-        }
     }
 
     fn report(&mut self, skel: &mut BpfSkel<'_>) -> Result<ControlFlow<()>> {

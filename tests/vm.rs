@@ -8,6 +8,8 @@
 #![allow(clippy::panic)]
 
 mod common;
+#[path = "vm/events.rs"]
+mod events;
 
 use common::{KERNEL_6_12, Vm};
 
@@ -260,6 +262,7 @@ fn says_what_is_wrong() {
     Vm::new("7.2").passes(
         r#"
         rejects 1 'root|privilege|CAP_' as_nobody scx_takt
+        rejects 1 'root' as_nobody scx_takt observe --seconds 1
         rejects 2 'no-such-flag' scx_takt --no-such-flag
         rejects 2 'stats' scx_takt --stats 0
         rejects 2 'stats' scx_takt --stats abc

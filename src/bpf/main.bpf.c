@@ -17,6 +17,7 @@
 #include "idle.bpf.h"
 #include "handoff.bpf.h"
 #include "preempt.bpf.h"
+#include "witness.bpf.h"
 #include "balance.bpf.h"
 #include "selftest.bpf.h"
 
@@ -64,6 +65,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	if (cpu < 0)
 		return prev_cpu;
 	count(placed[TAKT_PLACE_PREEMPT]);
+	note_preempt(p, cpu, t, now);
 	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
 	return cpu;
 }
@@ -81,6 +83,8 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 		u64 preempt = may_preempt(cpu, t, now, k) ? SCX_ENQ_PREEMPT : SCX_ENQ_HEAD;
 
 		count(placed[TAKT_PLACE_KTHREAD]);
+		if (preempt == SCX_ENQ_PREEMPT)
+			note_preempt(p, cpu, t, now);
 		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, preempt);
 		return true;
 	}
@@ -95,6 +99,7 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 	}
 	if (may_preempt(cpu, t, now, k)) {
 		count(placed[TAKT_PLACE_PREEMPT]);
+		note_preempt(p, cpu, t, now);
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
 		return true;
 	}
@@ -152,6 +157,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	u64 now = scx_bpf_now();
 
 	if (!t) {
+		tell_fault(p, TAKT_FAULT_NO_CONTEXT);
 		scx_bpf_error("no context for task %d (%s)", p->pid, p->comm);
 		return;
 	}
@@ -227,6 +233,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 
 	if (!t)
 		return;
+	note_migration(p, t, cpu, now);
 	adopt(t, llc_of(cpu));
 	if (watched)
 		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);
@@ -332,6 +339,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->queued_at = scx_bpf_now();
 	t->vruntime = llc_ctx_of(t->llc)->vtime_now;
 	t->weight = p->scx.weight;
+	t->queued_at = scx_bpf_now(); /* if it runs already, nothing else has set it */
 }
 
 s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)

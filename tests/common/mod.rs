@@ -35,6 +35,13 @@ impl Vm {
         self
     }
 
+    /// With this many SOCKETS:CORES:THREADS; each socket has a last-level cache of its own.
+    pub fn topology(mut self, shape: &str) -> Self {
+        self.flags
+            .extend(["--topology".to_owned(), shape.to_owned()]);
+        self
+    }
+
     /// Its clock counts instructions: times do not depend on the host.
     pub fn deterministic(mut self) -> Self {
         self.flags.push("--deterministic".to_owned());
