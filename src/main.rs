@@ -5,6 +5,7 @@ mod bpf_abi;
 mod check;
 mod cli;
 mod config;
+mod generate;
 mod scheduler;
 mod snapshot;
 mod stats;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Some(cli::Command::Check(args)) => check::run(&args),
         Some(cli::Command::Bench(args)) => bench::run(args),
         Some(cli::Command::Stress(args)) => stress::run(args),
+        Some(cli::Command::Generate(args)) => generate::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("scx_takt: {error:#}");

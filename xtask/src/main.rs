@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod cpio;
+mod cross;
 mod demo;
 mod elf;
 mod files;
