@@ -47,11 +47,6 @@ impl Target {
         Ok(Self(arch))
     }
 
-    /// The architecture.
-    pub fn arch(self) -> Arch {
-        self.0
-    }
-
     /// Its name for cargo's `--target`; none for this machine's own.
     pub fn triple(self) -> Option<&'static str> {
         (self.0 != Arch::host()).then_some(TRIPLE)
