@@ -1,14 +1,17 @@
 //! `cargo xtask package --check`: the package in a clean Debian of this machine's release.
 //!
-//! The clean system is made once by debootstrap and kept in the cache; each check works on a copy, in a mount
-//! and process namespace of its own. What is tried stands in `guest/package.sh`.
+//! The clean system is made once by debootstrap and kept in the cache. Two checks work on copies of it:
+//! `guest/package.sh` installs, tries and removes the package, in a mount and process namespace of its own;
+//! `guest/unit.sh` has systemd run the unit, in a virtual machine.
 
 use crate::setup::{self, Purpose};
-use crate::{apt, tree, ui};
+use crate::vm::{self, Copy, VmArgs};
+use crate::{apt, kernel, tree, ui};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// What the checks use beside what the package depends on.
 const TOOLS: [&str; 5] = ["systemd", "man-db", "bash-completion", "zsh", "fish"];
@@ -17,18 +20,41 @@ const TOOLS: [&str; 5] = ["systemd", "man-db", "bash-completion", "zsh", "fish"]
 const GUEST_PACKAGE: &str = "tmp/package.deb";
 const GUEST_SCRIPT: &str = "tmp/check.sh";
 
-/// Installs, tries and removes `package`.
+/// What of the clean system the unit does not need, which makes its copy a third as large.
+const NOT_FOR_THE_UNIT: [&str; 9] = [
+    "./usr/share/doc",
+    "./usr/share/man",
+    "./usr/share/locale",
+    "./usr/share/fish",
+    "./usr/share/zsh",
+    "./usr/share/i18n",
+    "./usr/share/zoneinfo",
+    "./var/cache",
+    "./var/lib/apt",
+];
+/// The guest's memory: the system lies there twice, packed and unpacked.
+const GUEST_MEMORY_MIB: u32 = 3072;
+/// Ten times what a quiet host takes.
+const GUEST_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Installs, tries and removes `package`, and runs its unit.
 pub fn run(package: &Path) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("--check needs root, to make a clean Debian and to change into it");
     }
     setup::ensure(Purpose::PackageCheck)?;
     let clean = clean_system(&dependencies(package)?)?;
+    try_package(&clean, package)?;
+    try_unit(&clean, package)
+}
+
+/// Runs `guest/package.sh` in a copy of the clean system.
+fn try_package(clean: &Path, package: &Path) -> Result<()> {
     let copy = tempfile::Builder::new().prefix("takt-package-").tempdir()?;
     let root = copy.path().join("root");
     let status = Command::new("cp")
         .args(["-a", "--reflink=auto"])
-        .args([&clean, &root])
+        .args([clean, &root])
         .status()
         .context("cannot run cp")?;
     if !status.success() {
@@ -58,6 +84,38 @@ pub fn run(package: &Path) -> Result<()> {
         bail!("the package failed its check: see above");
     }
     Ok(())
+}
+
+/// Runs `guest/unit.sh` in a guest that has the clean system and the package.
+fn try_unit(clean: &Path, package: &Path) -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("takt-unit-").tempdir()?;
+    let system = folder.path().join("system.tar");
+    let script = folder.path().join("unit.sh");
+    let packed = folder.path().join("package.deb");
+    fs::copy(package, &packed).context("cannot copy the package")?;
+    fs::write(&script, include_str!("../guest/unit.sh")).context("cannot write the script")?;
+    let status = Command::new("tar")
+        .arg("-C")
+        .arg(clean)
+        .args(NOT_FOR_THE_UNIT.map(|path| format!("--exclude={path}")))
+        .arg("-cf")
+        .arg(&system)
+        .arg(".")
+        .status()
+        .context("cannot run tar")?;
+    if !status.success() {
+        bail!("cannot pack {}: see above", clean.display());
+    }
+    let command = ["sh", "unit.sh"].map(str::to_owned).to_vec();
+    let mut args = VmArgs::new(kernel::DEFAULT_SERIES, command);
+    args.no_binaries = true;
+    args.memory = GUEST_MEMORY_MIB;
+    args.timeout = Some(GUEST_TIMEOUT);
+    args.copy = [system, script, packed].map(Copy::plain).to_vec();
+    match vm::run(&args)? {
+        0 => Ok(()),
+        status => bail!("the unit failed its check (status {status}): see above"),
+    }
 }
 
 /// The names of the packages that `package` depends on.
