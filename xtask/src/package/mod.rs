@@ -4,6 +4,7 @@
 //! completions are made by this machine's own build of the binary: one for another machine cannot run here.
 
 mod check;
+mod crates;
 
 use crate::cross::Target;
 use crate::setup::{self, Purpose};
@@ -33,6 +34,9 @@ pub struct PackageArgs {
     /// Install it in a clean Debian, try it, and remove it again (needs root; own architecture only)
     #[arg(long)]
     pub check: bool,
+    /// Make the crates for the registry instead, and build them from their packed files
+    #[arg(long, conflicts_with_all = ["arch", "check"])]
+    pub crates: bool,
 }
 
 /// Runs `cargo xtask package`: the path of the package goes to standard output.
@@ -46,6 +50,10 @@ pub fn run(args: &PackageArgs) -> Result<i32> {
         .into());
     }
     let tree = Tree::find()?;
+    if args.crates {
+        crates::run(&tree)?;
+        return Ok(0);
+    }
     let target = Target::new(args.arch)?;
     setup::ensure(Purpose::Package)?;
     generate(&tree)?;
