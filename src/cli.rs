@@ -88,6 +88,17 @@ pub enum Command {
     /// A mixed load that tries to break a scheduler (for tests).
     #[command(hide = true)]
     Stress(StressArgs),
+    /// Write the manual pages and the shell completions (for packages).
+    #[command(hide = true)]
+    Generate(GenerateArgs),
+}
+
+/// Flags of `scx_takt generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// The folder to write to; it gets the folders `man` and `completions`.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// Flags of `scx_takt check`.

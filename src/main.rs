@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod config;
 mod events;
+mod generate;
 mod observe;
 mod scheduler;
 mod snapshot;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Some(cli::Command::Bench(args)) => bench::run(args),
         Some(cli::Command::Observe(args)) => observe::run(&args),
         Some(cli::Command::Stress(args)) => stress::run(args),
+        Some(cli::Command::Generate(args)) => generate::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("scx_takt: {error:#}");

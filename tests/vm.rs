@@ -11,6 +11,9 @@ mod common;
 #[path = "vm/events.rs"]
 mod events;
 
+#[path = "vm/aarch64.rs"]
+mod aarch64;
+
 use common::{KERNEL_6_12, Vm};
 
 /// From `check` to a clean end, on every kernel that is supported. In instruction time: a load that
