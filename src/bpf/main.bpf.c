@@ -339,7 +339,6 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->queued_at = scx_bpf_now();
 	t->vruntime = llc_ctx_of(t->llc)->vtime_now;
 	t->weight = p->scx.weight;
-	t->queued_at = scx_bpf_now(); /* if it runs already, nothing else has set it */
 }
 
 s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)

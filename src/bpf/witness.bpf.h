@@ -39,7 +39,7 @@ static __noinline void tell_migration(struct task_struct *p, s32 cpu, u32 from_l
 static __always_inline void note_migration(struct task_struct *p, const struct task_ctx *t, s32 cpu,
 					   u64 now)
 {
-	if (wants(TAKT_EV_MIGRATE) && t->llc != llc_of(cpu))
+	if (nr_llcs > 1 && wants(TAKT_EV_MIGRATE) && t->llc != llc_of(cpu))
 		tell_migration(p, cpu, t->llc, now);
 }
 

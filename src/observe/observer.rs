@@ -79,6 +79,16 @@ pub struct Reading {
 }
 
 impl Reading {
+    fn nothing() -> Self {
+        Self {
+            at: Instant::now(),
+            span: Duration::ZERO,
+            groups: Vec::with_capacity(2 * Class::ALL.len()),
+            unseen: 0,
+            collisions: 0,
+        }
+    }
+
     /// What has happened since `earlier`, a reading of the same observer.
     pub fn since(&self, earlier: &Self) -> Self {
         let pairs = self.groups.iter().zip(&earlier.groups);
@@ -124,7 +134,8 @@ impl Reading {
 pub struct Observer {
     groups: MapHandle,
     cpus: MapHandle,
-    started: Instant,
+    /// What was counted while only some of the programs were in.
+    base: Reading,
     // The programs live as long as their links do.
     _links: [Link; 3],
 }
@@ -164,16 +175,20 @@ impl Observer {
             skel.progs.observe_wakeup_new.attach_trace(),
         ];
         let [wakeup, wakeup_new] = wakeups;
-        Ok(Self {
+        let links = [
+            switch.context("cannot trace sched_switch")?,
+            wakeup.context("cannot trace sched_wakeup")?,
+            wakeup_new.context("cannot trace sched_wakeup_new")?,
+        ];
+        let mut observer = Self {
             groups: MapHandle::try_from(&skel.maps.groups)?,
             cpus: MapHandle::try_from(&skel.maps.cpus)?,
-            started: Instant::now(),
-            _links: [
-                wakeup.context("cannot trace sched_wakeup")?,
-                wakeup_new.context("cannot trace sched_wakeup_new")?,
-                switch.context("cannot trace sched_switch")?,
-            ],
-        })
+            base: Reading::nothing(),
+            _links: links,
+        };
+        // Until the wakeups are traced as well, most tasks seem to come from nowhere.
+        observer.base = observer.count()?;
+        Ok(observer)
     }
 
     /// Everything that was seen since [`Self::start`].
@@ -181,14 +196,12 @@ impl Observer {
     /// # Errors
     /// If a map cannot be read.
     pub fn read(&self) -> Result<Reading> {
-        let at = Instant::now();
-        let mut reading = Reading {
-            at,
-            span: at.saturating_duration_since(self.started),
-            groups: Vec::with_capacity(2 * Class::ALL.len()),
-            unseen: 0,
-            collisions: 0,
-        };
+        Ok(self.count()?.since(&self.base))
+    }
+
+    /// Everything that was ever counted.
+    fn count(&self) -> Result<Reading> {
+        let mut reading = Reading::nothing();
         for kernel_thread in [false, true] {
             for class in Class::ALL {
                 reading.groups.push(self.group(class, kernel_thread)?);
