@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::bpf_abi::BpfSkel;
 use crate::cli::{CheckArgs, Cli};
-use crate::config;
+use crate::config::knobs;
 use crate::scheduler;
 use crate::stats::line;
 use crate::topology::Machine;
@@ -285,12 +285,7 @@ fn load(storage: &mut MaybeUninit<libbpf_rs::OpenObject>) -> Result<BpfSkel<'_>>
     let mut open = scheduler::open(storage, &args)?;
     open.progs.takt_selftest_dsq.set_autoload(true);
     open.progs.takt_selftest_ring.set_autoload(true);
-    scheduler::configure(
-        &mut open,
-        &Machine::read()?,
-        &args,
-        &config::default_knobs(),
-    )?;
+    scheduler::configure(&mut open, &Machine::read()?, &args, &knobs::default_knobs())?;
     scheduler::load(open)
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
+use crate::config::profile::Profile;
+
 /// A sched_ext CPU scheduler: latency first, closed loop, with the proof built in.
 ///
 /// With no command it takes over scheduling from the kernel and keeps it until it is stopped
@@ -36,6 +38,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub stats: Option<f64>,
 
+    /// Read the configuration from this file instead of /etc/scx_takt/config.toml.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What the machine is for (default: what the configuration says, or else auto).
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+
+    /// Leave the knobs as they are set, whatever the goal.
+    #[arg(long)]
+    pub no_tune: bool,
+
     /// Say more: libbpf's messages, what the kernel lacks, where CPUs belong.
     #[arg(short, long)]
     pub verbose: bool,
@@ -62,6 +76,8 @@ pub struct RunArgs {
 pub enum Command {
     /// Can scx_takt run on this kernel? Looks, tries, and says what to do if not.
     Check(CheckArgs),
+    /// Check a configuration file, or show every key of one.
+    Config(ConfigArgs),
     /// A/B benchmark of schedulers on this machine.
     Bench(BenchArgs),
     /// A mixed load that tries to break a scheduler (for tests).
@@ -75,6 +91,19 @@ pub struct CheckArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `scx_takt config`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ConfigArgs {
+    /// Check a file; exit status 2, and what is wrong in which line, if it cannot be used.
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+
+    /// Print a file with every key: its default, its unit, its range and what it does.
+    #[arg(long)]
+    pub print_default: bool,
 }
 
 /// Flags of `scx_takt bench`.

@@ -20,11 +20,16 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => scheduler::run(&cli.run),
         Some(cli::Command::Check(args)) => check::run(&args),
+        Some(cli::Command::Config(args)) => config::command::run(&args),
         Some(cli::Command::Bench(args)) => bench::run(args),
         Some(cli::Command::Stress(args)) => stress::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("scx_takt: {error:#}");
-        ExitCode::FAILURE
+        if error.is::<config::Wrong>() {
+            ExitCode::from(2)
+        } else {
+            ExitCode::FAILURE
+        }
     })
 }

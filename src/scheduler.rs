@@ -20,7 +20,7 @@ use scx_utils::{scx_ops_load, scx_ops_open, uei_exited, uei_read};
 
 use crate::bpf_abi::{BpfSkel, BpfSkelBuilder, OpenBpfSkel, intf};
 use crate::cli::RunArgs;
-use crate::config;
+use crate::config::Config;
 use crate::snapshot::Snapshot;
 use crate::stats::line;
 use crate::topology::Machine;
@@ -33,11 +33,8 @@ const OPS: &str = "takt_ops";
 /// # Errors
 /// If this kernel cannot run it, or throws it out.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let mut knobs = config::default_knobs();
-    if let Err(error) = config::apply(&mut knobs, &args.knobs) {
-        eprintln!("scx_takt: {error:#}");
-        return Ok(ExitCode::from(2));
-    }
+    let config = Config::load(args)?;
+    let knobs = config.knobs(false);
     libbpf_rs::set_print(args.verbose.then_some((PrintLevel::Info, print_libbpf)));
     kernel::require()?;
     let stop = stop_signal()?;

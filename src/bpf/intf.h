@@ -51,6 +51,51 @@ struct takt_knob_slots {
 	u32 version;
 };
 
+/* Task rules: see rules.bpf.h. */
+enum takt_rule_consts {
+	TAKT_MAX_RULES = 16384,
+	TAKT_MAX_CPU_SETS = 16,	   /* number 0 is "no preference" */
+	TAKT_MAX_CGROUP_DEPTH = 16, /* how deep a cgroup may be for a rule to find it */
+};
+
+/* How urgent a task is. */
+enum takt_class {
+	TAKT_CLASS_NORMAL,
+	TAKT_CLASS_LATENCY,
+	TAKT_CLASS_BACKGROUND,
+	TAKT_NR_CLASSES,
+};
+
+/* What a rule picks tasks by, and what stands in takt_rule_key.a and .b. */
+enum takt_rule_kind {
+	TAKT_RULE_COMM,	  /* the 16 bytes of the command name */
+	TAKT_RULE_UID,	  /* user id, 0 */
+	TAKT_RULE_CGROUP, /* hash of the path, 0 */
+	TAKT_RULE_UNIT,	  /* hash of the cgroup's own name, 0 */
+	TAKT_RULE_EXE,	  /* inode number and size of the program's file */
+	TAKT_NR_RULE_KINDS,
+};
+
+struct takt_rule_key {
+	u64 kind;
+	u64 a;
+	u64 b;
+};
+
+struct takt_rule {
+	u32 order; /* place in the file, from 0: the first rule that matches counts */
+	u16 weight_permille;
+	u8 class_;  /* enum takt_class */
+	u8 cpu_set; /* index into takt_cpu_sets, 0: no preference */
+	u64 hits;   /* tasks that matched, roughly: concurrent adds may be lost */
+};
+
+/* CPUs that a task is placed on first. */
+struct takt_cpu_set {
+	u32 nr;
+	u16 cpu[TAKT_MAX_CPUS];
+};
+
 /* Where a task that became runnable was put. */
 enum takt_place {
 	TAKT_PLACE_IDLE_PREV,  /* its previous CPU was idle */
