@@ -66,6 +66,10 @@ pub struct RunArgs {
     #[arg(long = "set", value_name = "KNOB=NS", hide = true)]
     pub knobs: Vec<String>,
 
+    /// Write what the tuner sees and does to this file, one JSON object a line (for plots).
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub record_tuning: Option<PathBuf>,
+
     /// Act as if the kernel lacked these callbacks or kfuncs (for tests).
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide = true)]
     pub pretend_lacks: Vec<String>,

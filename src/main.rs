@@ -5,11 +5,18 @@ mod bpf_abi;
 mod check;
 mod cli;
 mod config;
+mod control;
+mod knob_writer;
+mod power;
+mod rules;
 mod scheduler;
+mod signals;
 mod snapshot;
 mod stats;
 mod stress;
 mod topology;
+mod tuner;
+mod wakeups;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,6 @@ use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -13,7 +12,6 @@ use libbpf_rs::PrintLevel;
 use libbpf_rs::skel::OpenSkel;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use scx_ops::lifecycle::{self, Attached, Next};
 use scx_ops::{compat, kernel, ring};
 use scx_utils::{scx_ops_load, scx_ops_open, uei_exited, uei_read};
@@ -21,6 +19,9 @@ use scx_utils::{scx_ops_load, scx_ops_open, uei_exited, uei_read};
 use crate::bpf_abi::{BpfSkel, BpfSkelBuilder, OpenBpfSkel, intf};
 use crate::cli::RunArgs;
 use crate::config::Config;
+use crate::control::Control;
+use crate::power;
+use crate::signals::{Signal, Signals};
 use crate::snapshot::Snapshot;
 use crate::stats::line;
 use crate::topology::Machine;
@@ -33,12 +34,11 @@ const OPS: &str = "takt_ops";
 /// # Errors
 /// If this kernel cannot run it, or throws it out.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let config = Config::load(args)?;
-    let knobs = config.knobs(false);
+    let mut config = Config::load(args)?;
     libbpf_rs::set_print(args.verbose.then_some((PrintLevel::Info, print_libbpf)));
     kernel::require()?;
-    let stop = stop_signal()?;
-    while run_once(args, &knobs, &stop)? == Next::Restart {
+    let mut signals = Signals::take_over()?;
+    while run_once(args, &mut config, &mut signals)? == Next::Restart {
         eprintln!("scx_takt: the machine's CPUs have changed, loading again");
     }
     Ok(ExitCode::SUCCESS)
@@ -48,37 +48,30 @@ fn print_libbpf(_level: PrintLevel, message: String) {
     eprint!("{message}");
 }
 
-/// An event that SIGINT and SIGTERM raise, to be waited for beside others.
-fn stop_signal() -> Result<Arc<EventFd>> {
-    let event = Arc::new(EventFd::from_flags(
-        EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK,
-    )?);
-    let raise = Arc::clone(&event);
-    ctrlc::set_handler(move || {
-        // Fails only when it is raised already.
-        let _ = raise.write(1);
-    })
-    .context("cannot take over SIGINT and SIGTERM")?;
-    Ok(event)
-}
-
 /// One life of the scheduler, from open to detached.
-fn run_once(args: &RunArgs, knobs: &intf::takt_knobs, stop: &EventFd) -> Result<Next> {
+fn run_once(args: &RunArgs, config: &mut Config, signals: &mut Signals) -> Result<Next> {
     let hurry = lifecycle::Hurry::new();
     let machine = Machine::read()?;
     let mut storage = MaybeUninit::uninit();
     let mut open = open(&mut storage, args)?;
-    configure(&mut open, &machine, args, knobs)?;
+    configure(
+        &mut open,
+        &machine,
+        args,
+        &config.knobs(power::on_battery()),
+    )?;
     let mut skel = load(open)?;
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
     drop(hurry);
     let mut ring = ring::Consumer::new(skel.maps.events.as_fd())?;
-    let watched = watch(&mut skel, &mut ring, args, stop);
+    let mut control = Control::new(&mut skel, args, config, machine.nr_cpus)?;
+    let watched = watch(&mut skel, &mut ring, args, &mut control, signals);
+    drop(control);
     attached.detach()?;
     let exit = uei_read!(&skel, uei);
     let next = lifecycle::next(&exit)?;
     watched?;
-    Ok(if stopped(stop) { Next::Stop } else { next })
+    Ok(if signals.stopped() { Next::Stop } else { next })
 }
 
 /// Opens the BPF object, without the programs that are not for scheduling.
@@ -158,30 +151,28 @@ pub fn load(mut skel: OpenBpfSkel<'_>) -> Result<BpfSkel<'_>> {
     })
 }
 
-fn stopped(stop: &EventFd) -> bool {
-    matches!(
-        poll(
-            &mut [PollFd::new(stop.as_fd(), PollFlags::POLLIN)],
-            PollTimeout::ZERO
-        ),
-        Ok(1..)
-    )
-}
-
-/// Reports until the scheduler is told to stop or has left the kernel.
+/// Reports and turns knobs until the scheduler is told to stop or has left the kernel.
 fn watch(
     skel: &mut BpfSkel<'_>,
     ring: &mut ring::Consumer,
     args: &RunArgs,
-    stop: &EventFd,
+    control: &mut Control<'_>,
+    signals: &mut Signals,
 ) -> Result<()> {
     let period = args.stats.map(Duration::from_secs_f64);
     let mut reporter = period
         .map(|period| Reporter::new(skel, period))
         .transpose()?;
     loop {
-        let due = reporter.as_ref().map(Reporter::due_in);
-        if wait(stop, ring, due)? || uei_exited!(skel, uei) {
+        let due = reporter.as_ref().map_or(Duration::MAX, Reporter::due_in);
+        wait(signals, ring, control, due.min(control.due_in()))?;
+        while let Some(signal) = signals.next() {
+            match signal {
+                Signal::Stop => return Ok(()),
+                Signal::Reload => control.reload(skel),
+            }
+        }
+        if uei_exited!(skel, uei) {
             return Ok(());
         }
         ring.drain(|record| {
@@ -190,6 +181,8 @@ fn watch(
             }
             ControlFlow::Continue(())
         })?;
+        control.look_at_file(skel);
+        control.tick(skel);
         if let Some(reporter) = &mut reporter
             && reporter.due_in().is_zero()
             && reporter.report(skel)?.is_break()
@@ -199,20 +192,24 @@ fn watch(
     }
 }
 
-/// Waits for the stop signal (true), an urgent event, or `timeout`.
-fn wait(stop: &EventFd, ring: &ring::Consumer, timeout: Option<Duration>) -> Result<bool> {
-    let mut fds = [
-        PollFd::new(stop.as_fd(), PollFlags::POLLIN),
-        PollFd::new(ring.as_fd(), PollFlags::POLLIN),
-    ];
+/// Waits for a signal, an urgent event, a change of the configuration file, or `timeout`.
+fn wait(
+    signals: &Signals,
+    ring: &ring::Consumer,
+    control: &Control<'_>,
+    timeout: Duration,
+) -> Result<()> {
+    let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut fds = vec![ready(signals.as_fd()), ready(ring.as_fd())];
+    fds.extend(control.config_fd().map(ready));
     // An exit event can only be lost when the ring is full: look every second all the same.
     let timeout = timeout
-        .unwrap_or(Duration::from_secs(1))
+        .min(Duration::from_secs(1))
         .as_micros()
         .div_ceil(1000);
     let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(fds[0].any().unwrap_or(false)),
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error).context("cannot wait for events"),
     }
 }

@@ -23,13 +23,14 @@ enum takt_consts {
 	TAKT_MAX_LLCS = 128,  /* a power of two as well */
 	TAKT_WAIT_BUCKETS =
 		32, /* bucket b counts waits of [2^b, 2^(b+1)) ns, the last one the rest */
+	TAKT_WAKE_BUCKETS = 96, /* of wakeup latency, 4 to each power of two: wakeup.bpf.h */
 	TAKT_COMM_LEN = 16,
 	TAKT_RING_BYTES = 256 * 1024,
 };
 
 /*
  * Everything that may be turned while the scheduler runs. The agent checks the ranges
- * (src/config.rs), deadline.bpf.h and its neighbours clamp where a wild value could hurt.
+ * (src/config/knobs.rs), deadline.bpf.h and its neighbours clamp where a wild value could hurt.
  */
 struct takt_knobs {
 	u64 slice_max_ns; /* slice of a task that runs without rivals */
@@ -54,7 +55,7 @@ struct takt_knob_slots {
 /* Task rules: see rules.bpf.h. */
 enum takt_rule_consts {
 	TAKT_MAX_RULES = 16384,
-	TAKT_MAX_CPU_SETS = 16,	   /* number 0 is "no preference" */
+	TAKT_MAX_CPU_SETS = 16,	    /* number 0 is "no preference" */
 	TAKT_MAX_CGROUP_DEPTH = 16, /* how deep a cgroup may be for a rule to find it */
 };
 
@@ -130,6 +131,8 @@ struct takt_cpu_stats {
 	u64 wait_hist[TAKT_WAIT_BUCKETS]; /* the same, as a histogram (only while watched) */
 	u64 wait_max_ns; /* the longest wait in epoch wait_epoch: since the agent last looked */
 	u64 wait_epoch;
+	/* Wakeup latencies, class after class (only while wakeups are watched). */
+	u64 wake_hist[TAKT_NR_CLASSES * TAKT_WAKE_BUCKETS];
 	u64 ev_emitted[TAKT_NR_EVENTS];
 	u64 ev_failed[TAKT_NR_EVENTS];
 };

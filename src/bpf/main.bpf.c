@@ -11,7 +11,9 @@
  */
 #include "takt.bpf.h"
 #include "event.bpf.h"
+#include "wakeup.bpf.h"
 #include "task.bpf.h"
+#include "rules.bpf.h"
 #include "deadline.bpf.h"
 #include "queue.bpf.h"
 #include "idle.bpf.h"
@@ -23,7 +25,7 @@
 /* Puts @p straight onto the CPU that it will run on. */
 static __always_inline void place(struct task_struct *p, u64 dsq, u64 slice_ns, u64 enq_flags)
 {
-	scx_bpf_dsq_insert(p, dsq, slice_ns, enq_flags);
+	scx_bpf_dsq_insert(p, dsq, sane_slice(slice_ns), enq_flags);
 }
 
 /* Gives @p the CPU of its waker, that will sleep soon: now or next. */
@@ -54,7 +56,9 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		place_at_waker(p, c, k);
 		return here;
 	}
-	cpu = claim_idle_cpu(p, prev_cpu, wake_flags);
+	cpu = t->cpu_set ? claim_preferred_cpu(p, t) : -1;
+	if (cpu < 0)
+		cpu = claim_idle_cpu(p, prev_cpu, wake_flags);
 	if (cpu >= 0) {
 		count(placed[cpu == prev_cpu ? TAKT_PLACE_IDLE_PREV : TAKT_PLACE_IDLE_OTHER]);
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
@@ -127,7 +131,7 @@ static __always_inline void queue(struct task_struct *p, const struct task_ctx *
 	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), p->scx.weight, k);
 	u64 deadline = deadline_of(t, now, k);
 
-	if (t->turn_left_ns) {
+	if (t->turn_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->turn_left_ns);
 		deadline = now - k->lag_max_ns;
 	}
@@ -229,10 +233,13 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	adopt(t, llc_of(cpu));
 	if (watched)
 		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);
+	if (wakeups_watched)
+		note_wakeup(t, now);
 	c->started_at = now;
 	c->vruntime = t->vruntime;
 	c->awake_ns = t->awake_ns;
-	c->weight = p->scx.weight;
+	c->weight = ruled_weight(t, p->scx.weight);
+	c->class = t->class;
 	c->spared_ns = spared_ns_of(t, knobs_now());
 	c->turn_ns = p->scx.slice;
 	c->habit = t->habit;
@@ -335,8 +342,14 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 
 s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)
 {
-	return bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE) ? 0
-											 : -ENOMEM;
+	struct task_ctx *t =
+		bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!t)
+		return -ENOMEM;
+	if (args->fork)
+		inherit_rules(t);
+	return 0;
 }
 
 void BPF_STRUCT_OPS(takt_exit_task, struct task_struct *p, struct scx_exit_task_args *args)

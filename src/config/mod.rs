@@ -10,6 +10,7 @@ pub mod keys;
 pub mod knobs;
 pub mod profile;
 pub mod rules;
+pub mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
