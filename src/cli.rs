@@ -192,7 +192,7 @@ pub struct StressArgs {
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
 
-    /// Kinds of load, separated by commas; without it: all but rt-hogs and hotplug. A kind that is
+    /// Kinds of load, separated by commas; without it: all but rt-hogs, bursts and hotplug. A kind that is
     /// asked for by name must be able to run.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_enum)]
     pub kinds: Vec<StressKind>,
@@ -263,6 +263,8 @@ pub enum StressKind {
     Cgroup,
     /// A SCHED_FIFO thread on each CPU that takes --rt-duty percent of it.
     RtHogs,
+    /// Threads that compute for milliseconds between very short sleeps, eight per CPU.
+    Bursts,
     /// CPUs other than 0 that go offline and come back.
     Hotplug,
 }

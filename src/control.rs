@@ -19,7 +19,7 @@ use crate::power;
 use crate::rules::Rules;
 use crate::snapshot::Snapshot;
 use crate::tuner::{Change, Figures, Task, Tuner};
-use crate::wakeups::Wakeups;
+use crate::wakeups::{LATENCY, NORMAL, Wakeups};
 
 /// How often rules and power source are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
@@ -261,16 +261,18 @@ impl<'a> Control<'a> {
             return;
         };
         let knobs = self.tuner.knobs();
-        let all = &figures.wakeups[0].plus(&figures.wakeups[1]);
+        let all = &figures.wakeups[NORMAL].plus(&figures.wakeups[LATENCY]);
         let line = json!({
             "at_s": self.started_at.elapsed().as_secs_f64(),
             "period_s": figures.period.as_secs_f64(),
             "level": self.tuner.level(),
-            "wakeups": all.count(),
+            "wakeups": figures.wakeups.each_ref().map(Wakeups::count),
+            "class_p99_ns": figures.wakeups.each_ref().map(|seen| seen.quantile_ns(990)),
             "p99_ns": all.quantile_ns(990),
             "load": figures.load,
             "slice_max_ns": knobs.slice_max_ns,
             "slice_min_ns": knobs.slice_min_ns,
+            "burst_max_ns": knobs.burst_max_ns,
             "preempt_margin_ns": knobs.preempt_margin_ns,
             "preempt_after_ns": knobs.preempt_after_ns,
             "change": change.map(|change| &change.reason),

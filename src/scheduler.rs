@@ -185,7 +185,7 @@ fn watch(
         control.tick(skel);
         if let Some(reporter) = &mut reporter
             && reporter.due_in().is_zero()
-            && reporter.report(skel)?.is_break()
+            && reporter.report(skel, control.last_change())?.is_break()
         {
             return Ok(());
         }
@@ -220,6 +220,8 @@ struct Reporter {
     last_at: Instant,
     last: Snapshot,
     lost: u64,
+    /// The latest turn of the knobs that was printed.
+    told: String,
 }
 
 impl Reporter {
@@ -231,6 +233,7 @@ impl Reporter {
             last_at: Instant::now(),
             last,
             lost: 0,
+            told: String::new(),
         })
     }
 
@@ -257,7 +260,11 @@ impl Reporter {
         }
     }
 
-    fn report(&mut self, skel: &mut BpfSkel<'_>) -> Result<ControlFlow<()>> {
+    fn report(&mut self, skel: &mut BpfSkel<'_>, change: Option<&str>) -> Result<ControlFlow<()>> {
+        if let Some(change) = change.filter(|change| self.told != *change) {
+            let _ = line::print(&format!("knobs: {change}"))?;
+            self.told = change.to_owned();
+        }
         let now = Snapshot::take(&skel.maps.cpu_stats)?;
         let delta = now.since(&self.last);
         self.lost += delta.ev_failed.iter().sum::<u64>();

@@ -1,8 +1,8 @@
 //! Wakeup latency by class, from the histograms of `src/bpf/wakeup.bpf.h`.
 
 use crate::bpf_abi::intf::{
-    takt_class_TAKT_CLASS_BACKGROUND, takt_class_TAKT_CLASS_LATENCY, takt_class_TAKT_CLASS_NORMAL,
-    takt_consts_TAKT_WAKE_BUCKETS, takt_cpu_stats,
+    takt_class_TAKT_CLASS_LATENCY, takt_class_TAKT_CLASS_NORMAL, takt_consts_TAKT_WAKE_BUCKETS,
+    takt_cpu_stats,
 };
 
 /// Number of buckets: bucket 0 is less than 1,024 ns, then come 4 to each power of two.
@@ -14,8 +14,6 @@ const FIRST_EXPONENT: usize = 10;
 pub const LATENCY: usize = takt_class_TAKT_CLASS_LATENCY as usize;
 /// As [`LATENCY`].
 pub const NORMAL: usize = takt_class_TAKT_CLASS_NORMAL as usize;
-/// As [`LATENCY`].
-pub const BACKGROUND: usize = takt_class_TAKT_CLASS_BACKGROUND as usize;
 
 /// A histogram of wakeup latencies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +131,6 @@ mod tests {
         stats.wake_hist[LATENCY * BUCKETS + 3] = 7;
         assert_eq!(Wakeups::of_class(&stats, LATENCY).count(), 7);
         assert_eq!(Wakeups::of_class(&stats, NORMAL).count(), 0);
-        assert_eq!(Wakeups::of_class(&stats, BACKGROUND).count(), 0);
+        assert_eq!(Wakeups::of_class(&stats, 99).count(), 0);
     }
 }

@@ -8,6 +8,8 @@
 #![allow(clippy::panic)]
 
 mod common;
+#[path = "vm/control.rs"]
+mod control;
 
 use common::{KERNEL_6_12, Vm};
 

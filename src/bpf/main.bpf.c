@@ -234,7 +234,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	if (watched)
 		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);
 	if (wakeups_watched)
-		note_wakeup(t, now);
+		count_wakeup(t, now);
 	c->started_at = now;
 	c->vruntime = t->vruntime;
 	c->awake_ns = t->awake_ns;

@@ -29,7 +29,7 @@ static __always_inline u32 wake_bucket(u64 ns)
 }
 
 /* @t gets a CPU: if it has woken for it, how long did that take? */
-static __always_inline void note_wakeup(const struct task_ctx *t, u64 now)
+static __always_inline void count_wakeup(const struct task_ctx *t, u64 now)
 {
 	struct takt_cpu_stats *s;
 	u32 class = t->class, bucket;

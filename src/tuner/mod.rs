@@ -108,7 +108,6 @@ pub struct Tuner {
     missing: bool,
     load: Load,
     reach: Reach,
-    last_p99_ns: Option<u64>,
     history: VecDeque<String>,
 }
 
@@ -142,7 +141,6 @@ impl Tuner {
             missing: false,
             load: Load::default(),
             reach: Reach::default(),
-            last_p99_ns: None,
             history: VecDeque::new(),
         }
     }
@@ -155,11 +153,6 @@ impl Tuner {
     /// The level in force.
     pub fn level(&self) -> u8 {
         self.level
-    }
-
-    /// p99 of the wakeup latency at the last judgement, in nanoseconds.
-    pub fn last_p99_ns(&self) -> Option<u64> {
-        self.last_p99_ns
     }
 
     /// The latest change, with its reason.
@@ -260,7 +253,6 @@ impl Tuner {
     }
 
     fn judge(&mut self, worst: Option<Worst>) -> Option<Change> {
-        self.last_p99_ns = worst.map(|worst| worst.p99_ns);
         let ratio = worst.map_or(0.0, Worst::ratio);
         if let Some(worst) = worst {
             self.reach.note(self.level, worst.p99_ns);
