@@ -21,8 +21,11 @@ use crate::snapshot::Snapshot;
 use crate::tuner::{Change, Figures, Task, Tuner};
 use crate::wakeups::{LATENCY, NORMAL, Wakeups};
 
-/// How often rules and power source are looked after.
+/// How often rules, power source and, without a goal, the load are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
+
+/// Warnings of one kind that are printed, lest thousands of rules flood the log.
+const MAX_WARNINGS: usize = 10;
 
 /// The agent's side of the loop.
 pub struct Control<'a> {
@@ -91,7 +94,7 @@ impl<'a> Control<'a> {
 
     /// When [`Self::tick`] is to be called next.
     pub fn due_in(&self) -> Duration {
-        let period = if self.config.tune {
+        let period = if self.config.tune && self.config.goal.is_set() {
             self.config.period
         } else {
             HOUSEKEEPING
@@ -114,8 +117,7 @@ impl<'a> Control<'a> {
     /// Reads the configuration again: all of it is taken over, or nothing.
     pub fn reload(&mut self, skel: &mut BpfSkel<'_>) {
         let path = self.config.path.clone();
-        let given = self.args.config.is_some() || path.exists();
-        if !given || !path.exists() {
+        if !path.exists() {
             eprintln!(
                 "scx_takt: {} is gone: the configuration stays as it was",
                 path.display()
@@ -156,9 +158,6 @@ impl<'a> Control<'a> {
     }
 
     /// One round of the loop, if it is due.
-    ///
-    /// # Errors
-    /// If the kernel refuses new knobs or rules.
     pub fn tick(&mut self, skel: &mut BpfSkel<'_>) {
         if !self.due_in().is_zero() {
             return;
@@ -293,8 +292,15 @@ fn task(config: &Config, on_battery: bool) -> Task {
 }
 
 fn warn(warnings: &[String]) {
-    for warning in warnings {
+    for warning in warnings.iter().take(MAX_WARNINGS) {
         eprintln!("scx_takt: warning: {warning}");
+    }
+    if let Some(more) = warnings
+        .len()
+        .checked_sub(MAX_WARNINGS)
+        .filter(|more| *more > 0)
+    {
+        eprintln!("scx_takt: warning: {more} more like these");
     }
 }
 

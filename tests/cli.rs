@@ -49,7 +49,14 @@ fn help_names_the_commands_and_hides_the_hidden() {
     let output = run(&["--help"]);
     let help = text(&output.stdout);
     assert!(output.status.success());
-    for word in ["check", "bench", "config", "--stats", "--profile", "--version"] {
+    for word in [
+        "check",
+        "bench",
+        "config",
+        "--stats",
+        "--profile",
+        "--version",
+    ] {
         assert!(help.contains(word), "{word} is missing in:\n{help}");
     }
     for word in ["stress", "pretend-lacks"] {
@@ -92,7 +99,10 @@ fn a_wrong_configuration_is_status_2_with_its_place() {
     is_wrong_usage(&["config", "--check", path], &words);
     // Said before anything is asked of the kernel.
     is_wrong_usage(&["--config", path], &words);
-    is_wrong_usage(&["--config", "/no/such/file"], &["/no/such/file", "No such file"]);
+    is_wrong_usage(
+        &["--config", "/no/such/file"],
+        &["/no/such/file", "No such file"],
+    );
     is_wrong_usage(&["config"], &["--check", "--print-default"]);
     is_wrong_usage(&["--profile", "fast"], &["fast", "gaming"]);
 }

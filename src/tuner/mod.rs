@@ -25,7 +25,7 @@
 //!   changes or the goal is met.
 //! - *Figures that are missing or absurd*: back to level 0, said once.
 //!
-//! Without a goal nothing is measured in the kernel. The knobs follow the power source (profile `auto`)
+//! Without a goal nothing is measured in the kernel and the agent looks every two seconds. The knobs follow the power source (profile `auto`)
 //! and, where throughput was asked for (`server`, `powersave`), the load: with more than 8 runnable tasks
 //! per CPU for 3 seconds turns are twice as long, with less than 4 for 3 seconds as before.
 

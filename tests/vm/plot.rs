@@ -1,5 +1,7 @@
 //! The plot of a tuned run: p99 and two of the knobs over time, one above the other.
 
+#![allow(clippy::unwrap_used)] // helpers are not seen as tests by clippy
+
 use std::path::Path;
 
 use plotters::prelude::*;
