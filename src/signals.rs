@@ -46,7 +46,8 @@ impl Signals {
     pub fn next(&mut self) -> Option<Signal> {
         let number = self.fd.read_signal().ok().flatten()?.ssi_signo;
         let hangup = number == Number::SIGHUP as u32;
-        if hangup && !(self.had_terminal && !has_terminal()) {
+        let terminal_is_gone = self.had_terminal && !has_terminal();
+        if hangup && !terminal_is_gone {
             return Some(Signal::Reload);
         }
         self.stopped = true;
