@@ -172,7 +172,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	if (enq_flags & SCX_ENQ_REENQ)
 		t->turn_left_ns = k->slice_min_ns;
 	if (gives_way(p, cpu_ctx_of(cpu)) && t->turn_left_ns) {
-		place(p, SCX_DSQ_LOCAL, t->turn_left_ns, 0);
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->turn_left_ns, 0);
 		return;
 	}
 	if (pinned)
