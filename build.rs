@@ -1,9 +1,14 @@
-//! Compiles `src/bpf` into skeletons. Headers and vmlinux.h come from the scx_cargo crate.
+//! Compiles `src/bpf` into skeletons: one of the scheduler, one of the observer. Headers and vmlinux.h
+//! come from the scx_cargo crate.
 
 fn main() -> anyhow::Result<()> {
     println!("cargo::rerun-if-changed=src/bpf");
     scx_cargo::BpfBuilder::new()?
         .enable_intf("src/bpf/intf.h", "bpf_intf.rs")
         .enable_skel("src/bpf/main.bpf.c", "bpf")
+        .build()?;
+    scx_cargo::BpfBuilder::new()?
+        .enable_intf("src/bpf/observe.h", "observe_intf.rs")
+        .enable_skel("src/bpf/observe.bpf.c", "observe")
         .build()
 }

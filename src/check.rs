@@ -1,19 +1,18 @@
 //! Preflight: what this kernel offers, a self-test, and what to do if it falls short.
 
 use std::mem::MaybeUninit;
-use std::ops::ControlFlow;
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
 use libbpf_rs::ProgramInput;
+use scx_ops::compat;
 use scx_ops::kernel::{self, Active};
-use scx_ops::{compat, ring};
 use serde::Serialize;
 
 use crate::bpf_abi::BpfSkel;
 use crate::cli::{CheckArgs, Cli};
 use crate::config::knobs;
+use crate::events::Intake;
 use crate::scheduler;
 use crate::stats::line;
 use crate::topology::Machine;
@@ -274,7 +273,11 @@ fn self_test() -> Vec<Item> {
         Err(error) => failed("DSQ", format!("{error:#}"), "please report it"),
     };
     let ring = match ring_round_trip(&skel) {
-        Ok(()) => item("ring", Status::Ok, "one record sent and received"),
+        Ok(records) => item(
+            "ring",
+            Status::Ok,
+            format!("{records} records, more than fit, all accounted for"),
+        ),
         Err(error) => failed("ring", format!("{error:#}"), "please report it"),
     };
     vec![item("programs", Status::Ok, "pass the verifier"), dsq, ring]
@@ -285,6 +288,7 @@ fn load(storage: &mut MaybeUninit<libbpf_rs::OpenObject>) -> Result<BpfSkel<'_>>
     let mut open = scheduler::open(storage, &args)?;
     open.progs.takt_selftest_dsq.set_autoload(true);
     open.progs.takt_selftest_ring.set_autoload(true);
+    open.progs.takt_selftest_flood.set_autoload(true);
     scheduler::configure(&mut open, &Machine::read()?, &args, &knobs::default_knobs())?;
     scheduler::load(open)
 }
@@ -305,16 +309,27 @@ fn dsq_round_trip(skel: &BpfSkel<'_>) -> Result<bool> {
     }
 }
 
-fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<()> {
-    let mut ring = ring::Consumer::new(skel.maps.events.as_fd())?;
+/// Sends an urgent record, then twice more than the ring can hold; each must be received or counted as
+/// lost. Returns how many there were.
+fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<u64> {
+    let mut intake = Intake::new(&skel.maps.events)?;
+    let mut received = 0;
     skel.progs
         .takt_selftest_ring
         .test_run(ProgramInput::default())?;
-    let mut received = 0;
-    ring.drain(|_| {
-        received += 1;
-        ControlFlow::Continue(())
-    })?;
+    intake.drain(|_| received += 1)?;
     ensure!(received == 1, "sent one record, received {received}");
-    Ok(())
+    for _ in 0..2 {
+        skel.progs
+            .takt_selftest_flood
+            .test_run(ProgramInput::default())?;
+        intake.drain(|_| {})?;
+    }
+    let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |_| {})?;
+    if let Some(imbalance) = imbalance {
+        return Err(imbalance.into());
+    }
+    ensure!(account.lost > 0, "a flood did not fill the ring: {account}");
+    ensure!(account.balanced, "records of a wrong size: {account}");
+    Ok(account.attempts)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
+use crate::config::keys;
 use crate::config::profile::Profile;
 
 /// A sched_ext CPU scheduler: latency first, closed loop, with the proof built in.
@@ -49,6 +50,11 @@ pub struct RunArgs {
     /// Leave the knobs as they are set, whatever the goal.
     #[arg(long)]
     pub no_tune: bool,
+    /// Print what is worth telling one by one: long waits, preemptions, migrations, knobs, faults. Each
+    /// as a line, or as JSON.
+    #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true,
+          default_missing_value = "lines")]
+    pub events: Option<EventFormat>,
 
     /// Say more: libbpf's messages, what the kernel lacks, where CPUs belong.
     #[arg(short, long)]
@@ -69,10 +75,22 @@ pub struct RunArgs {
     /// Write what the tuner sees and does to this file, one JSON object a line (for plots).
     #[arg(long, value_name = "FILE", hide = true)]
     pub record_tuning: Option<PathBuf>,
+    /// Events of a type that a CPU may tell per 100 ms (for tests).
+    #[arg(long, value_name = "N", hide = true)]
+    pub event_limit: Option<u32>,
 
     /// Act as if the kernel lacked these callbacks or kfuncs (for tests).
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide = true)]
     pub pretend_lacks: Vec<String>,
+}
+
+/// How events are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EventFormat {
+    /// One line each, for people.
+    Lines,
+    /// One JSON object a line.
+    Json,
 }
 
 /// What `scx_takt` can do beside scheduling.
@@ -81,12 +99,26 @@ pub enum Command {
     /// Can scx_takt run on this kernel? Looks, tries, and says what to do if not.
     Check(CheckArgs),
     /// Check a configuration file, or show every key of one.
+    #[command(after_help = keys::manual())]
     Config(ConfigArgs),
     /// A/B benchmark of schedulers on this machine.
     Bench(BenchArgs),
+    /// How long the tasks of this machine wait for a CPU, under whatever scheduler runs.
+    Observe(ObserveArgs),
     /// A mixed load that tries to break a scheduler (for tests).
     #[command(hide = true)]
     Stress(StressArgs),
+    /// Write the manual pages and the shell completions (for packages).
+    #[command(hide = true)]
+    Generate(GenerateArgs),
+}
+
+/// Flags of `scx_takt generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// The folder to write to; it gets the folders `man` and `completions`.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// Flags of `scx_takt check`.
@@ -183,6 +215,18 @@ pub struct BenchArgs {
     /// Run one workload here and now and print its figures as JSON (the bench calls itself so).
     #[arg(long, hide = true, value_name = "WORKLOAD")]
     pub run_one: Option<String>,
+}
+
+/// Flags of `scx_takt observe`.
+#[derive(Debug, Args)]
+pub struct ObserveArgs {
+    /// How long to observe, in seconds (0.1 to 3600); ctrl-C ends it early.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub seconds: f64,
+
+    /// Print the result as JSON, with every bucket of the histograms.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `scx_takt stress`.

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::bpf_abi::BpfSkel;
+use crate::bpf_abi::intf::takt_knobs;
 use crate::cli::RunArgs;
 use crate::config::watch::Watch;
 use crate::config::{Config, Goal};
@@ -41,6 +42,8 @@ pub struct Control<'a> {
     on_battery: bool,
     nr_cpus: u32,
     record: Option<File>,
+    /// Turns that have not been told as events yet.
+    untold: Vec<Change>,
 }
 
 impl<'a> Control<'a> {
@@ -69,6 +72,7 @@ impl<'a> Control<'a> {
             started_at: now,
             on_battery,
             nr_cpus,
+            untold: Vec::new(),
             record: record.context("cannot make the file for --record-tuning")?,
         };
         control.watch = match Watch::new(&control.config.path) {
@@ -105,6 +109,16 @@ impl<'a> Control<'a> {
     /// The latest turn of the knobs, with its reason.
     pub fn last_change(&self) -> Option<&str> {
         self.tuner.last_change()
+    }
+
+    /// The knobs in force.
+    pub fn knobs(&self) -> &takt_knobs {
+        self.tuner.knobs()
+    }
+
+    /// What was turned since the last call.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.untold)
     }
 
     /// Looks whether the file has changed, and if so reads it again.
@@ -246,6 +260,7 @@ impl<'a> Control<'a> {
         } else {
             self.say_more(&change.reason);
         }
+        self.untold.push(change);
     }
 
     fn say_more(&self, what: &str) {

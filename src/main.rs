@@ -6,7 +6,10 @@ mod check;
 mod cli;
 mod config;
 mod control;
+mod events;
+mod generate;
 mod knob_writer;
+mod observe;
 mod power;
 mod rules;
 mod scheduler;
@@ -29,7 +32,9 @@ fn main() -> ExitCode {
         Some(cli::Command::Check(args)) => check::run(&args),
         Some(cli::Command::Config(args)) => config::command::run(&args),
         Some(cli::Command::Bench(args)) => bench::run(args),
+        Some(cli::Command::Observe(args)) => observe::run(&args),
         Some(cli::Command::Stress(args)) => stress::run(args),
+        Some(cli::Command::Generate(args)) => generate::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("scx_takt: {error:#}");

@@ -13,13 +13,14 @@ use libbpf_rs::skel::OpenSkel;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use scx_ops::lifecycle::{self, Attached, Next};
-use scx_ops::{compat, kernel, ring};
+use scx_ops::{compat, kernel};
 use scx_utils::{scx_ops_load, scx_ops_open, uei_exited, uei_read};
 
 use crate::bpf_abi::{BpfSkel, BpfSkelBuilder, OpenBpfSkel, intf};
 use crate::cli::RunArgs;
-use crate::config::Config;
+use crate::config::{Config, knobs};
 use crate::control::Control;
+use crate::events::{self, Intake, Printer};
 use crate::power;
 use crate::signals::{Signal, Signals};
 use crate::snapshot::Snapshot;
@@ -63,11 +64,29 @@ fn run_once(args: &RunArgs, config: &mut Config, signals: &mut Signals) -> Resul
     let mut skel = load(open)?;
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
     drop(hurry);
-    let mut ring = ring::Consumer::new(skel.maps.events.as_fd())?;
+    let mut intake = Intake::new(&skel.maps.events)?;
+    let mut printer = Printer::new(args, &machine);
     let mut control = Control::new(&mut skel, args, config, machine.nr_cpus)?;
-    let watched = watch(&mut skel, &mut ring, args, &mut control, signals);
+    printer.knobs(
+        &knobs::default_knobs(),
+        control.knobs(),
+        "set on the command line, in the configuration or by the profile",
+    );
+    let watched = watch(
+        &mut skel,
+        &mut intake,
+        &mut printer,
+        args,
+        &mut control,
+        signals,
+    );
     drop(control);
     attached.detach()?;
+    let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |event| printer.note(event))?;
+    if let Some(imbalance) = imbalance {
+        printer.imbalance(imbalance);
+    }
+    printer.account(account);
     let exit = uei_read!(&skel, uei);
     let next = lifecycle::next(&exit)?;
     watched?;
@@ -85,6 +104,7 @@ pub fn open<'a>(
     skel.progs.scx_lib_init_probe.set_autoload(false);
     skel.progs.takt_selftest_dsq.set_autoload(false);
     skel.progs.takt_selftest_ring.set_autoload(false);
+    skel.progs.takt_selftest_flood.set_autoload(false);
     skel.struct_ops.takt_ops_mut().exit_dump_len = args.exit_dump_len;
     Ok(skel)
 }
@@ -112,6 +132,7 @@ pub fn configure(
         rodata.cpu_to_llc[cpu] = llc.unwrap_or(0);
         rodata.cpu_known[cpu] = llc.is_some();
     }
+    rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
     let slots = skel
         .maps
@@ -125,7 +146,8 @@ pub fn configure(
         .bss_data
         .as_mut()
         .context("the BPF object has no .bss")?;
-    bss.watched = args.stats.is_some();
+    bss.watched = args.stats.is_some() || args.events.is_some();
+    bss.events_wanted = events::wanted(args);
     let masked = compat::mask_callbacks(skel.open_object_mut(), OPS, &callbacks)?;
     if args.verbose {
         eprintln!(
@@ -151,10 +173,17 @@ pub fn load(mut skel: OpenBpfSkel<'_>) -> Result<BpfSkel<'_>> {
     })
 }
 
+/// How long an event may stay in the ring while somebody reads events.
+const EVENT_DELAY: Duration = Duration::from_millis(50);
+/// How often to look when nobody reads. An exit event can only be lost when the ring is full; it is found
+/// so all the same.
+const IDLE_DELAY: Duration = Duration::from_secs(1);
+
 /// Reports and turns knobs until the scheduler is told to stop or has left the kernel.
 fn watch(
     skel: &mut BpfSkel<'_>,
-    ring: &mut ring::Consumer,
+    intake: &mut Intake,
+    printer: &mut Printer,
     args: &RunArgs,
     control: &mut Control<'_>,
     signals: &mut Signals,
@@ -163,9 +192,10 @@ fn watch(
     let mut reporter = period
         .map(|period| Reporter::new(skel, period))
         .transpose()?;
+    let delay = args.events.map_or(IDLE_DELAY, |_| EVENT_DELAY);
     loop {
-        let due = reporter.as_ref().map_or(Duration::MAX, Reporter::due_in);
-        wait(signals, ring, control, due.min(control.due_in()))?;
+        let due = reporter.as_ref().map_or(delay, |r| r.due_in().min(delay));
+        wait(signals, intake, control, due.min(control.due_in()))?;
         while let Some(signal) = signals.next() {
             match signal {
                 Signal::Stop => return Ok(()),
@@ -175,14 +205,18 @@ fn watch(
         if uei_exited!(skel, uei) {
             return Ok(());
         }
-        ring.drain(|record| {
-            if let (Some(reporter), Ok(event)) = (&mut reporter, ring::record(record)) {
-                reporter.note(event);
-            }
-            ControlFlow::Continue(())
-        })?;
         control.look_at_file(skel);
         control.tick(skel);
+        for change in control.take_changes() {
+            printer.knobs(&change.from, &change.knobs, &change.why);
+        }
+        let imbalance = intake.check(&skel.maps.cpu_stats, |event| printer.note(event))?;
+        if let Some(imbalance) = imbalance {
+            printer.imbalance(imbalance);
+        }
+        if printer.ended()?.is_break() {
+            return Ok(());
+        }
         if let Some(reporter) = &mut reporter
             && reporter.due_in().is_zero()
             && reporter.report(skel, control.last_change())?.is_break()
@@ -195,23 +229,25 @@ fn watch(
 /// Waits for a signal, an urgent event, a change of the configuration file, or `timeout`.
 fn wait(
     signals: &Signals,
-    ring: &ring::Consumer,
+    intake: &mut Intake,
     control: &Control<'_>,
     timeout: Duration,
 ) -> Result<()> {
     let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let mut fds = vec![ready(signals.as_fd()), ready(ring.as_fd())];
+    let mut fds = vec![ready(intake.as_fd()), ready(signals.as_fd())];
     fds.extend(control.config_fd().map(ready));
-    // An exit event can only be lost when the ring is full: look every second all the same.
-    let timeout = timeout
-        .min(Duration::from_secs(1))
-        .as_micros()
-        .div_ceil(1000);
+    let timeout = timeout.as_micros().div_ceil(1000);
     let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(error) => Err(error).context("cannot wait for events"),
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error).context("cannot wait for events"),
     }
+    let notified = fds[0].any().unwrap_or(false);
+    drop(fds);
+    if notified {
+        intake.acknowledge()?;
+    }
+    Ok(())
 }
 
 /// Prints a line per period.
@@ -239,25 +275,6 @@ impl Reporter {
 
     fn due_in(&self) -> Duration {
         self.period.saturating_sub(self.last_at.elapsed())
-    }
-
-    fn note(&mut self, event: &intf::takt_event) {
-        if u32::from(event.type_) == intf::takt_event_type_TAKT_EV_LONG_WAIT {
-            let comm: Vec<u8> = event
-                .comm
-                .iter()
-                .map(|&c| c as u8)
-                .take_while(|&c| c != 0)
-                .collect();
-            let _ = line::print(&format!(
-                "long wait: {} (pid {}) waited {:.1} ms for CPU {} behind pid {}",
-                String::from_utf8_lossy(&comm),
-                event.pid,
-                event.value_ns as f64 / 1e6,
-                event.cpu,
-                event.other_pid
-            ));
-        }
     }
 
     fn report(&mut self, skel: &mut BpfSkel<'_>, change: Option<&str>) -> Result<ControlFlow<()>> {

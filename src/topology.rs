@@ -13,6 +13,8 @@ pub struct Machine {
     /// For each CPU number: the LLC it belongs to, from 0 on without holes; `None`: no such CPU, or
     /// one that was offline when we looked.
     pub llc_of_cpu: Vec<Option<u16>>,
+    /// For each LLC: its NUMA node.
+    pub node_of_llc: Vec<u32>,
     /// Number of LLCs, at least 1.
     pub nr_llcs: u32,
     /// Number of CPUs that were online.
@@ -65,6 +67,11 @@ impl Machine {
         );
         Ok(Self {
             nr_cpus: llc_of_cpu.iter().flatten().count() as u32,
+            node_of_llc: topology
+                .all_llcs
+                .values()
+                .map(|llc| llc.node_id as u32)
+                .collect(),
             nr_llcs: nr_llcs as u32,
             llc_of_cpu,
         })

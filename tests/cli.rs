@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -55,6 +57,9 @@ fn help_names_the_commands_and_hides_the_hidden() {
         "config",
         "--stats",
         "--profile",
+        "observe",
+        "--stats",
+        "--events",
         "--version",
     ] {
         assert!(help.contains(word), "{word} is missing in:\n{help}");
@@ -82,6 +87,8 @@ fn wrong_usage_is_status_2() {
         &["no-such-kind", "hogs, pipes"],
     );
     is_wrong_usage(&["stress", "--seconds", "0"], &["--seconds"]);
+    is_wrong_usage(&["--events=xml"], &["--events", "lines, json"]);
+    is_wrong_usage(&["observe", "--seconds", "0"], &["--seconds"]);
 }
 
 fn config_file(text: &str) -> tempfile::NamedTempFile {
@@ -220,4 +227,75 @@ fn a_signal_ends_stress_early_and_cleanly() {
         assert!(output.status.success(), "{signal}: {}", output.status);
         assert!(text(&output.stdout).contains("all got on"), "{signal}");
     }
+}
+
+/// Why the observer cannot run here; `None`: it can.
+fn cannot_observe() -> Option<&'static str> {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|proc| proc.uid() == 0);
+    match (is_root, Path::new("/sys/kernel/btf/vmlinux").exists()) {
+        (false, _) => Some("not root"),
+        (true, false) => Some("this kernel has no BTF"),
+        (true, true) => None,
+    }
+}
+
+#[test]
+fn observe_sees_this_machine() {
+    if let Some(reason) = cannot_observe() {
+        eprintln!("SKIPPED: {reason}");
+        return;
+    }
+    let output = run(&["observe", "--seconds", "0.5", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let groups = report["groups"].as_array().unwrap();
+    let all = groups.iter().find(|row| row["tasks"] == "all").unwrap();
+    assert_eq!(report["complete"], true);
+    for part in ["waits", "slices"] {
+        let summary = &all[part];
+        assert!(summary["count"].as_u64().unwrap() > 0, "{part}: {report}");
+        assert!(summary["p50_ns"].as_u64() <= summary["max_ns"].as_u64());
+    }
+}
+
+#[test]
+fn a_signal_ends_observe_early_with_what_it_has() {
+    if let Some(reason) = cannot_observe() {
+        eprintln!("SKIPPED: {reason}");
+        return;
+    }
+    let mut child = takt(&["observe", "--seconds", "3600"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says that it observes once the programs are in.
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.starts_with("observing"), "{line}");
+    interrupt(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    assert!(text(&output.stdout).contains("ended early"));
+}
+
+#[test]
+fn observe_without_root_says_so_in_one_line() {
+    let mut command = takt(&["observe", "--seconds", "1"]);
+    if cannot_observe() != Some("not root") {
+        command.uid(65534);
+    }
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("SKIPPED: cannot run it as nobody: {error}");
+            return;
+        }
+    };
+    let reason = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{reason}");
+    assert_eq!(reason.lines().count(), 1, "{reason}");
+    assert!(reason.contains("needs root"), "{reason}");
 }

@@ -10,6 +10,11 @@
 mod common;
 #[path = "vm/control.rs"]
 mod control;
+#[path = "vm/events.rs"]
+mod events;
+
+#[path = "vm/aarch64.rs"]
+mod aarch64;
 
 use common::{KERNEL_6_12, Vm};
 
@@ -262,6 +267,7 @@ fn says_what_is_wrong() {
     Vm::new("7.2").passes(
         r#"
         rejects 1 'root|privilege|CAP_' as_nobody scx_takt
+        rejects 1 'root' as_nobody scx_takt observe --seconds 1
         rejects 2 'no-such-flag' scx_takt --no-such-flag
         rejects 2 'stats' scx_takt --stats 0
         rejects 2 'stats' scx_takt --stats abc

@@ -21,7 +21,7 @@ mod scheduler;
 mod stats;
 mod sysfs;
 mod table;
-mod wait;
+pub mod wait;
 mod workload;
 
 use std::io::Write;

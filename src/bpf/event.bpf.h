@@ -2,9 +2,21 @@
 /*
  * Counters and events.
  *
- * A counter is one add to memory of this CPU. An event is a record in the ring, and rare by nature:
- * it never wakes the agent (BPF_RB_NO_WAKEUP), which looks on a timer; waking it from a scheduler
- * hook would make the hook its own cause. When the ring is full the event is lost and counted.
+ * A counter is one add to memory of this CPU. An event is a record in the ring: something worth
+ * telling one by one.
+ *
+ * Accounting. Each attempt to send is numbered, per CPU and type, before anything can fail. What
+ * the ring has no room for is counted, so that attempts = received + failed in the end, and the
+ * agent holds the scheduler to it. The rate limit lets so many events of a type through per window
+ * and CPU, and counts the rest, which are no attempts.
+ *
+ * Notification. An event does not wake the agent (BPF_RB_NO_WAKEUP), which looks on a timer: waking
+ * it from a scheduler hook would make the hook its own cause. It is woken (BPF_RB_FORCE_WAKEUP) as
+ * the ring becomes half full, and for a fault or the end. The default notification is never used:
+ * beside NO_WAKEUP it finds unread records and wakes nobody.
+ *
+ * Limits: the fill is not tracked exactly: whoever finds it within some records above the mark
+ * wakes the agent. If CPUs jump over that band at once, the timer finds the records.
  */
 #ifndef TAKT_EVENT_BPF_H
 #define TAKT_EVENT_BPF_H
@@ -27,53 +39,107 @@ static __always_inline struct takt_cpu_stats *stats_here(void)
 	})
 #define count(field) count_add(field, 1)
 
-/* Tells one event. Not inlined: it is off every fast path. */
-static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct *p, s32 other_pid)
+/* Above the mark by less than this: the mark was crossed just now. */
+#define RING_MARK_BAND (32 * (sizeof(struct takt_event) + 8))
+
+/* Does anybody read events of this @type? */
+static __always_inline bool wants(u32 type)
+{
+	return events_wanted & (1U << type);
+}
+
+/* Wakes the agent when the ring has just become half full. */
+static __always_inline u64 wakeup_flags(void)
+{
+	u64 above = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) - TAKT_RING_MARK;
+
+	return above < RING_MARK_BAND ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* Numbers @e and sends it. Not inlined: it is off every fast path. */
+static __noinline void send(struct takt_event *e, u64 flags)
 {
 	struct takt_cpu_stats *s = stats_here();
-	struct takt_event *e;
+	u32 type = e->type;
 
 	if (!s || type >= TAKT_NR_EVENTS)
 		return;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		s->ev_failed[type]++;
-		return;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->at_ns = now;
-	e->seq = s->ev_emitted[type]++;
-	e->value_ns = value_ns;
+	e->seq = s->ev_attempts[type]++;
 	e->cpu = bpf_get_smp_processor_id();
-	e->type = type;
+	if (bpf_ringbuf_output(&events, e, sizeof(*e), flags))
+		s->ev_failed[type]++;
+}
+
+/* May one more event of this @type be told? */
+static __always_inline bool admit(u32 type, u64 now)
+{
+	struct takt_cpu_stats *s = stats_here();
+	u32 zero = 0;
+	struct event_gates *g = bpf_map_lookup_elem(&event_gates, &zero);
+
+	if (!s || !g || type >= TAKT_NR_EVENTS)
+		return false;
+	if (now - g->since[type] >= TAKT_EVENT_WINDOW_NS) {
+		g->since[type] = now;
+		g->told[type] = 0;
+	}
+	if (g->told[type] >= event_limit) {
+		s->ev_suppressed[type]++;
+		return false;
+	}
+	g->told[type]++;
+	return true;
+}
+
+static __always_inline void name_event(struct takt_event *e, const struct task_struct *p)
+{
 	e->pid = p->pid;
-	e->other_pid = other_pid;
 	__builtin_memcpy(e->comm, p->comm, sizeof(e->comm));
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+/* Tells one event about @p, with what stands in @e already, unless there were too many of them. */
+static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct *p,
+			    struct takt_event *e)
+{
+	if (!admit(type, now))
+		return;
+	e->type = type;
+	e->at_ns = now;
+	e->value_ns = value_ns;
+	name_event(e, p);
+	send(e, wakeup_flags());
 }
 
 /* Tells the agent that it is over. */
 static void tell_exit(void)
 {
-	struct takt_cpu_stats *s = stats_here();
-	struct takt_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	struct takt_event e = {.type = TAKT_EV_EXIT, .at_ns = bpf_ktime_get_ns()};
 
-	if (!s || !e) {
-		if (e)
-			bpf_ringbuf_discard(e, BPF_RB_FORCE_WAKEUP);
-		return;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->at_ns = bpf_ktime_get_ns();
-	e->seq = s->ev_emitted[TAKT_EV_EXIT]++;
-	e->cpu = bpf_get_smp_processor_id();
-	e->type = TAKT_EV_EXIT;
-	bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
+	send(&e, BPF_RB_FORCE_WAKEUP);
+}
+
+/* Tells the agent that we are wrong about @p. */
+static void tell_fault(const struct task_struct *p, u32 fault)
+{
+	struct takt_event e = {.type = TAKT_EV_FAULT, .at_ns = bpf_ktime_get_ns(), .detail = fault};
+
+	name_event(&e, p);
+	send(&e, BPF_RB_FORCE_WAKEUP);
+}
+
+/* @p has waited too long: tells how long, on which CPU and behind whom. */
+static __noinline void tell_wait(u32 type, u64 now, u64 wait_ns, struct task_struct *p,
+				 s32 ran_before)
+{
+	struct takt_event e = {.target_cpu = bpf_get_smp_processor_id(), .other_pid = ran_before};
+
+	tell(type, now, wait_ns, p, &e);
 }
 
 /* Notes how long @p waited for the CPU that it has just got. Only called while watched. */
 static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s32 ran_before)
 {
+	const struct takt_knobs *k = knobs_now();
 	struct takt_cpu_stats *s = stats_here();
 	u32 bucket = log2_u64(wait_ns) - 1; /* the header counts from 1 */
 
@@ -89,8 +155,10 @@ static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s3
 	}
 	if (wait_ns > s->wait_max_ns)
 		s->wait_max_ns = wait_ns;
-	if (wait_ns > knobs_now()->long_wait_ns)
-		tell(TAKT_EV_LONG_WAIT, now, wait_ns, p, ran_before);
+	if (wait_ns > k->lead_max_ns + k->lag_max_ns && wants(TAKT_EV_STARVED))
+		tell_wait(TAKT_EV_STARVED, now, wait_ns, p, ran_before);
+	else if (wait_ns > k->long_wait_ns && wants(TAKT_EV_LONG_WAIT))
+		tell_wait(TAKT_EV_LONG_WAIT, now, wait_ns, p, ran_before);
 }
 
 #endif /* TAKT_EVENT_BPF_H */

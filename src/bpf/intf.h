@@ -26,6 +26,10 @@ enum takt_consts {
 	TAKT_WAKE_BUCKETS = 96, /* of wakeup latency, 4 to each power of two: wakeup.bpf.h */
 	TAKT_COMM_LEN = 16,
 	TAKT_RING_BYTES = 256 * 1024,
+	TAKT_RING_MARK = TAKT_RING_BYTES / 2, /* so full that the agent is woken before its time */
+	TAKT_EVENT_WINDOW_NS = 100 * 1000 * 1000, /* the rate limit counts per CPU, type and this */
+	TAKT_EVENT_LIMIT = 32,			  /* events told per window; the rest is counted */
+	TAKT_FLOOD = 8192, /* records that takt_selftest_flood() tries to send: more than fit */
 };
 
 /*
@@ -111,10 +115,20 @@ enum takt_place {
 	TAKT_NR_PLACES,
 };
 
+/* Told only while its bit is set in events_wanted, but for FAULT and EXIT, which are always. */
 enum takt_event_type {
-	TAKT_EV_LONG_WAIT,
-	TAKT_EV_EXIT, /* the scheduler has left the kernel: the only event that wakes the agent */
+	TAKT_EV_LONG_WAIT, /* waited for longer than long_wait_ns */
+	TAKT_EV_STARVED,   /* waited for longer than the bound, lead_max_ns + lag_max_ns */
+	TAKT_EV_PREEMPT,   /* a wakeup takes the CPU from the task that runs */
+	TAKT_EV_MIGRATE,   /* runs in another LLC than before */
+	TAKT_EV_FAULT,	   /* the scheduler found itself wrong; wakes the agent */
+	TAKT_EV_EXIT,	   /* the scheduler has left the kernel; wakes the agent */
 	TAKT_NR_EVENTS,
+};
+
+/* FAULT: what is wrong. */
+enum takt_fault {
+	TAKT_FAULT_NO_CONTEXT, /* a task that init_task() has not seen */
 };
 
 /* One per CPU, written by that CPU only. Every field only ever grows. */
@@ -133,21 +147,24 @@ struct takt_cpu_stats {
 	u64 wait_epoch;
 	/* Wakeup latencies, class after class (only while wakeups are watched). */
 	u64 wake_hist[TAKT_NR_CLASSES * TAKT_WAKE_BUCKETS];
-	u64 ev_emitted[TAKT_NR_EVENTS];
-	u64 ev_failed[TAKT_NR_EVENTS];
+	u64 ev_attempts[TAKT_NR_EVENTS];   /* records that it tried to send, each numbered so */
+	u64 ev_failed[TAKT_NR_EVENTS];	   /* of these: the ring was full */
+	u64 ev_suppressed[TAKT_NR_EVENTS]; /* not tried: too many of them in too short a time */
 };
 
 /* One thing worth telling, as it stands in the ring. 64 bytes. */
 struct takt_event {
 	u64 at_ns;
-	u64 seq;      /* counts the events of this type on this CPU */
-	u64 value_ns; /* LONG_WAIT: how long it waited */
-	u32 cpu;
+	u64 seq;	/* counts the attempts to send this type on this CPU, from 0 */
+	u64 value_ns;	/* LONG_WAIT, STARVED: how long; PREEMPT: how far the runner was ahead */
+	u32 cpu;	/* where it was told */
+	u32 target_cpu; /* which CPU it is about */
 	u16 type;
 	u16 pad;
-	s32 pid;
-	s32 other_pid; /* LONG_WAIT: who ran before it on that CPU */
-	char comm[TAKT_COMM_LEN];
+	u32 detail;    /* MIGRATE: the LLC that it came from; FAULT: enum takt_fault */
+	s32 pid;       /* who waited, preempts, migrated */
+	s32 other_pid; /* LONG_WAIT, STARVED: who ran before it there; PREEMPT: the runner */
+	char comm[TAKT_COMM_LEN]; /* of pid */
 };
 
 #endif /* TAKT_INTF_H */

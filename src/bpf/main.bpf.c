@@ -19,6 +19,7 @@
 #include "idle.bpf.h"
 #include "handoff.bpf.h"
 #include "preempt.bpf.h"
+#include "witness.bpf.h"
 #include "balance.bpf.h"
 #include "selftest.bpf.h"
 
@@ -64,11 +65,13 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
 		return cpu;
 	}
-	if (may_preempt(prev_cpu, t, now, k)) {
-		count(placed[TAKT_PLACE_PREEMPT]);
-		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
-	}
-	return prev_cpu;
+	cpu = find_victim(p, t, prev_cpu, now, k);
+	if (cpu < 0)
+		return prev_cpu;
+	count(placed[TAKT_PLACE_PREEMPT]);
+	note_preempt(p, cpu, t, now);
+	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+	return cpu;
 }
 
 /* @p, that may use no other CPU than @cpu, wakes: may it run there now, or next? */
@@ -84,6 +87,8 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 		u64 preempt = may_preempt(cpu, t, now, k) ? SCX_ENQ_PREEMPT : SCX_ENQ_HEAD;
 
 		count(placed[TAKT_PLACE_KTHREAD]);
+		if (preempt == SCX_ENQ_PREEMPT)
+			note_preempt(p, cpu, t, now);
 		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, preempt);
 		return true;
 	}
@@ -98,6 +103,7 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 	}
 	if (may_preempt(cpu, t, now, k)) {
 		count(placed[TAKT_PLACE_PREEMPT]);
+		note_preempt(p, cpu, t, now);
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
 		return true;
 	}
@@ -155,6 +161,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	u64 now = scx_bpf_now();
 
 	if (!t) {
+		tell_fault(p, TAKT_FAULT_NO_CONTEXT);
 		scx_bpf_error("no context for task %d (%s)", p->pid, p->comm);
 		return;
 	}
@@ -230,6 +237,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 
 	if (!t)
 		return;
+	note_migration(p, t, cpu, now);
 	adopt(t, llc_of(cpu));
 	if (watched)
 		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);

@@ -21,6 +21,8 @@
 
 #include "handoff.bpf.h"
 
+#define VICTIM_SEARCH 8 /* CPUs to look at besides the previous one */
+
 /* For how long after waking a task like @t is left alone. */
 static __always_inline u64 spared_ns_of(const struct task_ctx *t, const struct takt_knobs *k)
 {
@@ -55,6 +57,26 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 	if (t->class == TAKT_CLASS_LATENCY)
 		margin /= 4;
 	return ahead > margin || is_owed(t, k);
+}
+
+/*
+ * The CPU on which @p may take the place of who runs: where it ran last, else one of the next few
+ * of the same LLC; negative: none. Looking costs a cache line per CPU.
+ */
+static __always_inline s32 find_victim(const struct task_struct *p, const struct task_ctx *t,
+				       s32 prev_cpu, u64 now, const struct takt_knobs *k)
+{
+	u32 i, llc = llc_of(prev_cpu), nr = min_u64(nr_cpus_at_start, VICTIM_SEARCH + 1);
+
+	if (may_preempt(prev_cpu, t, now, k))
+		return prev_cpu;
+	bpf_for (i, 1, nr) {
+		u32 cpu = (prev_cpu + i) % nr_cpus_at_start;
+
+		if (llc_of(cpu) == llc && may_preempt(cpu, t, now, k) && may_use(p, cpu))
+			return cpu;
+	}
+	return -1;
 }
 
 #endif /* TAKT_PREEMPT_BPF_H */

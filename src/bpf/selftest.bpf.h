@@ -31,4 +31,18 @@ int takt_selftest_ring(void *ctx)
 	return 0;
 }
 
+/* More records than the ring has room for, so that the account can be held against it. */
+SEC("syscall")
+int takt_selftest_flood(void *ctx)
+{
+	u32 i;
+
+	bpf_for (i, 0, TAKT_FLOOD) {
+		struct takt_event e = {.type = i & 1 ? TAKT_EV_LONG_WAIT : TAKT_EV_PREEMPT};
+
+		send(&e, wakeup_flags());
+	}
+	return 0;
+}
+
 #endif /* TAKT_SELFTEST_BPF_H */

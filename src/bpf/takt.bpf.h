@@ -23,11 +23,13 @@ const volatile u32 nr_llcs = 1;
 const volatile u32 nr_cpus_at_start = 1;
 const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
-const volatile bool pretend_no_peek;	      /* act as on a kernel without scx_bpf_dsq_peek() */
+const volatile u32 event_limit = TAKT_EVENT_LIMIT;
+const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
 
 /* Set by the agent while somebody reads waiting times; no clock arithmetic for them otherwise. */
 bool watched;
-u64 watch_epoch; /* moves on each time that they are read */
+u64 watch_epoch;   /* moves on each time that they are read */
+u32 events_wanted; /* a bit per event type that somebody reads; changes while we run */
 
 struct takt_knob_slots knobs SEC(".data.knobs");
 
@@ -113,6 +115,19 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, TAKT_RING_BYTES);
 } events SEC(".maps");
+
+/* The rate limit of events. Written by its CPU only. */
+struct event_gates {
+	u64 since[TAKT_NR_EVENTS]; /* when the window began */
+	u32 told[TAKT_NR_EVENTS];  /* within it */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct event_gates);
+} event_gates SEC(".maps");
 
 static __always_inline struct cpu_ctx *cpu_ctx_of(s32 cpu)
 {

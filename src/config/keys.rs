@@ -239,6 +239,23 @@ pub fn print_default() -> String {
     text
 }
 
+/// Every key in one line, for help and the manual page.
+pub fn manual() -> String {
+    let keys = all().into_iter().map(|key| {
+        let table = match key.table {
+            "" => String::new(),
+            table => format!("[{table}] "),
+        };
+        let default = if key.is_default { "default" } else { "e.g." };
+        let (name, value) = (key.name, key.value);
+        format!(
+            "{table}{name}: {}; {}; {default} {value}",
+            key.doc, key.allowed
+        )
+    });
+    format!("Keys:\n{}", keys.collect::<Vec<_>>().join("\n"))
+}
+
 fn describe(text: &mut String, key: &Key) {
     let kind = if key.is_default {
         "default"

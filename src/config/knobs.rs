@@ -83,6 +83,14 @@ pub fn out_of_range(knobs: &takt_knobs) -> Option<&'static Knob> {
     })
 }
 
+/// The knobs that differ: name, value in `from`, value in `to`.
+pub fn turned(from: &takt_knobs, to: &takt_knobs) -> Vec<(&'static str, u64, u64)> {
+    let all = KNOBS
+        .iter()
+        .map(|knob| (knob.name, knob.of(from), knob.of(to)));
+    all.filter(|(_, from, to)| from != to).collect()
+}
+
 /// Reads `NAME=VALUE` settings, values in nanoseconds.
 ///
 /// # Errors

@@ -188,6 +188,16 @@ fn the_printed_default_is_valid_and_complete() {
     }
 }
 
+/// What packages install is what the manual says; `scx_takt config --print-default` makes it.
+#[test]
+fn the_file_that_packages_install_is_up_to_date() {
+    let installed = include_str!("../../dist/config.toml");
+    assert!(
+        installed == keys::print_default(),
+        "scx_takt config --print-default >dist/config.toml"
+    );
+}
+
 /// Lines that look like configuration, whole and torn.
 fn line() -> impl Strategy<Value = String> {
     let keys: Vec<String> = keys::all().iter().map(|key| key.name.to_owned()).collect();

@@ -64,7 +64,7 @@ pub fn format(delta: &takt_cpu_stats, lost_events: u64, period: Duration) -> Str
 }
 
 /// A duration with the unit that keeps it short.
-fn time(ns: u64) -> String {
+pub fn time(ns: u64) -> String {
     match ns {
         0..1_000 => format!("{ns} ns"),
         1_000..1_000_000 => format!("{} us", ns / 1_000),

@@ -75,8 +75,12 @@ pub struct Figures {
 /// Knobs that were turned, and why.
 #[derive(Clone, Debug)]
 pub struct Change {
+    /// The old ones.
+    pub from: takt_knobs,
     /// The new ones.
     pub knobs: takt_knobs,
+    /// "p99 1,240 us over goal 500 us 2 times".
+    pub why: String,
     /// "p99 1,240 us over goal 500 us twice: level 0 -> 2 (...)".
     pub reason: String,
 }
@@ -186,9 +190,8 @@ impl Tuner {
         self.reach.forget();
         let from = self.knobs;
         self.knobs = self.task.base;
-        let differences = levels::differences(&from, &self.knobs);
-        let reason = format!("no figures to go by ({why}): knobs as they were set; {differences}");
-        Some(self.tell(reason.trim_end_matches("; ").to_owned()))
+        let why = format!("no figures to go by ({why}), knobs as they were set");
+        Some(self.tell(from, why))
     }
 
     /// Looks at what was seen and turns the knobs if need be.
@@ -285,7 +288,7 @@ impl Tuner {
             self.level = level;
             let why = format!("{said} at every level: it cannot be met under this load");
             let change = self.turn(why.clone());
-            return Some(change.unwrap_or_else(|| self.tell(why)));
+            return Some(change.unwrap_or_else(|| self.tell(self.knobs, why)));
         }
         if self.relaxed.take().is_some() {
             self.patience = (self.patience * 2).min(PATIENCE.1);
@@ -336,21 +339,27 @@ impl Tuner {
         let differences = levels::differences(&self.knobs, &wanted);
         self.clear();
         self.settling = true;
-        self.knobs = wanted;
+        let from = std::mem::replace(&mut self.knobs, wanted);
         if differences.is_empty() {
             return None;
         }
-        let level = self.level;
-        Some(self.tell(format!("{why}: level {level}; {differences}")))
+        Some(self.tell(from, why))
     }
 
-    fn tell(&mut self, reason: String) -> Change {
+    fn tell(&mut self, from: takt_knobs, why: String) -> Change {
+        let differences = levels::differences(&from, &self.knobs);
+        let reason = match &differences[..] {
+            "" => why.clone(),
+            _ => format!("{why}: level {}; {differences}", self.level),
+        };
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
         self.history.push_back(reason.clone());
         Change {
+            from,
             knobs: self.knobs,
+            why,
             reason,
         }
     }

@@ -15,6 +15,8 @@ pub struct Vm {
     flags: Vec<String>,
     cpus: u32,
     timeout_s: u32,
+    /// Whether the lab builds the binaries, whoever else may have done so.
+    is_built: bool,
 }
 
 impl Vm {
@@ -26,12 +28,35 @@ impl Vm {
             flags: Vec::new(),
             cpus: 1,
             timeout_s: 300,
+            is_built: false,
         }
+    }
+
+    /// For the Raspberry Pi's stand-in. Its binaries are built first.
+    pub fn aarch64(mut self) -> Self {
+        self.flags
+            .extend(["--arch".to_owned(), "aarch64".to_owned()]);
+        self.is_built = true;
+        self
+    }
+
+    /// With an integration test, as `PACKAGE:TEST`, in its PATH.
+    pub fn with_test(mut self, name: &str) -> Self {
+        self.flags
+            .extend(["--with-test".to_owned(), name.to_owned()]);
+        self
     }
 
     /// With this many CPUs.
     pub fn cpus(mut self, cpus: u32) -> Self {
         self.cpus = cpus;
+        self
+    }
+
+    /// With this many SOCKETS:CORES:THREADS; each socket has a last-level cache of its own.
+    pub fn topology(mut self, shape: &str) -> Self {
+        self.flags
+            .extend(["--topology".to_owned(), shape.to_owned()]);
         self
     }
 
@@ -78,6 +103,9 @@ impl Vm {
         command.args(["--timeout", &self.timeout_s.to_string()]);
         command.args(&self.flags);
         command.args(["--", "sh", "-c", &format!("{LIBRARY}\n{script}")]);
+        if self.is_built {
+            command.env_remove("TAKT_VM_NO_BUILD");
+        }
         command.current_dir(tree()).stdin(Stdio::null());
         command
             .output()

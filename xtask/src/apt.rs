@@ -20,7 +20,8 @@ const SUITES: [&str; 5] = [
     "trixie",
     "bookworm-backports",
 ];
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Debian's own keys.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Names of Debian's main suites, by which its mirror is known among other sources.
 const DEBIAN_SUITES: [&str; 10] = [
     "bullseye",
@@ -222,7 +223,7 @@ impl Apt {
 
 /// The Debian mirror of this machine: `$TAKT_DEBIAN_MIRROR`, else the first source of its apt
 /// that carries one of Debian's main suites.
-fn mirror() -> Result<String> {
+pub fn mirror() -> Result<String> {
     if let Ok(mirror) = env::var("TAKT_DEBIAN_MIRROR") {
         return Ok(mirror);
     }

@@ -3,7 +3,7 @@
 //! In instruction time unless told otherwise: figures then repeat on any host, however loaded.
 
 use crate::kernel;
-use crate::vm::{self, Copy, Fetch, VmArgs};
+use crate::vm::{self, Arch, Copy, Fetch, VmArgs};
 use crate::{peers, tree, ui};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -40,6 +40,9 @@ pub struct BenchArgs {
     /// The kernel: a series, an exact build, or the path of an image
     #[arg(long, value_name = "SERIES|PATH", default_value = kernel::DEFAULT_SERIES)]
     pub kernel: String,
+    /// The guest's architecture
+    #[arg(long, value_enum, default_value_t = Arch::host(), conflicts_with = "peers")]
+    pub arch: Arch,
     /// Let time be the host's, instead of counting instructions
     #[arg(long)]
     pub wall: bool,
@@ -61,6 +64,7 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
     }
     let mut vm = VmArgs::new(&args.kernel, guest_command(args));
     vm.copy = copies;
+    vm.arch = args.arch;
     vm.cpus = Some(args.cpus);
     vm.deterministic = !args.wall;
     if let Some(out) = &args.out {

@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: from a bare machine to the live scheduler on a real kernel, in one command.
 
+use crate::cross::Target;
 use crate::kernel;
 use crate::setup::{self, Purpose};
 use crate::tree::{self, Tree};
@@ -24,7 +25,7 @@ pub fn run() -> Result<i32> {
     heading("1 of 4: tools");
     setup::ensure(Purpose::Vm)?;
     heading("2 of 4: build and kernel");
-    Tree::find()?.release_binaries(true, &setup::build_environment()?)?;
+    Tree::find()?.release_binaries(Target::new(vm::Arch::host())?, true)?;
     kernel::find(&tree::cache()?, kernel::DEFAULT_SERIES, vm::Arch::host())?;
     heading("3 of 4: the scheduler, live in a virtual machine");
     let seen = live()?;

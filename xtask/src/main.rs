@@ -4,10 +4,12 @@
 mod apt;
 mod bench;
 mod cpio;
+mod cross;
 mod demo;
 mod elf;
 mod files;
 mod kernel;
+mod package;
 mod peers;
 mod setup;
 mod test;
@@ -55,6 +57,8 @@ enum Command {
     Peers(peers::PeersArgs),
     /// Race scx_takt against EEVDF and peers in a virtual machine
     Bench(bench::BenchArgs),
+    /// Make a Debian package
+    Package(package::PackageArgs),
     /// Run every check; the last line counts them
     Test(test::TestArgs),
 }
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Peers(args) => peers::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Package(args) => package::run(&args),
         Command::Test(args) => test::run(&args),
     };
     match result {

@@ -1,8 +1,12 @@
 //! `cargo xtask setup`: the tools that builds and guests need. What is missing is installed where
 //! that can be done without asking (root on Debian or Ubuntu); elsewhere the packages are named.
 
+mod needs;
+
 use crate::ui;
 use crate::vm::Arch;
+use needs::{NEEDS, Need};
+
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::fs;
@@ -14,7 +18,7 @@ const OLDEST_CLANG: u32 = 16;
 /// The newest clang to look for; it stands first in every list.
 const NEWEST_CLANG: u32 = 24;
 
-/// What the tools are wanted for; all but building are on top of what guests need.
+/// What the tools are wanted for. All need what building needs; those that run guests need what guests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Purpose {
     /// Building the workspace.
@@ -27,6 +31,12 @@ pub enum Purpose {
     Test,
     /// Building peers.
     Peers,
+    /// Building for aarch64 on another machine.
+    CrossAarch64,
+    /// Making packages.
+    Package,
+    /// Checking packages in a clean system.
+    PackageCheck,
 }
 
 impl Purpose {
@@ -42,139 +52,11 @@ impl Purpose {
     fn includes(self, other: Self) -> bool {
         match other {
             Self::Build => true,
-            Self::Vm => self != Self::Build,
-            Self::VmAarch64 | Self::Test | Self::Peers => self == other,
+            Self::Vm => matches!(self, Self::Vm | Self::VmAarch64 | Self::Test | Self::Peers),
+            _ => self == other,
         }
     }
 }
-
-/// One thing that has to be there.
-struct Need {
-    what: &'static str,
-    purpose: Purpose,
-    present: fn() -> bool,
-    /// Packages of which the first one that exists is taken.
-    debian: &'static [&'static str],
-    fedora: &'static str,
-    arch: &'static str,
-}
-
-const NEEDS: &[Need] = &[
-    Need {
-        what: "clang 16 or later",
-        purpose: Purpose::Build,
-        present: || find_clang().is_some(),
-        debian: &[
-            "clang-22", "clang-21", "clang-20", "clang-19", "clang-18", "clang-17", "clang-16",
-        ],
-        fedora: "clang",
-        arch: "clang",
-    },
-    Need {
-        what: "libclang",
-        purpose: Purpose::Build,
-        present: || env::var_os("LIBCLANG_PATH").is_some() || has_libclang(),
-        debian: &[
-            "libclang-22-dev",
-            "libclang-21-dev",
-            "libclang-20-dev",
-            "libclang-19-dev",
-            "libclang-18-dev",
-            "libclang-17-dev",
-            "libclang-16-dev",
-        ],
-        fedora: "clang-devel",
-        arch: "clang",
-    },
-    Need {
-        what: "a C compiler",
-        purpose: Purpose::Build,
-        present: || has("gcc") || has("cc"),
-        debian: &["gcc"],
-        fedora: "gcc",
-        arch: "gcc",
-    },
-    Need {
-        what: "the C library's headers",
-        purpose: Purpose::Build,
-        present: || has_header("stdlib.h"),
-        debian: &["libc6-dev"],
-        fedora: "glibc-devel",
-        arch: "glibc",
-    },
-    Need {
-        what: "make",
-        purpose: Purpose::Build,
-        present: || has("make"),
-        debian: &["make"],
-        fedora: "make",
-        arch: "make",
-    },
-    Need {
-        what: "pkg-config",
-        purpose: Purpose::Build,
-        present: || has("pkg-config"),
-        debian: &["pkg-config"],
-        fedora: "pkgconf-pkg-config",
-        arch: "pkgconf",
-    },
-    Need {
-        what: "libelf",
-        purpose: Purpose::Build,
-        present: || has_header("libelf.h"),
-        debian: &["libelf-dev"],
-        fedora: "elfutils-libelf-devel",
-        arch: "libelf",
-    },
-    Need {
-        what: "zlib",
-        purpose: Purpose::Build,
-        present: || has_header("zlib.h"),
-        debian: &["zlib1g-dev"],
-        fedora: "zlib-devel",
-        arch: "zlib",
-    },
-    Need {
-        what: "QEMU",
-        purpose: Purpose::Vm,
-        present: || has("qemu-system-x86_64"),
-        debian: &["qemu-system-x86"],
-        fedora: "qemu-system-x86-core",
-        arch: "qemu-system-x86",
-    },
-    Need {
-        what: "QEMU for aarch64",
-        purpose: Purpose::VmAarch64,
-        present: || has("qemu-system-aarch64"),
-        debian: &["qemu-system-arm"],
-        fedora: "qemu-system-aarch64-core",
-        arch: "qemu-system-aarch64",
-    },
-    Need {
-        what: "a static busybox",
-        purpose: Purpose::Vm,
-        present: || find_busybox().is_some(),
-        debian: &["busybox-static"],
-        fedora: "busybox",
-        arch: "busybox",
-    },
-    Need {
-        what: "Debian's keys",
-        purpose: Purpose::Vm,
-        present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
-        debian: &["debian-archive-keyring"],
-        fedora: "debian-keyring apt dpkg",
-        arch: "debian-archive-keyring apt dpkg",
-    },
-    Need {
-        what: "clang-format 19",
-        purpose: Purpose::Test,
-        present: || find_clang_format().is_some(),
-        debian: &["clang-format-19"],
-        fedora: "clang-tools-extra",
-        arch: "clang",
-    },
-];
 
 /// Runs `cargo xtask setup`.
 pub fn run(purpose: Purpose) -> Result<i32> {
@@ -198,6 +80,9 @@ pub fn ensure(purpose: Purpose) -> Result<()> {
         bail!("missing: {names}; install the packages{}", advice(&missing));
     }
     ui::note(&format!("missing: {names}"));
+    if purpose == Purpose::CrossAarch64 {
+        add_architecture(Arch::Aarch64)?;
+    }
     update_lists_if_absent()?;
     let packages = missing
         .iter()
@@ -376,6 +261,7 @@ fn advice(missing: &[&Need]) -> String {
         missing
             .iter()
             .map(|need| pick(need))
+            .filter(|packages| !packages.is_empty())
             .collect::<Vec<_>>()
             .join(" ")
     };
@@ -402,6 +288,30 @@ fn choose_package(need: &Need) -> Result<String> {
     }
 }
 
+/// Lets apt offer the packages of another architecture.
+fn add_architecture(arch: Arch) -> Result<()> {
+    let name = arch.debian_name();
+    let output = Command::new("dpkg")
+        .arg("--print-foreign-architectures")
+        .output()
+        .context("cannot run dpkg")?;
+    let known = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .any(|known| known == name);
+    if !known {
+        ui::note(&format!("dpkg --add-architecture {name}"));
+        let status = Command::new("dpkg")
+            .args(["--add-architecture", name])
+            .status()
+            .context("cannot run dpkg")?;
+        if !status.success() {
+            bail!("`dpkg --add-architecture {name}` failed: see above");
+        }
+    }
+    // The lists may be older than the architecture: which of them belong to it their names do not tell for sure.
+    update_lists()
+}
+
 /// A fresh container has no package lists.
 fn update_lists_if_absent() -> Result<()> {
     let lists = fs::read_dir("/var/lib/apt/lists")
@@ -415,6 +325,10 @@ fn update_lists_if_absent() -> Result<()> {
     {
         return Ok(());
     }
+    update_lists()
+}
+
+fn update_lists() -> Result<()> {
     let spinner = ui::spinner("apt-get update");
     let output = Command::new("apt-get")
         .args(["update", "-q"])

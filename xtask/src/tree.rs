@@ -1,5 +1,6 @@
 //! Where things are: the source tree, its release binaries, and the cache outside of it.
 
+use crate::cross::Target;
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::fs::{self, File};
@@ -72,19 +73,12 @@ impl Tree {
     }
 
     /// Builds the release binaries of the workspace (a no-op when they are up to date) and says
-    /// where they are. `environment` is what the build needs, see [`crate::setup`].
-    pub fn release_binaries(
-        &self,
-        build: bool,
-        environment: &[(String, String)],
-    ) -> Result<Vec<PathBuf>> {
-        let metadata = self.metadata()?;
-        let binaries = metadata.binaries();
+    /// where they are.
+    pub fn release_binaries(&self, target: Target, build: bool) -> Result<Vec<PathBuf>> {
+        let binaries = self.metadata()?.binaries();
         if build {
-            let mut cargo = self.cargo();
-            cargo
-                .args(["build", "--release"])
-                .envs(environment.iter().cloned());
+            let mut cargo = target.cargo(self, "build")?;
+            cargo.arg("--release");
             // Progress is for people; a log gets the warnings and errors only.
             if !io::stderr().is_terminal() {
                 cargo.arg("--quiet");
@@ -106,7 +100,7 @@ impl Tree {
                 );
             }
         }
-        let folder = metadata.target_folder().join("release");
+        let folder = target.release_folder(self)?;
         binaries
             .iter()
             .map(|(_, name)| folder.join(name))
@@ -119,6 +113,33 @@ impl Tree {
             })
             .collect()
     }
+
+    /// Builds an integration test of a package and says where its binary is.
+    pub fn test_binary(&self, target: Target, package: &str, test: &str) -> Result<PathBuf> {
+        let output = target
+            .cargo(self, "test")?
+            .args(["--release", "--no-run", "--quiet", "--message-format=json"])
+            .args(["-p", package, "--test", test])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!("the test {test} of {package} does not build: see above");
+        }
+        match executable(&String::from_utf8_lossy(&output.stdout), test) {
+            Some(path) => Ok(path),
+            None => bail!("cargo does not say where the test {test} of {package} is"),
+        }
+    }
+}
+
+/// The executable of a test among cargo's messages, one JSON object a line.
+fn executable(messages: &str, test: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == test)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
 /// What `cargo metadata` says.
@@ -212,4 +233,19 @@ pub fn lock(folder: &Path) -> Result<File> {
             .with_context(|| format!("cannot lock {}", path.display()))?;
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_the_one_of_the_test() {
+        let messages = "not json\n\
+            {\"target\":{\"name\":\"other\"},\"executable\":\"/a\"}\n\
+            {\"target\":{\"name\":\"ring\"},\"executable\":null}\n\
+            {\"target\":{\"name\":\"ring\"},\"executable\":\"/b\"}\n";
+        assert_eq!(executable(messages, "ring"), Some(PathBuf::from("/b")));
+        assert_eq!(executable(messages, "none"), None);
+    }
 }

@@ -51,6 +51,9 @@ pub fn run(args: &TestArgs) -> Result<i32> {
         runner.skip("VM tests", "--quick leaves them out");
     } else {
         checks.vm_tests(&mut runner, args.long)?;
+        if args.long {
+            checks.packages(&mut runner)?;
+        }
     }
     let total = runner.total;
     for reason in &total.skipped {
@@ -177,6 +180,25 @@ impl Checks {
         }
         command.env("TAKT_VM_NO_BUILD", "1");
         runner.tests("VM tests", command)
+    }
+
+    /// The package in a clean Debian, one for the Raspberry Pi, and the crates as the registry would get them.
+    fn packages(&self, runner: &mut Runner) -> Result<()> {
+        let lab = |arguments: &[&str]| {
+            let mut command = Command::new(&self.lab);
+            command
+                .arg("package")
+                .args(arguments)
+                .current_dir(&self.tree.top);
+            command
+        };
+        if nix::unistd::geteuid().is_root() {
+            runner.check("package in a clean Debian", lab(&["--check"]))?;
+        } else {
+            runner.skip("package in a clean Debian", "making one needs root");
+        }
+        runner.check("package for aarch64", lab(&["--arch", "aarch64"]))?;
+        runner.check("crates from their packed files", lab(&["--crates"]))
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {

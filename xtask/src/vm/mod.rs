@@ -9,6 +9,7 @@ mod qemu;
 mod relay;
 mod topology;
 
+use crate::cross::Target;
 use crate::kernel;
 use crate::setup::{self, Purpose};
 use crate::tree::{self, Tree};
@@ -63,6 +64,9 @@ pub struct VmArgs {
     /// More words for the kernel's command line
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub cmdline: Option<String>,
+    /// Build an integration test of this tree for the guest and add it to the PATH there
+    #[arg(long, value_name = "PACKAGE:TEST", value_parser = parse_test)]
+    pub with_test: Vec<String>,
     /// Run CMD on the guest's console, connected to this terminal (a shell always is)
     #[arg(long, short)]
     pub tty: bool,
@@ -281,23 +285,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let cache = tree::cache()?;
     setup::ensure(Purpose::vm(args.arch))?;
     let kernel = kernel::find(&cache, &args.kernel, args.arch)?;
-    let binaries = match (args.no_binaries, args.arch == Arch::host()) {
-        (true, _) => Vec::new(),
-        (false, true) => {
-            let environment = if args.no_build {
-                Vec::new()
-            } else {
-                setup::build_environment()?
-            };
-            Tree::find()?.release_binaries(!args.no_build, &environment)?
-        }
-        (false, false) => {
-            ui::note(
-                "this tree's binaries are not in the guest: they are built for this machine's architecture",
-            );
-            Vec::new()
-        }
-    };
+    let (binaries, copies) = programs(args)?;
     let emulator = qemu::Emulator::find(&cache, args.arch, args.deterministic && shape.cpus() > 1)?;
     let mode = mode(args, &command);
     sweep();
@@ -312,7 +300,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
         busybox: &setup::busybox(args.arch, &cache)?,
         kernel: &kernel,
         binaries: &binaries,
-        copies: &args.copy,
+        copies: &copies,
         command: &command,
         fetch: &fetch,
         mode,
@@ -347,6 +335,32 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let outcome = relay::run(guest, mode, args.timeout)?;
     finish(args, &machine, &outcome)?;
     Ok(outcome.end.status())
+}
+
+/// This tree's programs for the guest: its release binaries, and everything to copy.
+fn programs(args: &VmArgs) -> Result<(Vec<PathBuf>, Vec<Copy>)> {
+    let mut copies = args.copy.clone();
+    if args.no_binaries && args.with_test.is_empty() {
+        return Ok((Vec::new(), copies));
+    }
+    let tree = Tree::find()?;
+    let target = Target::new(args.arch)?;
+    let binaries = match args.no_binaries {
+        true => Vec::new(),
+        false => tree.release_binaries(target, !args.no_build)?,
+    };
+    for (package, test) in args
+        .with_test
+        .iter()
+        .filter_map(|name| name.split_once(':'))
+    {
+        let source = tree.test_binary(target, package, test)?;
+        copies.push(Copy {
+            source,
+            target: Some(format!("{GUEST_BIN}/{test}")),
+        });
+    }
+    Ok((binaries, copies))
 }
 
 /// Removes the folders of runs that were killed before they could do it themselves.
@@ -449,6 +463,13 @@ fn mode(args: &VmArgs, command: &[String]) -> Mode {
     }
     let (rows, columns) = relay::terminal_size();
     Mode::Console { rows, columns }
+}
+
+fn parse_test(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((package, test)) if !package.is_empty() && !test.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is not PACKAGE:TEST")),
+    }
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What decisions are told about, while somebody listens: one line at the call site, one load and
+ * one branch when nobody does.
+ */
+#ifndef TAKT_WITNESS_BPF_H
+#define TAKT_WITNESS_BPF_H
+
+#include "preempt.bpf.h"
+
+/* Who is thrown out by @p, and how far it was ahead. Racy read of another CPU's record: see
+ * cpu_ctx. */
+static __noinline void tell_preempt(struct task_struct *p, s32 cpu, const struct task_ctx *t,
+				    u64 now)
+{
+	const struct cpu_ctx *c = cpu_ctx_of(cpu);
+	struct takt_event e = {.target_cpu = cpu, .other_pid = c->pid};
+	u64 vruntime = c->vruntime + charge_of(now - c->started_at, c->weight);
+
+	tell(TAKT_EV_PREEMPT, now, vruntime - t->vruntime, p, &e);
+}
+
+/* @p takes @cpu from the task that runs there. */
+static __always_inline void note_preempt(struct task_struct *p, s32 cpu, const struct task_ctx *t,
+					 u64 now)
+{
+	if (wants(TAKT_EV_PREEMPT))
+		tell_preempt(p, cpu, t, now);
+}
+
+static __noinline void tell_migration(struct task_struct *p, s32 cpu, u32 from_llc, u64 now)
+{
+	struct takt_event e = {.target_cpu = cpu, .detail = from_llc};
+
+	tell(TAKT_EV_MIGRATE, now, 0, p, &e);
+}
+
+/* @p starts to run on @cpu: has it come from another LLC? To be asked before adopt(). */
+static __always_inline void note_migration(struct task_struct *p, const struct task_ctx *t, s32 cpu,
+					   u64 now)
+{
+	if (nr_llcs > 1 && wants(TAKT_EV_MIGRATE) && t->llc != llc_of(cpu))
+		tell_migration(p, cpu, t->llc, now);
+}
+
+#endif /* TAKT_WITNESS_BPF_H */

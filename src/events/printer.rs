@@ -1,0 +1,125 @@
+//! Writes events to standard output as they come.
+
+use std::fs;
+use std::ops::ControlFlow;
+
+use anyhow::Result;
+use scx_ops::ring::Imbalance;
+
+use super::intake::Account;
+use super::told::{Places, Told};
+use crate::bpf_abi::intf::{takt_event, takt_knobs};
+use crate::cli::{EventFormat, RunArgs};
+use crate::config::knobs;
+use crate::stats::line;
+use crate::topology::Machine;
+
+/// Prints events as the flags want them.
+pub struct Printer {
+    format: Option<EventFormat>,
+    with_stats: bool,
+    places: Places,
+    /// What went wrong with standard output, or that its reader went away (`Ok`).
+    ended: Option<Result<()>>,
+}
+
+impl Printer {
+    /// A printer for a run on `machine`.
+    pub fn new(args: &RunArgs, machine: &Machine) -> Self {
+        let llcs = machine.llc_of_cpu.iter();
+        Self {
+            format: args.events,
+            with_stats: args.stats.is_some(),
+            places: Places {
+                llc_of_cpu: llcs.map(|llc| llc.unwrap_or(0).into()).collect(),
+                node_of_llc: machine.node_of_llc.clone(),
+            },
+            ended: None,
+        }
+    }
+
+    /// Tells an event from the ring.
+    pub fn note(&mut self, event: &takt_event) {
+        if self.format.is_some() || self.with_stats {
+            let told = Told::new(event, &self.places, comm_of);
+            if self.format.is_some() || !matches!(told, Told::Exit { .. }) {
+                self.tell(&told);
+            }
+        }
+    }
+
+    /// Tells which knobs differ.
+    pub fn knobs(&mut self, from: &takt_knobs, to: &takt_knobs, reason: &str) {
+        if self.format.is_none() {
+            return;
+        }
+        for (knob, from, to) in knobs::turned(from, to) {
+            self.tell(&Told::Knob {
+                knob,
+                from,
+                to,
+                reason: reason.to_owned(),
+            });
+        }
+    }
+
+    /// Tells, on standard error as well, that events were lost without being counted.
+    pub fn imbalance(&mut self, imbalance: Imbalance) {
+        eprintln!("scx_takt: FAULT: {imbalance}: please report it");
+        if self.format.is_some() {
+            self.tell(&Told::imbalance(imbalance));
+        }
+    }
+
+    /// Tells what became of all events.
+    pub fn account(&mut self, account: Account) {
+        if self.format.is_some() {
+            self.tell(&Told::Account(account));
+        }
+    }
+
+    /// `Break` once nobody reads any longer, which is a normal end.
+    ///
+    /// # Errors
+    /// If standard output could not be written to for another reason.
+    pub fn ended(&mut self) -> Result<ControlFlow<()>> {
+        match self.ended.take() {
+            None => Ok(ControlFlow::Continue(())),
+            Some(result) => result.map(|()| ControlFlow::Break(())),
+        }
+    }
+
+    fn tell(&mut self, told: &Told) {
+        if self.ended.is_some() {
+            return;
+        }
+        let text = match (self.format, told.at_ns()) {
+            (Some(EventFormat::Json), _) => match serde_json::to_string(told) {
+                Ok(json) => json,
+                Err(error) => {
+                    self.ended = Some(Err(error.into()));
+                    return;
+                }
+            },
+            (Some(EventFormat::Lines), Some(at_ns)) => {
+                format!("{:.6} {told}", at_ns as f64 / 1e9)
+            }
+            _ => told.to_string(),
+        };
+        self.ended = match line::print(&text) {
+            Ok(ControlFlow::Continue(())) => None,
+            Ok(ControlFlow::Break(())) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        };
+    }
+}
+
+/// The name of a task, if it is still there.
+fn comm_of(pid: i32) -> String {
+    match pid {
+        0 => String::new(),
+        _ => fs::read_to_string(format!("/proc/{pid}/comm"))
+            .map(|comm| comm.trim_end().to_owned())
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,261 @@
+//! The observer itself: loads the tracing programs, reads what they count.
+
+use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle};
+use scx_ops::kernel;
+
+use super::abi::ObserveSkelBuilder;
+use super::abi::intf::{self, obs_cpu, obs_group};
+use super::histogram::Histogram;
+
+/// Who schedules a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// `SCHED_OTHER` and `SCHED_BATCH` under the kernel's own scheduler.
+    Fair,
+    /// `SCHED_IDLE` under the kernel's own scheduler.
+    Idle,
+    /// A sched_ext scheduler, whatever the policy.
+    Ext,
+    /// `SCHED_FIFO`, `SCHED_RR`, tasks boosted so, and the CPU stoppers.
+    Realtime,
+    /// `SCHED_DEADLINE`.
+    Deadline,
+}
+
+impl Class {
+    /// All classes, in the order of `enum obs_class`.
+    pub const ALL: [Self; intf::obs_class_OBS_NR_CLASSES as usize] = [
+        Self::Fair,
+        Self::Idle,
+        Self::Ext,
+        Self::Realtime,
+        Self::Deadline,
+    ];
+
+    /// A word for tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fair => "fair",
+            Self::Idle => "idle",
+            Self::Ext => "ext",
+            Self::Realtime => "rt",
+            Self::Deadline => "dl",
+        }
+    }
+}
+
+/// What was seen of one kind of task.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Who schedules it.
+    pub class: Class,
+    /// Kernel threads, or tasks of user space?
+    pub kernel_thread: bool,
+    /// From ready to running.
+    pub waits: Histogram,
+    /// From switched in to switched out.
+    pub slices: Histogram,
+}
+
+/// What was seen until a moment, or between two.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The moment.
+    pub at: Instant,
+    /// The time that it covers.
+    pub span: Duration,
+    /// One per class, tasks of user space first, then kernel threads.
+    pub groups: Vec<Group>,
+    /// Tasks that got a CPU without our having seen them become ready: those that were ready when the
+    /// observer was loaded, and those whose PIDs collided.
+    pub unseen: u64,
+    /// Waits that are missing because two ready tasks had PIDs with the same low 16 bits.
+    pub collisions: u64,
+}
+
+impl Reading {
+    fn nothing() -> Self {
+        Self {
+            at: Instant::now(),
+            span: Duration::ZERO,
+            groups: Vec::with_capacity(2 * Class::ALL.len()),
+            unseen: 0,
+            collisions: 0,
+        }
+    }
+
+    /// What has happened since `earlier`, a reading of the same observer.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let pairs = self.groups.iter().zip(&earlier.groups);
+        Self {
+            at: self.at,
+            span: self.at.saturating_duration_since(earlier.at),
+            groups: pairs
+                .map(|(now, then)| Group {
+                    waits: now.waits.since(&then.waits),
+                    slices: now.slices.since(&then.slices),
+                    ..*now
+                })
+                .collect(),
+            unseen: self.unseen.saturating_sub(earlier.unseen),
+            collisions: self.collisions.saturating_sub(earlier.collisions),
+        }
+    }
+
+    /// The waits of all tasks that `wanted` is true for.
+    pub fn waits(&self, wanted: impl Fn(&Group) -> bool) -> Histogram {
+        self.merged(wanted, |group| &group.waits)
+    }
+
+    /// The slices of all tasks that `wanted` is true for.
+    pub fn slices(&self, wanted: impl Fn(&Group) -> bool) -> Histogram {
+        self.merged(wanted, |group| &group.slices)
+    }
+
+    fn merged(
+        &self,
+        wanted: impl Fn(&Group) -> bool,
+        part: impl Fn(&Group) -> &Histogram,
+    ) -> Histogram {
+        let mut sum = Histogram::default();
+        for group in self.groups.iter().filter(|group| wanted(group)) {
+            sum.merge(part(group));
+        }
+        sum
+    }
+}
+
+/// Measures every wait and slice on this machine while it lives, under whatever scheduler.
+pub struct Observer {
+    groups: MapHandle,
+    cpus: MapHandle,
+    /// What was counted while only some of the programs were in.
+    base: Reading,
+    // The programs live as long as their links do.
+    _links: [Link; 3],
+}
+
+impl Observer {
+    /// Loads the tracing programs and begins to count.
+    ///
+    /// # Errors
+    /// If this process may not (not root), or the kernel cannot (no BTF).
+    pub fn start() -> Result<Self> {
+        ensure!(
+            kernel::privileged(),
+            "observing the scheduler needs root: run it with sudo"
+        );
+        ensure!(
+            kernel::has_btf(),
+            "kernel {} does not describe its types (/sys/kernel/btf/vmlinux is missing): boot one \
+             built with CONFIG_DEBUG_INFO_BTF=y",
+            kernel::release()
+        );
+        let mut storage = MaybeUninit::uninit();
+        let mut open = ObserveSkelBuilder::default()
+            .open(&mut storage)
+            .context("cannot open the observer")?;
+        open.progs.observe_buckets.set_autoload(false);
+        let skel = open.load().with_context(|| {
+            format!(
+                "kernel {} refuses the observer's tracing programs",
+                kernel::release()
+            )
+        })?;
+        // The switches first: a mark set before they are traced would outlive its wait, and the next
+        // one would seem to have begun then.
+        let switch = skel.progs.observe_switch.attach_trace();
+        let wakeups = [
+            skel.progs.observe_wakeup.attach_trace(),
+            skel.progs.observe_wakeup_new.attach_trace(),
+        ];
+        let [wakeup, wakeup_new] = wakeups;
+        let links = [
+            switch.context("cannot trace sched_switch")?,
+            wakeup.context("cannot trace sched_wakeup")?,
+            wakeup_new.context("cannot trace sched_wakeup_new")?,
+        ];
+        let mut observer = Self {
+            groups: MapHandle::try_from(&skel.maps.groups)?,
+            cpus: MapHandle::try_from(&skel.maps.cpus)?,
+            base: Reading::nothing(),
+            _links: links,
+        };
+        // Until the wakeups are traced as well, most tasks seem to come from nowhere.
+        observer.base = observer.count()?;
+        Ok(observer)
+    }
+
+    /// Everything that was seen since [`Self::start`].
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn read(&self) -> Result<Reading> {
+        Ok(self.count()?.since(&self.base))
+    }
+
+    /// Everything that was ever counted.
+    fn count(&self) -> Result<Reading> {
+        let mut reading = Reading::nothing();
+        for kernel_thread in [false, true] {
+            for class in Class::ALL {
+                reading.groups.push(self.group(class, kernel_thread)?);
+            }
+        }
+        for cpu in per_cpu::<obs_cpu>(&self.cpus, 0)? {
+            reading.unseen += cpu.nr_unseen;
+            reading.collisions += cpu.nr_overwritten;
+        }
+        Ok(reading)
+    }
+
+    fn group(&self, class: Class, kernel_thread: bool) -> Result<Group> {
+        let mut group = Group {
+            class,
+            kernel_thread,
+            waits: Histogram::default(),
+            slices: Histogram::default(),
+        };
+        let index = 2 * class as u32 + u32::from(kernel_thread);
+        for raw in per_cpu::<obs_group>(&self.groups, index)? {
+            group.waits.merge_raw(&raw.wait);
+            group.slices.merge_raw(&raw.slice);
+        }
+        Ok(group)
+    }
+}
+
+/// One entry of a per-CPU array, for each CPU.
+fn per_cpu<T: plain::Plain + Copy>(map: &MapHandle, index: u32) -> Result<Vec<T>> {
+    let values = map
+        .lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
+        .context("cannot read the observer's counters")?
+        .context("the observer's counters are gone")?;
+    let parse = |bytes: &Vec<u8>| {
+        let value = plain::from_bytes::<T>(bytes).copied();
+        value.map_err(|error| anyhow!("the observer's counters are of a wrong size: {error:?}"))
+    };
+    values.iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_in_the_order_of_the_abi() {
+        let abi = [
+            intf::obs_class_OBS_FAIR,
+            intf::obs_class_OBS_IDLE,
+            intf::obs_class_OBS_EXT,
+            intf::obs_class_OBS_RT,
+            intf::obs_class_OBS_DL,
+        ];
+        assert_eq!(Class::ALL.map(|class| class as u32), abi);
+    }
+}
