@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::bpf_abi::BpfSkel;
 use crate::cli::{CheckArgs, Cli};
-use crate::config;
+use crate::config::knobs;
 use crate::events::Intake;
 use crate::scheduler;
 use crate::stats::line;
@@ -289,12 +289,7 @@ fn load(storage: &mut MaybeUninit<libbpf_rs::OpenObject>) -> Result<BpfSkel<'_>>
     open.progs.takt_selftest_dsq.set_autoload(true);
     open.progs.takt_selftest_ring.set_autoload(true);
     open.progs.takt_selftest_flood.set_autoload(true);
-    scheduler::configure(
-        &mut open,
-        &Machine::read()?,
-        &args,
-        &config::default_knobs(),
-    )?;
+    scheduler::configure(&mut open, &Machine::read()?, &args, &knobs::default_knobs())?;
     scheduler::load(open)
 }
 

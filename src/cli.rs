@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
+use crate::config::keys;
+use crate::config::profile::Profile;
+
 /// A sched_ext CPU scheduler: latency first, closed loop, with the proof built in.
 ///
 /// With no command it takes over scheduling from the kernel and keeps it until it is stopped
@@ -36,6 +39,17 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub stats: Option<f64>,
 
+    /// Read the configuration from this file instead of /etc/scx_takt/config.toml.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What the machine is for (default: what the configuration says, or else auto).
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+
+    /// Leave the knobs as they are set, whatever the goal.
+    #[arg(long)]
+    pub no_tune: bool,
     /// Print what is worth telling one by one: long waits, preemptions, migrations, knobs, faults. Each
     /// as a line, or as JSON.
     #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true,
@@ -58,6 +72,9 @@ pub struct RunArgs {
     #[arg(long = "set", value_name = "KNOB=NS", hide = true)]
     pub knobs: Vec<String>,
 
+    /// Write what the tuner sees and does to this file, one JSON object a line (for plots).
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub record_tuning: Option<PathBuf>,
     /// Events of a type that a CPU may tell per 100 ms (for tests).
     #[arg(long, value_name = "N", hide = true)]
     pub event_limit: Option<u32>,
@@ -81,6 +98,9 @@ pub enum EventFormat {
 pub enum Command {
     /// Can scx_takt run on this kernel? Looks, tries, and says what to do if not.
     Check(CheckArgs),
+    /// Check a configuration file, or show every key of one.
+    #[command(after_help = keys::manual())]
+    Config(ConfigArgs),
     /// A/B benchmark of schedulers on this machine.
     Bench(BenchArgs),
     /// How long the tasks of this machine wait for a CPU, under whatever scheduler runs.
@@ -107,6 +127,19 @@ pub struct CheckArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `scx_takt config`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ConfigArgs {
+    /// Check a file; exit status 2, and what is wrong in which line, if it cannot be used.
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+
+    /// Print a file with every key: its default, its unit, its range and what it does.
+    #[arg(long)]
+    pub print_default: bool,
 }
 
 /// Flags of `scx_takt bench`.
@@ -203,7 +236,7 @@ pub struct StressArgs {
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
 
-    /// Kinds of load, separated by commas; without it: all but rt-hogs and hotplug. A kind that is
+    /// Kinds of load, separated by commas; without it: all but rt-hogs, bursts and hotplug. A kind that is
     /// asked for by name must be able to run.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_enum)]
     pub kinds: Vec<StressKind>,
@@ -274,6 +307,8 @@ pub enum StressKind {
     Cgroup,
     /// A SCHED_FIFO thread on each CPU that takes --rt-duty percent of it.
     RtHogs,
+    /// Threads that compute for milliseconds between very short sleeps, eight per CPU.
+    Bursts,
     /// CPUs other than 0 that go offline and come back.
     Hotplug,
 }

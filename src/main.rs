@@ -5,14 +5,21 @@ mod bpf_abi;
 mod check;
 mod cli;
 mod config;
+mod control;
 mod events;
 mod generate;
+mod knob_writer;
 mod observe;
+mod power;
+mod rules;
 mod scheduler;
+mod signals;
 mod snapshot;
 mod stats;
 mod stress;
 mod topology;
+mod tuner;
+mod wakeups;
 
 use std::process::ExitCode;
 
@@ -23,6 +30,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => scheduler::run(&cli.run),
         Some(cli::Command::Check(args)) => check::run(&args),
+        Some(cli::Command::Config(args)) => config::command::run(&args),
         Some(cli::Command::Bench(args)) => bench::run(args),
         Some(cli::Command::Observe(args)) => observe::run(&args),
         Some(cli::Command::Stress(args)) => stress::run(args),
@@ -30,6 +38,10 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("scx_takt: {error:#}");
-        ExitCode::FAILURE
+        if error.is::<config::Wrong>() {
+            ExitCode::from(2)
+        } else {
+            ExitCode::FAILURE
+        }
     })
 }

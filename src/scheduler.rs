@@ -4,7 +4,6 @@ use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -13,15 +12,17 @@ use libbpf_rs::PrintLevel;
 use libbpf_rs::skel::OpenSkel;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use scx_ops::lifecycle::{self, Attached, Next};
 use scx_ops::{compat, kernel};
 use scx_utils::{scx_ops_load, scx_ops_open, uei_exited, uei_read};
 
 use crate::bpf_abi::{BpfSkel, BpfSkelBuilder, OpenBpfSkel, intf};
 use crate::cli::RunArgs;
-use crate::config;
+use crate::config::{Config, knobs};
+use crate::control::Control;
 use crate::events::{self, Intake, Printer};
+use crate::power;
+use crate::signals::{Signal, Signals};
 use crate::snapshot::Snapshot;
 use crate::stats::line;
 use crate::topology::Machine;
@@ -34,15 +35,11 @@ const OPS: &str = "takt_ops";
 /// # Errors
 /// If this kernel cannot run it, or throws it out.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let mut knobs = config::default_knobs();
-    if let Err(error) = config::apply(&mut knobs, &args.knobs) {
-        eprintln!("scx_takt: {error:#}");
-        return Ok(ExitCode::from(2));
-    }
+    let mut config = Config::load(args)?;
     libbpf_rs::set_print(args.verbose.then_some((PrintLevel::Info, print_libbpf)));
     kernel::require()?;
-    let stop = stop_signal()?;
-    while run_once(args, &knobs, &stop)? == Next::Restart {
+    let mut signals = Signals::take_over()?;
+    while run_once(args, &mut config, &mut signals)? == Next::Restart {
         eprintln!("scx_takt: the machine's CPUs have changed, loading again");
     }
     Ok(ExitCode::SUCCESS)
@@ -52,34 +49,38 @@ fn print_libbpf(_level: PrintLevel, message: String) {
     eprint!("{message}");
 }
 
-/// An event that SIGINT and SIGTERM raise, to be waited for beside others.
-fn stop_signal() -> Result<Arc<EventFd>> {
-    let event = Arc::new(EventFd::from_flags(
-        EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK,
-    )?);
-    let raise = Arc::clone(&event);
-    ctrlc::set_handler(move || {
-        // Fails only when it is raised already.
-        let _ = raise.write(1);
-    })
-    .context("cannot take over SIGINT and SIGTERM")?;
-    Ok(event)
-}
-
 /// One life of the scheduler, from open to detached.
-fn run_once(args: &RunArgs, knobs: &intf::takt_knobs, stop: &EventFd) -> Result<Next> {
+fn run_once(args: &RunArgs, config: &mut Config, signals: &mut Signals) -> Result<Next> {
     let hurry = lifecycle::Hurry::new();
     let machine = Machine::read()?;
     let mut storage = MaybeUninit::uninit();
     let mut open = open(&mut storage, args)?;
-    configure(&mut open, &machine, args, knobs)?;
+    configure(
+        &mut open,
+        &machine,
+        args,
+        &config.knobs(power::on_battery()),
+    )?;
     let mut skel = load(open)?;
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
     drop(hurry);
     let mut intake = Intake::new(&skel.maps.events)?;
     let mut printer = Printer::new(args, &machine);
-    printer.knobs(knobs);
-    let watched = watch(&mut skel, &mut intake, &mut printer, args, stop);
+    let mut control = Control::new(&mut skel, args, config, machine.nr_cpus)?;
+    printer.knobs(
+        &knobs::default_knobs(),
+        control.knobs(),
+        "set on the command line, in the configuration or by the profile",
+    );
+    let watched = watch(
+        &mut skel,
+        &mut intake,
+        &mut printer,
+        args,
+        &mut control,
+        signals,
+    );
+    drop(control);
     attached.detach()?;
     let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |event| printer.note(event))?;
     if let Some(imbalance) = imbalance {
@@ -89,7 +90,7 @@ fn run_once(args: &RunArgs, knobs: &intf::takt_knobs, stop: &EventFd) -> Result<
     let exit = uei_read!(&skel, uei);
     let next = lifecycle::next(&exit)?;
     watched?;
-    Ok(if stopped(stop) { Next::Stop } else { next })
+    Ok(if signals.stopped() { Next::Stop } else { next })
 }
 
 /// Opens the BPF object, without the programs that are not for scheduling.
@@ -173,29 +174,20 @@ pub fn load(mut skel: OpenBpfSkel<'_>) -> Result<BpfSkel<'_>> {
     })
 }
 
-fn stopped(stop: &EventFd) -> bool {
-    matches!(
-        poll(
-            &mut [PollFd::new(stop.as_fd(), PollFlags::POLLIN)],
-            PollTimeout::ZERO
-        ),
-        Ok(1..)
-    )
-}
-
 /// How long an event may stay in the ring while somebody reads events.
 const EVENT_DELAY: Duration = Duration::from_millis(50);
 /// How often to look when nobody reads. An exit event can only be lost when the ring is full; it is found
 /// so all the same.
 const IDLE_DELAY: Duration = Duration::from_secs(1);
 
-/// Reports until the scheduler is told to stop or has left the kernel.
+/// Reports and turns knobs until the scheduler is told to stop or has left the kernel.
 fn watch(
     skel: &mut BpfSkel<'_>,
     intake: &mut Intake,
     printer: &mut Printer,
     args: &RunArgs,
-    stop: &EventFd,
+    control: &mut Control<'_>,
+    signals: &mut Signals,
 ) -> Result<()> {
     let period = args.stats.map(Duration::from_secs_f64);
     let mut reporter = period
@@ -204,8 +196,20 @@ fn watch(
     let delay = args.events.map_or(IDLE_DELAY, |_| EVENT_DELAY);
     loop {
         let due = reporter.as_ref().map_or(delay, |r| r.due_in().min(delay));
-        if wait(stop, intake, due)? || uei_exited!(skel, uei) {
+        wait(signals, intake, control, due.min(control.due_in()))?;
+        while let Some(signal) = signals.next() {
+            match signal {
+                Signal::Stop => return Ok(()),
+                Signal::Reload => control.reload(skel),
+            }
+        }
+        if uei_exited!(skel, uei) {
             return Ok(());
+        }
+        control.look_at_file(skel);
+        control.tick(skel);
+        for change in control.take_changes() {
+            printer.knobs(&change.from, &change.knobs, &change.why);
         }
         let imbalance = intake.check(&skel.maps.cpu_stats, |event| printer.note(event))?;
         if let Some(imbalance) = imbalance {
@@ -216,30 +220,35 @@ fn watch(
         }
         if let Some(reporter) = &mut reporter
             && reporter.due_in().is_zero()
-            && reporter.report(skel)?.is_break()
+            && reporter.report(skel, control.last_change())?.is_break()
         {
             return Ok(());
         }
     }
 }
 
-/// Waits for the stop signal (true), an urgent event, or `timeout`.
-fn wait(stop: &EventFd, intake: &mut Intake, timeout: Duration) -> Result<bool> {
-    let mut fds = [
-        PollFd::new(stop.as_fd(), PollFlags::POLLIN),
-        PollFd::new(intake.as_fd(), PollFlags::POLLIN),
-    ];
+/// Waits for a signal, an urgent event, a change of the configuration file, or `timeout`.
+fn wait(
+    signals: &Signals,
+    intake: &mut Intake,
+    control: &Control<'_>,
+    timeout: Duration,
+) -> Result<()> {
+    let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut fds = vec![ready(intake.as_fd()), ready(signals.as_fd())];
+    fds.extend(control.config_fd().map(ready));
     let timeout = timeout.as_micros().div_ceil(1000);
     let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error).context("cannot wait for events"),
     }
-    let [stop, notified] = fds.map(|fd| fd.any().unwrap_or(false));
+    let notified = fds[0].any().unwrap_or(false);
+    drop(fds);
     if notified {
         intake.acknowledge()?;
     }
-    Ok(stop)
+    Ok(())
 }
 
 /// Prints a line per period.
@@ -248,6 +257,8 @@ struct Reporter {
     last_at: Instant,
     last: Snapshot,
     lost: u64,
+    /// The latest turn of the knobs that was printed.
+    told: String,
 }
 
 impl Reporter {
@@ -259,6 +270,7 @@ impl Reporter {
             last_at: Instant::now(),
             last,
             lost: 0,
+            told: String::new(),
         })
     }
 
@@ -266,7 +278,11 @@ impl Reporter {
         self.period.saturating_sub(self.last_at.elapsed())
     }
 
-    fn report(&mut self, skel: &mut BpfSkel<'_>) -> Result<ControlFlow<()>> {
+    fn report(&mut self, skel: &mut BpfSkel<'_>, change: Option<&str>) -> Result<ControlFlow<()>> {
+        if let Some(change) = change.filter(|change| self.told != *change) {
+            let _ = line::print(&format!("knobs: {change}"))?;
+            self.told = change.to_owned();
+        }
         let now = Snapshot::take(&skel.maps.cpu_stats)?;
         let delta = now.since(&self.last);
         self.lost += delta.ev_failed.iter().sum::<u64>();

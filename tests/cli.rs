@@ -54,6 +54,9 @@ fn help_names_the_commands_and_hides_the_hidden() {
     for word in [
         "check",
         "bench",
+        "config",
+        "--stats",
+        "--profile",
         "observe",
         "--stats",
         "--events",
@@ -86,6 +89,48 @@ fn wrong_usage_is_status_2() {
     is_wrong_usage(&["stress", "--seconds", "0"], &["--seconds"]);
     is_wrong_usage(&["--events=xml"], &["--events", "lines, json"]);
     is_wrong_usage(&["observe", "--seconds", "0"], &["--seconds"]);
+}
+
+fn config_file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn a_wrong_configuration_is_status_2_with_its_place() {
+    let file = config_file("[knobs]\nslice_mx_ns = 5\n");
+    let path = file.path().to_str().unwrap();
+    let place = format!("{path}:2:1: ");
+    let words = [&place[..], "did you mean \"slice_max_ns\"?"];
+    is_wrong_usage(&["config", "--check", path], &words);
+    // Said before anything is asked of the kernel.
+    is_wrong_usage(&["--config", path], &words);
+    is_wrong_usage(
+        &["--config", "/no/such/file"],
+        &["/no/such/file", "No such file"],
+    );
+    is_wrong_usage(&["config"], &["--check", "--print-default"]);
+    is_wrong_usage(&["--profile", "fast"], &["fast", "gaming"]);
+}
+
+#[test]
+fn the_printed_default_passes_the_check() {
+    let printed = run(&["config", "--print-default"]);
+    assert!(printed.status.success());
+    let file = config_file(&text(&printed.stdout));
+    let output = run(&["config", "--check", file.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("ok; profile auto, 0 rules"));
+}
+
+#[test]
+fn rules_that_say_the_same_are_warned_about() {
+    let rule = "[[rule]]\ncomm = \"a\"\n";
+    let file = config_file(&rule.repeat(2));
+    let output = run(&["config", "--check", file.path().to_str().unwrap()]);
+    assert!(output.status.success());
+    assert!(text(&output.stderr).contains(":3:1: the same tasks have a rule in line 1"));
 }
 
 /// What `rejects` in the VM tests sees with a part of sysfs hidden, on a kernel that really lacks it.
@@ -124,6 +169,7 @@ fn a_closed_pipe_is_no_panic() {
     for args in [
         &["--help"][..],
         &["check"],
+        &["config", "--print-default"],
         &["stress", "--seconds", "1", "--kinds", "hogs"],
     ] {
         let mut child = takt(args)

@@ -8,6 +8,8 @@
 #![allow(clippy::panic)]
 
 mod common;
+#[path = "vm/control.rs"]
+mod control;
 #[path = "vm/events.rs"]
 mod events;
 

@@ -19,7 +19,7 @@
 #ifndef TAKT_CGROUP_BPF_H
 #define TAKT_CGROUP_BPF_H
 
-#include "task.bpf.h"
+#include "rules.bpf.h"
 
 #define CGROUP_ACTIVE_MAX 128
 #define CGROUP_LEVEL_MAX  16
@@ -68,7 +68,7 @@ static __always_inline struct cgroup_ctx *cgroup_at(u32 slot)
 /* The weight that a task counts with, times 1024. */
 static __always_inline u64 weight_1024_of(const struct task_struct *p, const struct task_ctx *t)
 {
-	u64 weight = p->scx.weight;
+	u64 weight = ruled_weight(t, p->scx.weight);
 
 	if (!t->cgroup)
 		return weight * 1024;
@@ -103,7 +103,7 @@ static __always_inline void count_in(const struct task_struct *p, struct task_ct
 {
 	if (!t->cgroup || t->counted)
 		return;
-	t->counted = p->scx.weight;
+	t->counted = ruled_weight(t, p->scx.weight);
 	add_load(t->cgroup, t->counted);
 	if (!cgroup_at(t->cgroup)->active)
 		activate(t->cgroup);

@@ -60,7 +60,8 @@ static __always_inline bool is_owed(const struct task_ctx *t, const struct takt_
 /* What a sleeper brings along: its lag, up to lag_max. */
 static __always_inline void wake_lag(struct task_ctx *t, const struct takt_knobs *k)
 {
-	u64 oldest = llc_ctx_of(t->llc)->vtime_now - k->lag_max_ns;
+	u64 lag_max_ns = k->lag_max_ns << (t->class == TAKT_CLASS_LATENCY);
+	u64 oldest = llc_ctx_of(t->llc)->vtime_now - lag_max_ns;
 
 	if ((s64)(t->vruntime - oldest) < 0)
 		t->vruntime = oldest;
@@ -79,8 +80,19 @@ static __always_inline u64 deadline_of(const struct task_ctx *t, u64 now,
 	s64 lead = t->vruntime - l->vtime_now;
 
 	if (lead > 0)
-		return now + min_u64(real_time_of(lead, l), k->lead_max_ns);
-	return now + (lead < -(s64)k->lag_max_ns ? -(s64)k->lag_max_ns : lead);
+		lead = min_u64(real_time_of(lead, l), k->lead_max_ns);
+	else if (lead < -(s64)k->lag_max_ns)
+		lead = -(s64)k->lag_max_ns;
+	return now + ruled_lead(t, lead, k);
+}
+
+/*
+ * The agent keeps every knob in its range. A slice beyond what it may set would still hurt at once:
+ * 0 switches without end, a huge one locks others out.
+ */
+static __always_inline u64 sane_slice(u64 slice_ns)
+{
+	return min_u64(max_u64(slice_ns, SLICE_FLOOR_NS), 100 * 1000 * 1000);
 }
 
 /* The slice of a task of a weight when @nr_queued others wait. */
@@ -89,12 +101,11 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
 	u64 slice = k->slice_max_ns;
 
 	if (!nr_queued)
-		return slice;
+		return sane_slice(slice);
 	slice = max_u64(min_u64(slice, k->latency_ns / (nr_queued + 1)), k->slice_min_ns);
-	if (weight_1024 <
-	    100 * 1024) /* its turn is a smaller piece of its share, and comes more often */
+	if (weight_1024 < 100 * 1024) /* its turn is a smaller piece, and comes more often */
 		slice = slice * weight_1024 / (100 * 1024);
-	return max_u64(slice, SLICE_FLOOR_NS);
+	return sane_slice(slice);
 }
 
 /* How fast the clock moves if all weights are 100: with the CPUs that there are per task. */

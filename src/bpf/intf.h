@@ -24,6 +24,7 @@ enum takt_consts {
 	TAKT_MAX_CGROUPS = 4096, /* a power of two as well */
 	TAKT_WAIT_BUCKETS =
 		32, /* bucket b counts waits of [2^b, 2^(b+1)) ns, the last one the rest */
+	TAKT_WAKE_BUCKETS = 96, /* of wakeup latency, 4 to each power of two: wakeup.bpf.h */
 	TAKT_COMM_LEN = 16,
 	TAKT_RING_BYTES = 256 * 1024,
 	TAKT_RING_MARK = TAKT_RING_BYTES / 2, /* so full that the agent is woken before its time */
@@ -34,7 +35,7 @@ enum takt_consts {
 
 /*
  * Everything that may be turned while the scheduler runs. The agent checks the ranges
- * (src/config.rs), deadline.bpf.h and its neighbours clamp where a wild value could hurt.
+ * (src/config/knobs.rs), deadline.bpf.h and its neighbours clamp where a wild value could hurt.
  */
 struct takt_knobs {
 	u64 slice_max_ns; /* slice of a task that runs without rivals */
@@ -54,6 +55,51 @@ struct takt_knob_slots {
 	struct takt_knobs slot[2];
 	u32 active;
 	u32 version;
+};
+
+/* Task rules: see rules.bpf.h. */
+enum takt_rule_consts {
+	TAKT_MAX_RULES = 16384,
+	TAKT_MAX_CPU_SETS = 16,	    /* number 0 is "no preference" */
+	TAKT_MAX_CGROUP_DEPTH = 16, /* how deep a cgroup may be for a rule to find it */
+};
+
+/* How urgent a task is. */
+enum takt_class {
+	TAKT_CLASS_NORMAL,
+	TAKT_CLASS_LATENCY,
+	TAKT_CLASS_BACKGROUND,
+	TAKT_NR_CLASSES,
+};
+
+/* What a rule picks tasks by, and what stands in takt_rule_key.a and .b. */
+enum takt_rule_kind {
+	TAKT_RULE_COMM,	  /* the 16 bytes of the command name */
+	TAKT_RULE_UID,	  /* user id, 0 */
+	TAKT_RULE_CGROUP, /* hash of the path, 0 */
+	TAKT_RULE_UNIT,	  /* hash of the cgroup's own name, 0 */
+	TAKT_RULE_EXE,	  /* inode number and size of the program's file */
+	TAKT_NR_RULE_KINDS,
+};
+
+struct takt_rule_key {
+	u64 kind;
+	u64 a;
+	u64 b;
+};
+
+struct takt_rule {
+	u32 order; /* place in the file, from 0: the first rule that matches counts */
+	u16 weight_permille;
+	u8 class_;  /* enum takt_class */
+	u8 cpu_set; /* index into takt_cpu_sets, 0: no preference */
+	u64 hits;   /* tasks that matched, roughly: concurrent adds may be lost */
+};
+
+/* CPUs that a task is placed on first. */
+struct takt_cpu_set {
+	u32 nr;
+	u16 cpu[TAKT_MAX_CPUS];
 };
 
 /* Where a task that became runnable was put. */
@@ -100,6 +146,8 @@ struct takt_cpu_stats {
 	u64 wait_hist[TAKT_WAIT_BUCKETS]; /* the same, as a histogram (only while watched) */
 	u64 wait_max_ns; /* the longest wait in epoch wait_epoch: since the agent last looked */
 	u64 wait_epoch;
+	/* Wakeup latencies, class after class (only while wakeups are watched). */
+	u64 wake_hist[TAKT_NR_CLASSES * TAKT_WAKE_BUCKETS];
 	u64 ev_attempts[TAKT_NR_EVENTS];   /* records that it tried to send, each numbered so */
 	u64 ev_failed[TAKT_NR_EVENTS];	   /* of these: the ring was full */
 	u64 ev_suppressed[TAKT_NR_EVENTS]; /* not tried: too many of them in too short a time */

@@ -11,7 +11,9 @@
  */
 #include "takt.bpf.h"
 #include "event.bpf.h"
+#include "wakeup.bpf.h"
 #include "task.bpf.h"
+#include "rules.bpf.h"
 #include "cgroup.bpf.h"
 #include "deadline.bpf.h"
 #include "queue.bpf.h"
@@ -25,7 +27,7 @@
 /* Puts @p straight onto the CPU that it will run on. */
 static __always_inline void place(struct task_struct *p, u64 dsq, u64 slice_ns, u64 enq_flags)
 {
-	scx_bpf_dsq_insert(p, dsq, slice_ns, enq_flags);
+	scx_bpf_dsq_insert(p, dsq, sane_slice(slice_ns), enq_flags);
 }
 
 /* Gives @p the CPU of its waker, that will sleep soon: now or next. */
@@ -56,7 +58,9 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		place_at_waker(p, c, k);
 		return here;
 	}
-	cpu = claim_idle_cpu(p, prev_cpu, wake_flags);
+	cpu = t->cpu_set ? claim_preferred_cpu(p, t) : -1;
+	if (cpu < 0)
+		cpu = claim_idle_cpu(p, prev_cpu, wake_flags);
 	if (cpu >= 0) {
 		count(placed[cpu == prev_cpu ? TAKT_PLACE_IDLE_PREV : TAKT_PLACE_IDLE_OTHER]);
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
@@ -134,7 +138,7 @@ static __always_inline void queue(struct task_struct *p, const struct task_ctx *
 	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), weight_1024_of(p, t), k);
 	u64 deadline = deadline_of(t, now, k);
 
-	if (t->turn_left_ns) {
+	if (t->turn_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->turn_left_ns);
 		deadline = now - k->lag_max_ns;
 	}
@@ -177,7 +181,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	if (enq_flags & SCX_ENQ_REENQ)
 		t->turn_left_ns = k->slice_min_ns;
 	if (gives_way(p, cpu_ctx_of(cpu)) && t->turn_left_ns) {
-		place(p, SCX_DSQ_LOCAL, t->turn_left_ns, 0);
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->turn_left_ns, 0);
 		return;
 	}
 	if (pinned)
@@ -239,11 +243,14 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	adopt(t, llc_of(cpu));
 	if (watched)
 		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);
+	if (wakeups_watched)
+		count_wakeup(t, now);
 	c->started_at = now;
 	c->vruntime = t->vruntime;
 	c->awake_ns = t->awake_ns;
 	count_in(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
+	c->class = t->class;
 	c->spared_ns = spared_ns_of(t, knobs_now());
 	c->turn_ns = p->scx.slice;
 	c->habit = t->habit;
@@ -364,6 +371,8 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 		return -ENOMEM;
 	if (bpf_core_field_exists(args->cgroup))
 		t->cgroup = slot_of(args->cgroup);
+	if (args->fork)
+		inherit_rules(t);
 	return 0;
 }
 

@@ -45,12 +45,18 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 	const struct cpu_ctx *c = cpu_ctx_of(cpu);
 	u64 started_at = c->started_at;
 	s64 ran_ns = now - started_at;
-	s64 ahead;
+	s64 ahead, margin = k->preempt_margin_ns;
 
-	if (!started_at || ran_ns < 0 || c->awake_ns + ran_ns <= c->spared_ns)
+	if (!started_at || is_background(t))
+		return false;
+	if (c->class == TAKT_CLASS_BACKGROUND)
+		return true;
+	if (ran_ns < 0 || c->awake_ns + ran_ns <= c->spared_ns)
 		return false;
 	ahead = c->vruntime + charge_of(ran_ns, c->weight_1024) - t->vruntime;
-	return ahead > (s64)k->preempt_margin_ns || is_owed(t, k);
+	if (t->class == TAKT_CLASS_LATENCY)
+		margin /= 4;
+	return ahead > margin || is_owed(t, k);
 }
 
 /*

@@ -62,6 +62,7 @@ struct cpu_ctx {
 	s32 gives_way_pid; /* has handed the CPU to the task that it woke, and goes on after it */
 	bool next_placed;  /* a task was put straight behind the one that runs */
 	bool own_used;	   /* a task may wait in the queue of this CPU alone */
+	u8 class;	   /* of the running task */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
@@ -94,6 +95,9 @@ struct task_ctx {
 	u32 counted; /* the weight that its cgroup has counted it with; 0: not counted, it sleeps */
 	u32 weight;  /* the one that the lead in @vruntime was earned with */
 	struct habit habit;
+	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
+	u8 class;	     /* enum takt_class, by a rule */
+	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
 };
 
 struct {
@@ -153,6 +157,11 @@ static __always_inline const struct takt_knobs *knobs_now(void)
 static __always_inline u64 max_u64(u64 a, u64 b)
 {
 	return a > b ? a : b;
+}
+
+static __always_inline s64 min_s64(s64 a, s64 b)
+{
+	return a < b ? a : b;
 }
 
 static __always_inline u64 min_u64(u64 a, u64 b)

@@ -10,7 +10,7 @@ use super::intake::Account;
 use super::told::{Places, Told};
 use crate::bpf_abi::intf::{takt_event, takt_knobs};
 use crate::cli::{EventFormat, RunArgs};
-use crate::config;
+use crate::config::knobs;
 use crate::stats::line;
 use crate::topology::Machine;
 
@@ -48,17 +48,17 @@ impl Printer {
         }
     }
 
-    /// Tells which knobs are not at their defaults.
-    pub fn knobs(&mut self, knobs: &takt_knobs) {
+    /// Tells which knobs differ.
+    pub fn knobs(&mut self, from: &takt_knobs, to: &takt_knobs, reason: &str) {
         if self.format.is_none() {
             return;
         }
-        for (knob, from, to) in config::turned(knobs) {
+        for (knob, from, to) in knobs::turned(from, to) {
             self.tell(&Told::Knob {
                 knob,
                 from,
                 to,
-                reason: "set on the command line",
+                reason: reason.to_owned(),
             });
         }
     }

@@ -71,7 +71,7 @@ pub enum Told {
         knob: &'static str,
         from: u64,
         to: u64,
-        reason: &'static str,
+        reason: String,
     },
     /// The scheduler found itself wrong.
     Fault { what: String },

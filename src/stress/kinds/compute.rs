@@ -19,6 +19,21 @@ pub fn hogs(crew: &mut Crew) -> Result<()> {
     Ok(())
 }
 
+/// Eight threads per CPU that compute for some milliseconds, then sleep for 50 us. Ticks per burst.
+pub fn bursts(crew: &mut Crew) -> Result<()> {
+    for _ in 0..8 * crew.cpus().len() {
+        crew.spawn("burst", |worker| {
+            while worker.running() {
+                sys::compute(80);
+                worker.tick();
+                worker.pause_us(50, 50);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// Two threads that yield in storms of 20, a millisecond apart. Ticks once per storm.
 pub fn yields(crew: &mut Crew) -> Result<()> {
     for _ in 0..2 {

@@ -20,7 +20,10 @@ use crate::cli::StressKind;
 
 /// Not part of a run unless asked for: they take whole CPUs away.
 pub fn is_opt_in(kind: StressKind) -> bool {
-    matches!(kind, StressKind::RtHogs | StressKind::Hotplug)
+    matches!(
+        kind,
+        StressKind::RtHogs | StressKind::Hotplug | StressKind::Bursts
+    )
 }
 
 /// Why `kind` cannot run here, if it cannot.
@@ -79,6 +82,7 @@ pub fn start(kind: StressKind, crew: &mut Crew, rt_duty: u64) -> Result<()> {
         StressKind::Policy => attributes::policy(crew),
         StressKind::Rt => realtime::bursts(crew),
         StressKind::Flips => realtime::flips(crew),
+        StressKind::Bursts => compute::bursts(crew),
         StressKind::RtHogs => realtime::hogs(crew, rt_duty),
         StressKind::Sleepers => sleep::sleepers(crew),
         StressKind::Membarrier => sleep::membarriers(crew),

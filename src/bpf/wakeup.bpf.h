@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Wakeup latency, which is what goals are about: from waking to running, by class.
+ *
+ * Waits that do not begin with a wakeup (a hog that waits for its next turn, a task that was
+ * preempted, a new task) are left out: they are the price of sharing, not a latency. A task that
+ * has not run since it woke has awake_ns 0; one that has never slept has burst_ns 0.
+ *
+ * Four buckets to each power of two: a percentile is known to 25 %.
+ */
+#ifndef TAKT_WAKEUP_BPF_H
+#define TAKT_WAKEUP_BPF_H
+
+#include "event.bpf.h"
+
+/* Set by the agent while it tunes or shows: nothing is counted otherwise. */
+bool wakeups_watched;
+
+/* Bucket 0: less than 1,024 ns; then 4 to each power of two. The agent: src/wakeups.rs. */
+static __always_inline u32 wake_bucket(u64 ns)
+{
+	u32 exponent, bucket;
+
+	if (ns < 1024)
+		return 0;
+	exponent = log2_u64(ns) - 1; /* the header counts from 1 */
+	bucket = 1 + (exponent - 10) * 4 + ((ns >> (exponent - 2)) & 3);
+	return bucket < TAKT_WAKE_BUCKETS ? bucket : TAKT_WAKE_BUCKETS - 1;
+}
+
+/* @t gets a CPU: if it has woken for it, how long did that take? */
+static __always_inline void count_wakeup(const struct task_ctx *t, u64 now)
+{
+	struct takt_cpu_stats *s;
+	u32 class = t->class, bucket;
+
+	if (t->awake_ns || !t->burst_ns)
+		return;
+	s = stats_here();
+	bucket = wake_bucket(max_u64(now, t->queued_at) - t->queued_at);
+	if (s && class < TAKT_NR_CLASSES && bucket < TAKT_WAKE_BUCKETS)
+		s->wake_hist[class * TAKT_WAKE_BUCKETS + bucket]++;
+}
+
+#endif /* TAKT_WAKEUP_BPF_H */

@@ -1,0 +1,224 @@
+//! What the user wants: flags, file, profile, in this order of precedence, checked as a whole.
+//!
+//! ```text
+//! flags  >  file  >  profile's knobs  >  defaults
+//! ```
+
+pub mod command;
+pub mod file;
+pub mod keys;
+pub mod knobs;
+pub mod profile;
+pub mod rules;
+pub mod watch;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use crate::bpf_abi::intf::takt_knobs;
+use crate::cli::RunArgs;
+use file::{Raw, Source};
+use knobs::Knob;
+use profile::Profile;
+use rules::Rule;
+
+/// Where the file is looked for when no flag names one; it may be missing.
+pub const DEFAULT_PATH: &str = "/etc/scx_takt/config.toml";
+
+/// What is wrong with a configuration, one message a line. Ends the program with status 2.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wrong(Vec<String>);
+
+impl Wrong {
+    /// One thing is wrong.
+    pub fn one(message: String) -> Self {
+        Self(vec![message])
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0.join("\nscx_takt: "))
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+/// What to reach. Microseconds; `None`: no such goal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Goal {
+    /// p99 of the wakeup latency of all but background tasks.
+    pub wakeup_p99_us: Option<u64>,
+    /// p99 of the wakeup latency of tasks of class latency.
+    pub latency_wakeup_p99_us: Option<u64>,
+}
+
+impl Goal {
+    /// Is there anything to reach?
+    pub fn is_set(&self) -> bool {
+        self.wakeup_p99_us.is_some() || self.latency_wakeup_p99_us.is_some()
+    }
+}
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the machine is for.
+    pub profile: Profile,
+    /// What to reach.
+    pub goal: Goal,
+    /// Does the tuner turn knobs?
+    pub tune: bool,
+    /// How often it looks.
+    pub period: Duration,
+    /// Rules for tasks, in the order of the file.
+    pub rules: Vec<Rule>,
+    /// The file that it came from and that is watched for changes.
+    pub path: PathBuf,
+    /// What is not wrong but perhaps not what was meant.
+    pub warnings: Vec<String>,
+    /// Knobs that the file or a flag sets, whatever the profile says.
+    set: Vec<(&'static Knob, u64)>,
+}
+
+impl Config {
+    /// Flags and file as they are now.
+    ///
+    /// # Errors
+    /// All that is wrong with either.
+    pub fn load(args: &RunArgs) -> Result<Self, Wrong> {
+        let path = args.config.clone().unwrap_or_else(|| DEFAULT_PATH.into());
+        let mut config = if args.config.is_none() && !path.exists() {
+            Self::check(&Source::new(DEFAULT_PATH, String::new()), &path)?
+        } else {
+            Self::check(&Source::read(&path)?, &path)?
+        };
+        config.profile = args.profile.unwrap_or(config.profile);
+        config.tune &= !args.no_tune;
+        let settings = knobs::parse(&args.knobs).map_err(|error| Wrong::one(error.to_string()))?;
+        config.set.extend(settings);
+        Ok(config)
+    }
+
+    /// Parses and checks a file alone.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn check(source: &Source, path: &Path) -> Result<Self, Wrong> {
+        let raw = source.parse()?;
+        let mut checker = Checker {
+            source,
+            wrong: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let mut config = Self::from_raw(&raw, &mut checker);
+        config.path = path.to_owned();
+        config.warnings = checker.warnings;
+        if checker.wrong.is_empty() {
+            Ok(config)
+        } else {
+            Err(Wrong(checker.wrong))
+        }
+    }
+
+    fn from_raw(raw: &Raw, checker: &mut Checker<'_>) -> Self {
+        let mut optional = |name, value: &Option<Spanned<i64>>, range| {
+            value
+                .as_ref()
+                .and_then(|value| checker.number(name, value, range))
+        };
+        let goal = Goal {
+            wakeup_p99_us: optional("wakeup_p99_us", &raw.goal.wakeup_p99_us, keys::GOAL_US),
+            latency_wakeup_p99_us: optional(
+                "latency_wakeup_p99_us",
+                &raw.goal.latency_wakeup_p99_us,
+                keys::GOAL_US,
+            ),
+        };
+        let period_ms = optional("period_ms", &raw.tuner.period_ms, keys::PERIOD_MS);
+        Self {
+            profile: raw.profile.unwrap_or_default(),
+            goal,
+            tune: raw.tuner.enabled.unwrap_or(true),
+            period: Duration::from_millis(period_ms.unwrap_or(keys::PERIOD_DEFAULT_MS)),
+            set: raw
+                .knobs
+                .iter()
+                .filter_map(|(name, value)| checker.knob(name, value))
+                .collect(),
+            rules: rules::check(&raw.rule, checker),
+            path: PathBuf::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The knobs to start from. `on_battery` matters to the profile `auto`.
+    pub fn knobs(&self, on_battery: bool) -> takt_knobs {
+        let mut knobs = self.profile.knobs(on_battery);
+        for (knob, value) in &self.set {
+            knob.set(&mut knobs, *value);
+        }
+        knobs
+    }
+}
+
+/// Collects all that is wrong, with the place where it stands.
+pub struct Checker<'a> {
+    source: &'a Source,
+    wrong: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Checker<'_> {
+    fn at(&self, offset: usize) -> String {
+        self.source.at(offset)
+    }
+
+    fn line_of(&self, offset: usize) -> usize {
+        self.source.line_of(offset)
+    }
+
+    fn wrong(&mut self, offset: usize, what: String) {
+        self.wrong.push(format!("{}: {what}", self.at(offset)));
+    }
+
+    fn warn(&mut self, offset: usize, what: String) {
+        self.warnings.push(format!("{}: {what}", self.at(offset)));
+    }
+
+    /// A number within `range`, or a complaint.
+    fn number(&mut self, name: &str, value: &Spanned<i64>, range: (u64, u64)) -> Option<u64> {
+        let (min, max) = range;
+        let number = u64::try_from(*value.get_ref())
+            .ok()
+            .filter(|n| (min..=max).contains(n));
+        if number.is_none() {
+            let (min, max) = (keys::digits(min), keys::digits(max));
+            let what = format!("{name} takes {min} to {max}, not {}", value.get_ref());
+            self.wrong(value.span().start, what);
+        }
+        number
+    }
+
+    fn knob(
+        &mut self,
+        name: &Spanned<String>,
+        value: &Spanned<i64>,
+    ) -> Option<(&'static Knob, u64)> {
+        let Some(knob) = knobs::find(name.get_ref()) else {
+            let known = knobs::KNOBS.iter().map(|knob| knob.name);
+            self.wrong(
+                name.span().start,
+                file::unknown("knob", name.get_ref(), known),
+            );
+            return None;
+        };
+        Some((knob, self.number(knob.name, value, knob.range)?))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! Profiles: what the machine is for, as sets of knobs.
+//!
+//! A profile is where the tuner starts from and what it returns to when a goal is met. What stands
+//! here differs from `auto` only where there is a reason to; the reason stands beside it.
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use super::knobs::default_knobs;
+use crate::bpf_abi::intf::takt_knobs;
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+
+/// What the machine is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The defaults; on battery those of `powersave`.
+    #[default]
+    Auto,
+    /// One program that must not miss a frame, beside others that may wait.
+    Gaming,
+    /// Wakeups first: audio, control, interactive work on a loaded machine.
+    Latency,
+    /// Throughput of many equal workers.
+    Server,
+    /// Few switches and few preemptions: a CPU that is left alone stays in its sleep for longer.
+    Powersave,
+}
+
+impl Profile {
+    /// Every profile, with its name.
+    pub const ALL: [(Self, &str); 5] = [
+        (Self::Auto, "auto"),
+        (Self::Gaming, "gaming"),
+        (Self::Latency, "latency"),
+        (Self::Server, "server"),
+        (Self::Powersave, "powersave"),
+    ];
+
+    /// Its name in files, flags and messages.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(profile, _)| *profile == self)
+            .map_or("auto", |(_, name)| name)
+    }
+
+    /// Its knobs. `on_battery` matters to `auto` only.
+    pub fn knobs(self, on_battery: bool) -> takt_knobs {
+        let base = default_knobs();
+        match self {
+            Self::Auto if on_battery => Self::Powersave.knobs(false),
+            Self::Auto => base,
+            // A turn for everybody within a frame of 60 Hz; a render thread is spared for two
+            // bursts of half a frame at most.
+            Self::Gaming => takt_knobs {
+                slice_max_ns: 10 * MS,
+                slice_min_ns: 2 * MS,
+                latency_ns: 16 * MS,
+                preempt_margin_ns: 100 * US,
+                burst_max_ns: 8 * MS,
+                ..base
+            },
+            // Short turns, early preemption, and twice the credit for those that sleep.
+            Self::Latency => takt_knobs {
+                slice_max_ns: 10 * MS,
+                slice_min_ns: MS,
+                latency_ns: 12 * MS,
+                lag_max_ns: 6 * MS,
+                preempt_margin_ns: 100 * US,
+                preempt_after_ns: 500 * US,
+                ..base
+            },
+            // Long turns keep caches warm; work in progress is spared for longer.
+            Self::Server => takt_knobs {
+                slice_max_ns: 40 * MS,
+                slice_min_ns: 6 * MS,
+                latency_ns: 48 * MS,
+                preempt_margin_ns: 500 * US,
+                preempt_after_ns: 2 * MS,
+                burst_max_ns: 20 * MS,
+                ..base
+            },
+            Self::Powersave => takt_knobs {
+                slice_max_ns: 50 * MS,
+                slice_min_ns: 8 * MS,
+                latency_ns: 64 * MS,
+                preempt_margin_ns: MS,
+                preempt_after_ns: 4 * MS,
+                ..base
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::knobs;
+
+    #[test]
+    fn every_profile_keeps_to_the_ranges() {
+        for (profile, name) in Profile::ALL {
+            for on_battery in [false, true] {
+                let wrong = knobs::out_of_range(&profile.knobs(on_battery));
+                assert!(wrong.is_none(), "{name}: {:?}", wrong.map(|knob| knob.name));
+            }
+            assert_eq!(profile.name(), name);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Task rules as they stand in the file: which tasks, and what they get.
+
+use std::collections::HashMap;
+
+use nix::unistd::User;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Checker;
+use super::keys::WEIGHT_PERMILLE;
+use crate::bpf_abi::intf;
+
+/// How urgent a task is. What each means to the policy stands in `src/bpf/rules.bpf.h`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    #[default]
+    Normal,
+    Latency,
+    Background,
+}
+
+/// `[[rule]]` as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRule {
+    comm: Option<String>,
+    exe: Option<String>,
+    user: Option<String>,
+    cgroup: Option<String>,
+    unit: Option<String>,
+    class: Option<Class>,
+    weight_permille: Option<Spanned<i64>>,
+    cpus: Option<Spanned<String>>,
+}
+
+/// What picks the tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Match {
+    /// The command name.
+    Comm(String),
+    /// Path of the program.
+    Exe(String),
+    /// User id.
+    Uid(u32),
+    /// Path below the cgroup root.
+    Cgroup(String),
+    /// Name of a systemd unit.
+    Unit(String),
+}
+
+/// One rule, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Which tasks.
+    pub of: Match,
+    /// Their class.
+    pub class: Class,
+    /// What their weight is multiplied by, in thousandths.
+    pub weight_permille: u16,
+    /// CPUs that they are placed on first; empty: no preference.
+    pub cpus: Vec<u16>,
+    /// `FILE:LINE:COLUMN`.
+    pub at: String,
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (key, value) = match &self.of {
+            Match::Comm(text) => ("comm", text.clone()),
+            Match::Exe(text) => ("exe", text.clone()),
+            Match::Uid(uid) => ("user", uid.to_string()),
+            Match::Cgroup(text) => ("cgroup", text.clone()),
+            Match::Unit(text) => ("unit", text.clone()),
+        };
+        write!(out, "{}: rule for {key} {value:?}", self.at)
+    }
+}
+
+/// Checks all rules. Those that an earlier one makes useless are left out with a warning.
+pub fn check(raw: &[Spanned<RawRule>], checker: &mut Checker<'_>) -> Vec<Rule> {
+    let max = intf::takt_rule_consts_TAKT_MAX_RULES as usize;
+    if let Some(first) = raw.get(max) {
+        checker.wrong(first.span().start, format!("more than {max} rules"));
+        return Vec::new();
+    }
+    let mut rules = Vec::with_capacity(raw.len());
+    let mut seen: HashMap<Match, usize> = HashMap::new();
+    for entry in raw {
+        let offset = entry.span().start;
+        let Some(rule) = check_one(entry.get_ref(), offset, checker) else {
+            continue;
+        };
+        if let Some(&earlier) = seen.get(&rule.of) {
+            let line = checker.line_of(earlier);
+            checker.warn(
+                offset,
+                format!("the same tasks have a rule in line {line}: that one counts"),
+            );
+            continue;
+        }
+        seen.insert(rule.of.clone(), offset);
+        rules.push(rule);
+    }
+    let mut sets: Vec<_> = rules
+        .iter()
+        .map(|rule| &rule.cpus)
+        .filter(|cpus| !cpus.is_empty())
+        .collect();
+    sets.sort();
+    sets.dedup();
+    let max = intf::takt_rule_consts_TAKT_MAX_CPU_SETS as usize - 1;
+    if sets.len() > max {
+        checker.wrong(
+            0,
+            format!(
+                "the rules name {} different CPU sets; {max} at most",
+                sets.len()
+            ),
+        );
+    }
+    rules
+}
+
+fn check_one(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Option<Rule> {
+    let of = check_match(raw, offset, checker);
+    let weight = raw.weight_permille.as_ref();
+    let weight = weight.map_or(Some(1000), |value| {
+        checker.number("weight_permille", value, WEIGHT_PERMILLE)
+    });
+    let cpus = match &raw.cpus {
+        None => Some(Vec::new()),
+        Some(text) => parse_cpus(text.get_ref())
+            .map_err(|what| checker.wrong(text.span().start, format!("cpus: {what}")))
+            .ok(),
+    };
+    Some(Rule {
+        of: of?,
+        class: raw.class.unwrap_or_default(),
+        weight_permille: weight? as u16,
+        cpus: cpus?,
+        at: checker.at(offset),
+    })
+}
+
+fn check_match(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Option<Match> {
+    let named = [&raw.comm, &raw.exe, &raw.user, &raw.cgroup, &raw.unit];
+    if named.iter().filter(|name| name.is_some()).count() != 1 {
+        let what = "a rule names tasks by exactly one of comm, exe, user, cgroup, unit";
+        checker.wrong(offset, what.to_owned());
+        return None;
+    }
+    let result = match (&raw.comm, &raw.exe, &raw.user, &raw.cgroup, &raw.unit) {
+        (Some(comm), ..) => check_comm(comm),
+        (_, Some(exe), ..) if exe.starts_with('/') => Ok(Match::Exe(exe.clone())),
+        (_, _, Some(user), ..) => match uid_of(user) {
+            Ok(Some(uid)) => Ok(Match::Uid(uid)),
+            Ok(None) => {
+                checker.warn(
+                    offset,
+                    format!("there is no user {user:?}: the rule matches nothing"),
+                );
+                return None;
+            }
+            Err(what) => Err(what),
+        },
+        (_, _, _, Some(path), _) if path.starts_with('/') => {
+            Ok(Match::Cgroup(path.trim_end_matches('/').to_owned()))
+        }
+        (.., Some(unit)) if !unit.is_empty() && !unit.contains('/') => {
+            Ok(Match::Unit(unit.clone()))
+        }
+        (.., Some(unit)) => Err(format!("{unit:?} is no name of a unit")),
+        (_, Some(path), ..) | (_, _, _, Some(path), _) => {
+            Err(format!("{path:?} is no absolute path"))
+        }
+        _ => Err("names no tasks".to_owned()),
+    };
+    result.map_err(|what| checker.wrong(offset, what)).ok()
+}
+
+fn check_comm(comm: &str) -> Result<Match, String> {
+    let max = intf::takt_consts_TAKT_COMM_LEN as usize - 1;
+    match comm.len() {
+        0 => Err("comm is empty".to_owned()),
+        len if len > max => Err(format!(
+            "the kernel keeps {max} bytes of a command name: {comm:?} has {len}"
+        )),
+        _ if comm.contains('\0') => Err("comm holds a NUL byte".to_owned()),
+        _ => Ok(Match::Comm(comm.to_owned())),
+    }
+}
+
+/// The id of a user given by name or number; `None`: there is no such user.
+fn uid_of(user: &str) -> Result<Option<u32>, String> {
+    if let Ok(uid) = user.parse() {
+        return Ok(Some(uid));
+    }
+    let found =
+        User::from_name(user).map_err(|error| format!("cannot look up {user:?}: {error}"))?;
+    Ok(found.map(|user| user.uid.as_raw()))
+}
+
+/// `0-3,8` as a sorted list.
+fn parse_cpus(text: &str) -> Result<Vec<u16>, String> {
+    let max = intf::takt_consts_TAKT_MAX_CPUS as u16 - 1;
+    let number = |text: &str| match text.trim().parse::<u16>() {
+        Ok(cpu) if cpu <= max => Ok(cpu),
+        _ => Err(format!("{text:?} is no CPU number from 0 to {max}")),
+    };
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(format!("{part:?} runs backwards"));
+        }
+        cpus.extend(first..=last);
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    Ok(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists() {
+        assert_eq!(parse_cpus("0-2,8, 1"), Ok(vec![0, 1, 2, 8]));
+        for wrong in ["", "x", "3-1", "1024", "0-", "-1", "1,,2"] {
+            assert!(parse_cpus(wrong).is_err(), "{wrong}");
+        }
+    }
+}

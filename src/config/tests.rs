@@ -1,0 +1,236 @@
+//! What a user may write, and what a user may get wrong.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(text: &str) -> Result<Config, Wrong> {
+    Config::check(&Source::new("f.toml", text.to_owned()), Path::new("f.toml"))
+}
+
+fn complaint(text: &str) -> String {
+    read(text).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_is_the_defaults() {
+    let config = read("").unwrap();
+    assert_eq!(config.profile, Profile::Auto);
+    assert!(config.tune && !config.goal.is_set() && config.rules.is_empty());
+    assert!(config.warnings.is_empty());
+    let knobs = config.knobs(false);
+    assert_eq!(knobs.slice_max_ns, knobs::default_knobs().slice_max_ns);
+}
+
+#[test]
+fn the_file_comes_before_the_profile() {
+    let config = read("profile = \"server\"\n[knobs]\nslice_max_ns = 7_000_000").unwrap();
+    let knobs = config.knobs(false);
+    assert_eq!(knobs.slice_max_ns, 7_000_000);
+    assert_eq!(
+        knobs.slice_min_ns,
+        Profile::Server.knobs(false).slice_min_ns
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    for (text, expected) in [
+        (
+            "profle = \"auto\"",
+            "f.toml:1:1: unknown key \"profle\"; did you mean \"profile\"?",
+        ),
+        (
+            "[goal]\nwakeup_p99 = 5",
+            "f.toml:2:1: unknown key \"wakeup_p99\"; did you mean \"wakeup_p99_us\"?",
+        ),
+        (
+            "[goal]\nxyz = 5",
+            "f.toml:2:1: unknown key \"xyz\"; known are wakeup_p99_us, latency_wakeup_p99_us",
+        ),
+        (
+            "[goal]\nwakeup_p99_us = 5",
+            "f.toml:2:17: wakeup_p99_us takes 20 to 1_000_000, not 5",
+        ),
+        (
+            "[goal]\nwakeup_p99_us = -5",
+            "f.toml:2:17: wakeup_p99_us takes 20 to 1_000_000, not -5",
+        ),
+        (
+            "\n[knobs]\nslice_mx_ns = 1",
+            "f.toml:3:1: unknown knob \"slice_mx_ns\"; did you mean \"slice_max_ns\"?",
+        ),
+        (
+            "[knobs]\nslice_max_ns = 1",
+            "f.toml:2:16: slice_max_ns takes 100_000 to 100_000_000, not 1",
+        ),
+        (
+            "[tuner]\nperiod_ms = 5",
+            "f.toml:2:13: period_ms takes 100 to 1_000, not 5",
+        ),
+        (
+            "[[rule]]\nclass = \"latency\"",
+            "exactly one of comm, exe, user, cgroup, unit",
+        ),
+        ("[[rule]]\ncomm = \"a\"\nuser = \"b\"", "exactly one of"),
+        ("[[rule]]\ncomm = \"sixteen-letters!\"", "keeps 15 bytes"),
+        ("[[rule]]\nexe = \"mpv\"", "\"mpv\" is no absolute path"),
+        ("[[rule]]\nunit = \"a/b\"", "is no name of a unit"),
+        (
+            "[[rule]]\ncomm = \"a\"\ncpus = \"3-1\"",
+            "f.toml:3:8: cpus: \"3-1\" runs backwards",
+        ),
+        (
+            "[[rule]]\ncomm = \"a\"\nweight_permille = 1",
+            "f.toml:3:19: weight_permille takes 10 to 10_000",
+        ),
+    ] {
+        let said = complaint(text);
+        assert!(said.contains(expected), "{text:?}: {said}");
+    }
+    for text in [
+        "[goal]\nwakeup_p99_us = \"5\"",
+        "profile = \"speed\"",
+        "tuner = 1",
+    ] {
+        let said = complaint(text);
+        assert!(
+            said.starts_with("f.toml:") && !said.contains('\n'),
+            "{text:?}: {said}"
+        );
+    }
+    let said = complaint("[goal]\nwakeup_p99_us = \"5\"");
+    assert!(
+        said.starts_with("f.toml:2:17:") && said.ends_with("takes 20 to 1_000_000 microseconds"),
+        "{said}"
+    );
+    assert!(
+        complaint("profile = \"speed\"").contains("gaming"),
+        "{}",
+        complaint("profile = \"speed\"")
+    );
+}
+
+#[test]
+fn all_that_is_out_of_range_is_said_at_once() {
+    let said = complaint("[goal]\nwakeup_p99_us = 1\n[knobs]\nslice_max_ns = 1\nnope_nope = 2");
+    assert_eq!(said.lines().count(), 3, "{said}");
+}
+
+#[test]
+fn the_first_of_two_rules_for_the_same_tasks_counts() {
+    let config =
+        read("[[rule]]\ncomm = \"a\"\nclass = \"latency\"\n[[rule]]\ncomm = \"a\"").unwrap();
+    assert_eq!(
+        (config.rules.len(), config.rules[0].class),
+        (1, rules::Class::Latency)
+    );
+    assert_eq!(
+        config.warnings,
+        ["f.toml:4:1: the same tasks have a rule in line 1: that one counts"]
+    );
+}
+
+#[test]
+fn a_user_that_does_not_exist_is_a_warning() {
+    let config = read("[[rule]]\nuser = \"no-such-user-here\"").unwrap();
+    assert!(config.rules.is_empty());
+    assert!(
+        config.warnings[0].contains("matches nothing"),
+        "{:?}",
+        config.warnings
+    );
+}
+
+/// The manual's file is valid, commented out and not; and it leaves no key out.
+#[test]
+fn the_printed_default_is_valid_and_complete() {
+    let text = keys::print_default();
+    let config = read(&text).unwrap();
+    assert_eq!(config.profile, Profile::Auto);
+    for key in keys::all() {
+        let header = if key.table.is_empty() {
+            String::new()
+        } else {
+            format!("[{}]\n", key.table)
+        };
+        // A rule needs something that names tasks; the value that is tried may be just that.
+        let names = ["comm", "exe", "user", "cgroup", "unit"].contains(&key.name);
+        let matcher = if key.table == "[rule]" && !names {
+            "comm = \"x\"\n"
+        } else {
+            ""
+        };
+        let tried = format!("{header}{matcher}{} = {}", key.name, key.value);
+        assert!(read(&tried).is_ok(), "{tried}: {:?}", read(&tried));
+        assert!(text.contains(&format!("#{} = {}\n", key.name, key.value)));
+    }
+    // What serde knows and the table does not would be named here.
+    for (table, header) in [
+        ("", ""),
+        ("goal", "[goal]\n"),
+        ("tuner", "[tuner]\n"),
+        ("[rule]", "[[rule]]\n"),
+    ] {
+        let said = toml::from_str::<Raw>(&format!("{header}qqqqqqqq = 1")).unwrap_err();
+        for name in said.message().split('`').skip(3).step_by(2) {
+            let documented = keys::all()
+                .iter()
+                .any(|key| key.table == table && key.name == name);
+            let is_table = keys::TABLES
+                .iter()
+                .any(|(t, _)| t.trim_matches(['[', ']']) == name);
+            assert!(
+                documented || (table.is_empty() && is_table),
+                "[{table}] {name} is not documented"
+            );
+        }
+    }
+}
+
+/// What packages install is what the manual says; `scx_takt config --print-default` makes it.
+#[test]
+fn the_file_that_packages_install_is_up_to_date() {
+    let installed = include_str!("../../dist/config.toml");
+    assert!(
+        installed == keys::print_default(),
+        "scx_takt config --print-default >dist/config.toml"
+    );
+}
+
+/// Lines that look like configuration, whole and torn.
+fn line() -> impl Strategy<Value = String> {
+    let keys: Vec<String> = keys::all().iter().map(|key| key.name.to_owned()).collect();
+    let key = prop::sample::select(keys);
+    let value = prop_oneof![
+        any::<i64>().prop_map(|n| n.to_string()),
+        "\"[ -~]{0,20}\"",
+        "[\\[\\]{}\"'0-9a-z.,=-]{0,12}",
+        Just("[".repeat(200)),
+    ];
+    prop_oneof![
+        (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+        prop::sample::select(vec![
+            "[goal]", "[tuner]", "[knobs]", "[[rule]]", "[", "]]", "= ="
+        ])
+        .prop_map(String::from),
+        any::<String>(),
+    ]
+}
+
+proptest! {
+    /// No input makes the reader panic, and what it complains about is as short as the input is long.
+    #[test]
+    fn no_text_makes_the_reader_panic(lines in prop::collection::vec(line(), 0..30)) {
+        let text = lines.join("\n");
+        match read(&text) {
+            Ok(config) => prop_assert!(knobs::out_of_range(&config.knobs(false)).is_none()),
+            Err(wrong) => prop_assert!(wrong.to_string().len() < 4096 + 64 * text.len()),
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        let _ = read(&String::from_utf8_lossy(&bytes));
+    }
+}

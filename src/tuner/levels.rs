@@ -1,0 +1,145 @@
+//! One scale for all knobs: level 0 is what the user set, each level above gives up some throughput
+//! for latency.
+
+use crate::bpf_abi::intf::takt_knobs;
+use crate::config::knobs::{self, Knob};
+
+/// The tightest level.
+pub const MAX: u8 = 12;
+
+/// How one knob moves along the scale.
+struct Turn {
+    knob: &'static str,
+    /// By what it is multiplied from one level to the next.
+    factor: f64,
+    /// Where it stops, in nanoseconds. A knob that starts beyond this stays where it is.
+    end_ns: u64,
+}
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+
+/// What makes a wakeup wait: the slice of whoever runs, the margin and the spared time that keep it
+/// from being preempted, and the credit that a sleeper lost while it slept. The starvation bound
+/// (`lead_max_ns`) is a promise and `sync_gap_ns` is learnt behaviour: neither is turned.
+const TURNS: [Turn; 7] = [
+    Turn {
+        knob: "slice_max_ns",
+        factor: 0.75,
+        end_ns: MS,
+    },
+    Turn {
+        knob: "slice_min_ns",
+        factor: 0.75,
+        end_ns: 300 * US,
+    },
+    Turn {
+        knob: "latency_ns",
+        factor: 0.75,
+        end_ns: 2 * MS,
+    },
+    Turn {
+        knob: "preempt_margin_ns",
+        factor: 0.7,
+        end_ns: 20 * US,
+    },
+    Turn {
+        knob: "preempt_after_ns",
+        factor: 0.75,
+        end_ns: 100 * US,
+    },
+    Turn {
+        knob: "burst_max_ns",
+        factor: 0.8,
+        end_ns: MS,
+    },
+    Turn {
+        knob: "lag_max_ns",
+        factor: 1.15,
+        end_ns: 12 * MS,
+    },
+];
+
+/// The knobs at `level`, starting from `base`. Every value is within its range.
+pub fn at(base: &takt_knobs, level: u8) -> takt_knobs {
+    let mut knobs = *base;
+    for turn in &TURNS {
+        if let Some(knob) = knobs::find(turn.knob) {
+            knob.set(&mut knobs, moved(turn, knob.of(base), level.min(MAX)));
+        }
+    }
+    knobs
+}
+
+fn moved(turn: &Turn, from_ns: u64, level: u8) -> u64 {
+    let to_ns = (from_ns as f64 * turn.factor.powi(i32::from(level))).round() as u64;
+    if turn.factor < 1.0 {
+        to_ns.max(turn.end_ns).min(from_ns)
+    } else {
+        to_ns.min(turn.end_ns).max(from_ns)
+    }
+}
+
+/// What differs between two sets, for people: `slice_max 20 ms -> 10 ms, ...`.
+pub fn differences(from: &takt_knobs, to: &takt_knobs) -> String {
+    let differing = knobs::KNOBS
+        .iter()
+        .filter(|knob| knob.of(from) != knob.of(to));
+    let told = differing.map(|knob: &Knob| {
+        let name = knob.name.trim_end_matches("_ns");
+        format!("{name} {} -> {}", time(knob.of(from)), time(knob.of(to)))
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// A duration with two or three digits and its unit.
+pub fn time(ns: u64) -> String {
+    match ns {
+        0..1_000_000 => format!("{} us", ns / 1_000),
+        1_000_000..10_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ => format!("{} ms", ns / 1_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::profile::Profile;
+
+    #[test]
+    fn every_level_of_every_profile_is_in_range_and_one_way() {
+        for (profile, name) in Profile::ALL {
+            let base = profile.knobs(false);
+            for level in 0..=MAX {
+                let knobs = at(&base, level);
+                assert!(knobs::out_of_range(&knobs).is_none(), "{name} {level}");
+                let next = at(&base, level + 1);
+                assert!(next.slice_max_ns <= knobs.slice_max_ns, "{name} {level}");
+                assert!(
+                    next.preempt_margin_ns <= knobs.preempt_margin_ns,
+                    "{name} {level}"
+                );
+                assert!(next.lag_max_ns >= knobs.lag_max_ns, "{name} {level}");
+                assert_eq!(next.lead_max_ns, base.lead_max_ns);
+            }
+            assert_eq!(differences(&base, &at(&base, 0)), "");
+        }
+    }
+
+    #[test]
+    fn a_knob_beyond_the_end_of_its_turn_stays() {
+        let mut base = Profile::Auto.knobs(false);
+        base.slice_min_ns = 200 * US;
+        base.lag_max_ns = 50 * MS;
+        let tight = at(&base, MAX);
+        assert_eq!((tight.slice_min_ns, tight.lag_max_ns), (200 * US, 50 * MS));
+    }
+
+    #[test]
+    fn differences_are_told_with_units() {
+        let base = Profile::Auto.knobs(false);
+        let text = differences(&base, &at(&base, 2));
+        assert!(text.contains("slice_max 20 ms -> 11 ms"), "{text}");
+        assert!(text.contains("preempt_margin 200 us -> 98 us"), "{text}");
+    }
+}
