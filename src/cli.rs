@@ -1,5 +1,6 @@
 //! Every flag of `scx_takt`, once: help, the manual page and completions are made from here.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -35,6 +36,18 @@ pub struct RunArgs {
     /// Print what happens every so many seconds (0.1 to 3600).
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub stats: Option<f64>,
+
+    /// Do not schedule: print what the scx_takt that is active does, every so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub monitor: Option<f64>,
+
+    /// Describe the statistics that the scheduler serves, and end.
+    #[arg(long)]
+    pub help_stats: bool,
+
+    /// Serve OpenMetrics at http://ADDR/metrics; a port alone is one of 127.0.0.1.
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    pub metrics: Option<SocketAddr>,
 
     /// Print what is worth telling one by one: long waits, preemptions, migrations, knobs, faults. Each
     /// as a line, or as JSON.
@@ -81,6 +94,10 @@ pub enum EventFormat {
 pub enum Command {
     /// Can scx_takt run on this kernel? Looks, tries, and says what to do if not.
     Check(CheckArgs),
+    /// Is this machine well, and if not, why? A live view of whatever scheduler is active.
+    Top(TopArgs),
+    /// What the active scheduler does, once: for people, or for programs.
+    Stats(StatsArgs),
     /// A/B benchmark of schedulers on this machine.
     Bench(BenchArgs),
     /// How long the tasks of this machine wait for a CPU, under whatever scheduler runs.
@@ -107,6 +124,42 @@ pub struct CheckArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `scx_takt top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Look every so many seconds.
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
+    pub interval: f64,
+
+    /// Print a line each time instead of a screen (done by itself where there is no terminal).
+    #[arg(long)]
+    pub lines: bool,
+
+    /// End after so many looks.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
+
+    /// Use ASCII characters only (done by itself where the locale is not UTF-8).
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+/// Flags of `scx_takt stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Print the whole picture as JSON.
+    #[arg(long, conflicts_with = "openmetrics")]
+    pub json: bool,
+
+    /// Print it as OpenMetrics text.
+    #[arg(long)]
+    pub openmetrics: bool,
+
+    /// Watch for so many seconds, to tell what happens in them.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
+    pub seconds: f64,
 }
 
 /// Flags of `scx_takt bench`.
@@ -278,6 +331,15 @@ pub enum StressKind {
     Hotplug,
 }
 
+/// `PORT` or `ADDR:PORT`.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse()
+        .map_err(|_| "takes a port, or ADDRESS:PORT such as 127.0.0.1:9101 or [::1]:9101".into())
+}
+
 fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
@@ -294,6 +356,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_port_alone_is_local() {
+        let address = |text| parse_address(text).map(|address| address.to_string());
+        assert_eq!(address("9101"), Ok("127.0.0.1:9101".into()));
+        assert_eq!(address("[::1]:80"), Ok("[::1]:80".into()));
+        for wrong in ["", "70000", "localhost", "1.2.3.4"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

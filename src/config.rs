@@ -1,5 +1,7 @@
 //! What may be turned while the scheduler runs: names, units, defaults and ranges, in one table.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 
 use crate::bpf_abi::intf::takt_knobs;
@@ -43,6 +45,15 @@ knobs! {
     burst_max_ns = 10 * MS, 0, 1_000 * MS;
     handoff_gap_ns = 50 * US, 0, 10 * MS;
     long_wait_ns = 50 * MS, US, 10_000 * MS;
+}
+
+/// Every knob's value in nanoseconds, by name.
+pub fn named(knobs: &takt_knobs) -> BTreeMap<String, u64> {
+    let mut knobs = *knobs;
+    let named = KNOBS
+        .iter()
+        .map(|knob| (knob.name.to_owned(), *(knob.get)(&mut knobs)));
+    named.collect()
 }
 
 /// The knobs that are not at their defaults: name, default, value.

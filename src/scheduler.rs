@@ -20,9 +20,12 @@ use scx_utils::{scx_ops_load, scx_ops_open, uei_exited, uei_read};
 
 use crate::bpf_abi::{BpfSkel, BpfSkelBuilder, OpenBpfSkel, intf};
 use crate::cli::RunArgs;
+use crate::collect;
 use crate::config;
 use crate::events::{self, Intake, Printer};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Counters, Ejection};
+use crate::state;
+use crate::stats::desk::Desk;
 use crate::stats::line;
 use crate::topology::Machine;
 
@@ -42,7 +45,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     libbpf_rs::set_print(args.verbose.then_some((PrintLevel::Info, print_libbpf)));
     kernel::require()?;
     let stop = stop_signal()?;
-    while run_once(args, &knobs, &stop)? == Next::Restart {
+    let mut desk = Desk::new(&knobs, args.metrics)?;
+    while run_once(args, &knobs, &stop, &mut desk)? == Next::Restart {
         eprintln!("scx_takt: the machine's CPUs have changed, loading again");
     }
     Ok(ExitCode::SUCCESS)
@@ -53,7 +57,7 @@ fn print_libbpf(_level: PrintLevel, message: String) {
 }
 
 /// An event that SIGINT and SIGTERM raise, to be waited for beside others.
-fn stop_signal() -> Result<Arc<EventFd>> {
+pub fn stop_signal() -> Result<Arc<EventFd>> {
     let event = Arc::new(EventFd::from_flags(
         EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK,
     )?);
@@ -67,7 +71,12 @@ fn stop_signal() -> Result<Arc<EventFd>> {
 }
 
 /// One life of the scheduler, from open to detached.
-fn run_once(args: &RunArgs, knobs: &intf::takt_knobs, stop: &EventFd) -> Result<Next> {
+fn run_once(
+    args: &RunArgs,
+    knobs: &intf::takt_knobs,
+    stop: &EventFd,
+    desk: &mut Desk,
+) -> Result<Next> {
     let hurry = lifecycle::Hurry::new();
     let machine = Machine::read()?;
     let mut storage = MaybeUninit::uninit();
@@ -79,7 +88,8 @@ fn run_once(args: &RunArgs, knobs: &intf::takt_knobs, stop: &EventFd) -> Result<
     let mut intake = Intake::new(&skel.maps.events)?;
     let mut printer = Printer::new(args, &machine);
     printer.knobs(knobs);
-    let watched = watch(&mut skel, &mut intake, &mut printer, args, stop);
+    desk.open(&skel);
+    let watched = watch(&mut skel, &mut intake, &mut printer, args, stop, desk);
     attached.detach()?;
     let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |event| printer.note(event))?;
     if let Some(imbalance) = imbalance {
@@ -87,9 +97,20 @@ fn run_once(args: &RunArgs, knobs: &intf::takt_knobs, stop: &EventFd) -> Result<
     }
     printer.account(account);
     let exit = uei_read!(&skel, uei);
-    let next = lifecycle::next(&exit)?;
+    let next = lifecycle::next(&exit).inspect_err(remember_ejection)?;
     watched?;
     Ok(if stopped(stop) { Next::Stop } else { next })
+}
+
+/// For `top` and the like, which outlive us.
+fn remember_ejection(error: &anyhow::Error) {
+    let ejection = Ejection {
+        unix_s: collect::unix_s(),
+        reason: error.root_cause().to_string(),
+    };
+    if let Err(error) = state::remember_ejection(&ejection) {
+        eprintln!("scx_takt: {error:#}");
+    }
 }
 
 /// Opens the BPF object, without the programs that are not for scheduling.
@@ -196,6 +217,7 @@ fn watch(
     printer: &mut Printer,
     args: &RunArgs,
     stop: &EventFd,
+    desk: &mut Desk,
 ) -> Result<()> {
     let period = args.stats.map(Duration::from_secs_f64);
     let mut reporter = period
@@ -204,16 +226,20 @@ fn watch(
     let delay = args.events.map_or(IDLE_DELAY, |_| EVENT_DELAY);
     loop {
         let due = reporter.as_ref().map_or(delay, |r| r.due_in().min(delay));
-        if wait(stop, intake, due)? || uei_exited!(skel, uei) {
+        if wait(stop, intake, desk, due)? || uei_exited!(skel, uei) {
             return Ok(());
         }
-        let imbalance = intake.check(&skel.maps.cpu_stats, |event| printer.note(event))?;
+        let imbalance = intake.check(&skel.maps.cpu_stats, |event| {
+            printer.note(event);
+            desk.note(event, printer);
+        })?;
         if let Some(imbalance) = imbalance {
             printer.imbalance(imbalance);
         }
         if printer.ended()?.is_break() {
             return Ok(());
         }
+        desk.attend(skel, args);
         if let Some(reporter) = &mut reporter
             && reporter.due_in().is_zero()
             && reporter.report(skel)?.is_break()
@@ -223,11 +249,12 @@ fn watch(
     }
 }
 
-/// Waits for the stop signal (true), an urgent event, or `timeout`.
-fn wait(stop: &EventFd, intake: &mut Intake, timeout: Duration) -> Result<bool> {
+/// Waits for the stop signal (true), an urgent event, a reader who asks, or `timeout`.
+fn wait(stop: &EventFd, intake: &mut Intake, desk: &Desk, timeout: Duration) -> Result<bool> {
     let mut fds = [
         PollFd::new(stop.as_fd(), PollFlags::POLLIN),
         PollFd::new(intake.as_fd(), PollFlags::POLLIN),
+        PollFd::new(desk.asked(), PollFlags::POLLIN),
     ];
     let timeout = timeout.as_micros().div_ceil(1000);
     let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
@@ -235,7 +262,7 @@ fn wait(stop: &EventFd, intake: &mut Intake, timeout: Duration) -> Result<bool> 
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error).context("cannot wait for events"),
     }
-    let [stop, notified] = fds.map(|fd| fd.any().unwrap_or(false));
+    let [stop, notified, _] = fds.map(|fd| fd.any().unwrap_or(false));
     if notified {
         intake.acknowledge()?;
     }
@@ -246,13 +273,13 @@ fn wait(stop: &EventFd, intake: &mut Intake, timeout: Duration) -> Result<bool> 
 struct Reporter {
     period: Duration,
     last_at: Instant,
-    last: Snapshot,
+    last: Counters,
     lost: u64,
 }
 
 impl Reporter {
     fn new(skel: &BpfSkel<'_>, period: Duration) -> Result<Self> {
-        let last = Snapshot::take(&skel.maps.cpu_stats)?;
+        let last = Counters::take(&skel.maps.cpu_stats)?;
         let _ = line::print(line::LEGEND)?;
         Ok(Self {
             period,
@@ -267,7 +294,7 @@ impl Reporter {
     }
 
     fn report(&mut self, skel: &mut BpfSkel<'_>) -> Result<ControlFlow<()>> {
-        let now = Snapshot::take(&skel.maps.cpu_stats)?;
+        let now = Counters::take(&skel.maps.cpu_stats)?;
         let delta = now.since(&self.last);
         self.lost += delta.ev_failed.iter().sum::<u64>();
         let line = line::format(&delta, self.lost, self.last_at.elapsed());

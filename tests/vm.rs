@@ -10,6 +10,8 @@
 mod common;
 #[path = "vm/events.rs"]
 mod events;
+#[path = "vm/top.rs"]
+mod top;
 
 #[path = "vm/aarch64.rs"]
 mod aarch64;

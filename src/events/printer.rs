@@ -48,6 +48,12 @@ impl Printer {
         }
     }
 
+    /// An event in words; `None` for the end, which needs none.
+    pub fn words(&self, event: &takt_event) -> Option<String> {
+        let told = Told::new(event, &self.places, comm_of);
+        (!matches!(told, Told::Exit { .. })).then(|| told.to_string())
+    }
+
     /// Tells which knobs are not at their defaults.
     pub fn knobs(&mut self, knobs: &takt_knobs) {
         if self.format.is_none() {

@@ -1,0 +1,98 @@
+//! The agent's side of the board: answers readers between its other duties.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::board::Board;
+use super::server::{SOCKET, Server, listen};
+use crate::bpf_abi::{BpfSkel, intf};
+use crate::cli::RunArgs;
+use crate::collect::{Agent, Attachment};
+use crate::events::{self, Printer};
+
+/// Lives as long as the agent; the scheduler may be loaded again meanwhile.
+pub struct Desk {
+    /// What goes into a picture beside what can be measured.
+    pub agent: Agent,
+    board: Arc<Board>,
+    metrics: Option<TcpListener>,
+    server: Option<Server>,
+    attachment: Option<Attachment>,
+}
+
+impl Desk {
+    /// Closed, until the scheduler is attached.
+    ///
+    /// # Errors
+    /// If metrics are to be served at an address that cannot be had.
+    pub fn new(knobs: &intf::takt_knobs, metrics: Option<SocketAddr>) -> Result<Self> {
+        Ok(Self {
+            agent: Agent::new(knobs),
+            board: Board::new()?,
+            metrics: metrics.map(listen).transpose()?,
+            server: None,
+            attachment: None,
+        })
+    }
+
+    /// The scheduler is attached: from now on readers are answered. That there can be no statistics is
+    /// said, but is no reason not to schedule.
+    pub fn open(&mut self, skel: &BpfSkel<'_>) {
+        self.attachment = Attachment::new(skel).map_err(complain).ok();
+        if self.server.is_some() {
+            self.agent.restarts += 1;
+            return;
+        }
+        let server = Server::start(
+            Arc::clone(&self.board),
+            Path::new(SOCKET),
+            self.metrics.take(),
+        );
+        self.server = server.map_err(complain).ok();
+    }
+
+    /// Readable when somebody asks.
+    pub fn asked(&self) -> BorrowedFd<'_> {
+        self.board.wanted()
+    }
+
+    /// Answers whoever asks. While somebody watches, waits are measured and events told that are not
+    /// wanted by the agent's own flags.
+    pub fn attend(&mut self, skel: &mut BpfSkel<'_>, args: &RunArgs) {
+        let watched = self.board.watched();
+        if let Some(bss) = skel.maps.bss_data.as_mut() {
+            bss.watched = watched || args.stats.is_some() || args.events.is_some();
+            let viewed = if watched { events::VIEWED } else { 0 };
+            bss.events_wanted = events::wanted(args) | viewed;
+        }
+        if !self.board.take_request() {
+            return;
+        }
+        if let Some(attachment) = &mut self.attachment {
+            match self.agent.picture(skel, attachment) {
+                Ok(snapshot) => self.board.publish(snapshot),
+                Err(error) => {
+                    complain(error);
+                    self.attachment = None;
+                }
+            }
+        }
+    }
+
+    /// Keeps an event for those who look later.
+    pub fn note(&mut self, event: &intf::takt_event, printer: &Printer) {
+        if self.board.watched()
+            && let Some(words) = printer.words(event)
+        {
+            self.agent.note(event.at_ns, words);
+        }
+    }
+}
+
+fn complain(error: anyhow::Error) {
+    eprintln!("scx_takt: no statistics: {error:#}");
+}
