@@ -104,9 +104,10 @@ fn run_once(
 
 /// For `top` and the like, which outlive us.
 fn remember_ejection(error: &anyhow::Error) {
+    let reason = error.root_cause().to_string();
     let ejection = Ejection {
         unix_s: collect::unix_s(),
-        reason: error.root_cause().to_string(),
+        reason: reason.strip_prefix("EXIT: ").unwrap_or(&reason).to_owned(),
     };
     if let Err(error) = state::remember_ejection(&ejection) {
         eprintln!("scx_takt: {error:#}");
