@@ -168,4 +168,33 @@ struct takt_event {
 	char comm[TAKT_COMM_LEN]; /* of pid */
 };
 
+enum takt_task_class {
+	TAKT_CLASS_FAIR,
+	TAKT_CLASS_EXT,
+	TAKT_CLASS_RT,
+	TAKT_CLASS_DEADLINE,
+};
+
+#define TAKT_NO_DSQ (~0ULL)
+
+/* One task, as the task iterators (tasks.bpf.h, tasks.bpf.c) write it. */
+struct takt_task {
+	u64 started_ns; /* when it was born: tells it from a later one of the same pid */
+	u64 run_ns;	/* CPU time since then */
+	u64 delay_ns;	/* waiting for a CPU since then, in sum, this wait not included */
+	u64 waits_ns;	/* how long it has waited by now; 0: it does not wait */
+	u64 dsq;	/* the dispatch queue that it waits in; TAKT_NO_DSQ: none */
+	u64 burst_ns;	/* ours only: how long it runs from waking to sleeping; 0: never slept */
+	s64 lead_ns;	/* ours only: vtime that it has had beyond its share */
+	s32 pid;
+	s32 tgid;
+	u32 cpu;    /* where it runs, waits or last ran */
+	u32 weight; /* ours only: 100 is nice 0; 0: not ours */
+	u16 allowed_cpus;
+	u8 class; /* enum takt_task_class */
+	u8 runs;  /* 1: it is on a CPU now */
+	s32 nice;
+	char comm[TAKT_COMM_LEN];
+};
+
 #endif /* TAKT_INTF_H */
