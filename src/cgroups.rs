@@ -21,7 +21,10 @@ impl CpuMax {
         let id = skel.maps.bss_data.as_ref().map(|bss| bss.cgroup_with_max);
         if let Some(id) = id.filter(|id| *id != 0 && !self.told) {
             self.told = true;
-            eprintln!("scx_takt: {}", warning(path_of(id, Path::new(ROOT)).as_deref()));
+            eprintln!(
+                "scx_takt: {}",
+                warning(path_of(id, Path::new(ROOT)).as_deref())
+            );
         }
     }
 }
@@ -70,7 +73,10 @@ mod tests {
         fs::write(deep.join("cpu.max"), "max 100000").unwrap();
         let id = |path: &Path| fs::metadata(path).unwrap().ino();
         assert_eq!(path_of(id(&deep), root.path()), Some(deep.clone()));
-        assert_eq!(path_of(id(root.path()), root.path()).as_deref(), Some(root.path()));
+        assert_eq!(
+            path_of(id(root.path()), root.path()).as_deref(),
+            Some(root.path())
+        );
         let file = id(&deep.join("cpu.max"));
         assert_eq!(path_of(file, root.path()), None, "no folder");
     }
@@ -78,7 +84,10 @@ mod tests {
     #[test]
     fn names_the_cgroup_if_it_is_still_there() {
         let named = warning(Some(Path::new("/sys/fs/cgroup/a.slice")));
-        assert!(named.contains("the cgroup /sys/fs/cgroup/a.slice sets cpu.max"), "{named}");
+        assert!(
+            named.contains("the cgroup /sys/fs/cgroup/a.slice sets cpu.max"),
+            "{named}"
+        );
         assert!(warning(None).contains("a cgroup sets cpu.max"));
     }
 }

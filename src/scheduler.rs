@@ -12,8 +12,8 @@ use scx_ops::{compat, kernel};
 use scx_utils::{scx_ops_load, scx_ops_open, uei_read};
 
 use crate::bpf_abi::{BpfSkel, BpfSkelBuilder, OpenBpfSkel, intf};
-use crate::cli::RunArgs;
 use crate::cgroups::CpuMax;
+use crate::cli::RunArgs;
 use crate::collect;
 use crate::config::{Config, knobs};
 use crate::control::Control;
@@ -87,7 +87,11 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
     let exit = uei_read!(&skel, uei);
     let next = lifecycle::next(&exit).inspect_err(remember_ejection)?;
     watched?;
-    Ok(if session.signals.stopped() { Next::Stop } else { next })
+    Ok(if session.signals.stopped() {
+        Next::Stop
+    } else {
+        next
+    })
 }
 
 /// For `top` and the like, which outlive us.

@@ -106,12 +106,7 @@ impl Session {
 
     /// Waits for a signal, an urgent event, a reader who asks, a change of the configuration file, or
     /// `timeout`.
-    fn wait(
-        &self,
-        intake: &mut Intake,
-        control: &Control<'_>,
-        timeout: Duration,
-    ) -> Result<()> {
+    fn wait(&self, intake: &mut Intake, control: &Control<'_>, timeout: Duration) -> Result<()> {
         let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![
             ready(intake.as_fd()),

@@ -146,7 +146,8 @@ struct takt_cpu_stats {
 	u64 wait_hist[TAKT_WAIT_BUCKETS]; /* the same, as a histogram (only while watched) */
 	u64 wait_max_ns; /* the longest wait in epoch wait_epoch: since the agent last looked */
 	u64 wait_epoch;
-	/* Wakeup latencies, class after class (only while wakeups are watched). */
+	u64 wake_ns; /* wakeup latencies, in sum (only while wakeups are watched) */
+	/* The same, as histograms, class after class. */
 	u64 wake_hist[TAKT_NR_CLASSES * TAKT_WAKE_BUCKETS];
 	u64 ev_attempts[TAKT_NR_EVENTS];   /* records that it tried to send, each numbered so */
 	u64 ev_failed[TAKT_NR_EVENTS];	   /* of these: the ring was full */

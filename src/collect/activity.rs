@@ -9,6 +9,7 @@ use libbpf_rs::skel::Skel;
 
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::snapshot::{Activity, Counters, Waits, counters::NR_COUNTERS};
+use crate::wakeups::Wakeups;
 
 /// Names of `enum takt_place`, in its order. (An enum of constants leaves no names in the object.)
 const PLACES: [&str; intf::takt_place_TAKT_NR_PLACES as usize] = [
@@ -115,6 +116,16 @@ impl Layout {
         let counted = counted.map(|(bucket, count)| (1 << bucket, *count));
         Waits::of_powers(counted, sum.wait_ns, sum.wait_max_ns)
     }
+
+    /// The waiting times of tasks that had slept, of all classes.
+    pub fn wakeups(counters: &Counters) -> Waits {
+        let sum = &counters.sum;
+        let classes = (0..intf::takt_class_TAKT_NR_CLASSES as usize)
+            .map(|class| Wakeups::of_class(sum, class));
+        let all = classes.fold(Wakeups::default(), |all, class| all.plus(&class));
+        let counted = all.buckets().map(|(bound_ns, count)| (bound_ns - 1, count));
+        Waits::of_wakeups(counted, sum.wake_ns, 0)
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +137,7 @@ mod tests {
 
     use super::*;
     use crate::bpf_abi::BpfSkelBuilder;
+    use crate::wakeups::BUCKETS;
 
     /// The names from the object lead to the same words as the fields of the Rust type.
     #[test]
@@ -148,6 +160,7 @@ mod tests {
         sum.ev_failed[intf::takt_event_type_TAKT_EV_STARVED as usize] = 16;
         sum.ev_attempts[intf::takt_event_type_TAKT_EV_EXIT as usize] = 17;
         (sum.wait_hist[3], sum.wait_ns, sum.wait_max_ns) = (18, 19, 20);
+        (sum.wake_hist[2], sum.wake_hist[BUCKETS + 2], sum.wake_ns) = (21, 22, 23);
         let activity = layout.activity(&counters);
         let expected = [
             ("nr_stolen", 11),
@@ -156,6 +169,7 @@ mod tests {
             ("ev_failed.starved", 16),
             ("ev_attempts.exit", 17),
             ("wait_ns", 19),
+            ("wake_ns", 23),
         ];
         for (name, value) in expected {
             assert_eq!(activity.counter(name), value, "{name}");
@@ -171,5 +185,8 @@ mod tests {
             (waits.counts[3], waits.bounds_ns[3], waits.max_ns),
             (18, 16, 20)
         );
+        let wakeups = Layout::wakeups(&counters);
+        assert_eq!((wakeups.total(), wakeups.sum_ns), (21 + 22, 23));
+        assert_eq!(wakeups.counts[2], 21 + 22, "the classes together");
     }
 }

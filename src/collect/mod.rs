@@ -170,6 +170,7 @@ impl Agent {
         snapshot.scheduler.uptime_ns = attachment.since.elapsed().as_nanos() as u64;
         snapshot.activity = Some(attachment.layout.activity(&counters));
         snapshot.waits = Layout::waits(&counters);
+        snapshot.wakeups = Layout::wakeups(&counters);
         add_llc_queues(&mut snapshot.queues, skel);
         snapshot.knobs.clone_from(&self.knobs);
         snapshot.last_change.clone_from(&self.last_change);

@@ -35,6 +35,8 @@ figures! {
         count activity: Option<Activity>,
         /// How long tasks waited for a CPU.
         count waits: Waits,
+        /// Of these, the waits that began with a wakeup: its latency.
+        count wakeups: Waits,
         /// Every CPU that is online, by number.
         count cpus: Vec<Cpu>,
         /// Dispatch queues in which somebody waits, and all of scx_takt's own that are shared.

@@ -1,6 +1,7 @@
 //! A histogram of waiting times, whoever measured it.
 
 use super::delta::figures;
+use crate::wakeups;
 
 figures! {
     /// How long tasks waited for a CPU.
@@ -13,7 +14,7 @@ figures! {
         count counts: Vec<u64>,
         /// The waits in sum, in nanoseconds.
         count sum_ns: u64,
-        /// The longest wait of the last second or two.
+        /// The longest wait of the last second or two; 0: not measured.
         level max_ns: u64,
     }
 }
@@ -24,6 +25,8 @@ const POWERS: usize = 32;
 impl Waits {
     /// What scx_takt and the observer both measure.
     pub const EVERY_WAIT: &str = "all but real-time tasks";
+    /// As [`Self::EVERY_WAIT`], but without waits for the next turn: only those that begin with a wakeup.
+    pub const WAKEUPS: &str = "wakeups of all but real-time tasks";
 
     /// Every wait, in powers of two, which is what scx_takt itself counts in, so that its figures and
     /// the observer's can be compared. `counted`: lengths in nanoseconds, and how many there were.
@@ -36,6 +39,22 @@ impl Waits {
         Self {
             kind: Self::EVERY_WAIT.to_owned(),
             bounds_ns: (0..POWERS).map(|bucket| 2 << bucket).collect(),
+            counts,
+            sum_ns,
+            max_ns,
+        }
+    }
+
+    /// Waits that began with a wakeup, in the buckets of [`crate::wakeups`], which scx_takt itself
+    /// counts in. `counted`, `sum_ns` and `max_ns` as in [`Self::of_powers`].
+    pub fn of_wakeups(counted: impl Iterator<Item = (u64, u64)>, sum_ns: u64, max_ns: u64) -> Self {
+        let mut counts = vec![0; wakeups::BUCKETS];
+        for (ns, count) in counted {
+            counts[wakeups::bucket_of(ns)] += count;
+        }
+        Self {
+            kind: Self::WAKEUPS.to_owned(),
+            bounds_ns: (0..wakeups::BUCKETS).map(wakeups::upper_ns).collect(),
             counts,
             sum_ns,
             max_ns,
@@ -73,6 +92,15 @@ mod tests {
         assert_eq!(waits.counts[POWERS - 1], 2);
         assert_eq!((waits.bounds_ns[0], waits.bounds_ns[2]), (2, 8));
         assert_eq!(waits.total(), 11);
+    }
+
+    #[test]
+    fn wakeups_fall_into_quarters_of_a_power_of_two() {
+        let lengths = [(700, 3), (1_024, 1), (1_279, 1), (1_280, 4), (u64::MAX, 2)];
+        let waits = Waits::of_wakeups(lengths.into_iter(), 0, 0);
+        assert_eq!(waits.counts[..3], [3, 2, 4]);
+        assert_eq!(waits.bounds_ns[..3], [1_024, 1_280, 1_536]);
+        assert_eq!((waits.counts.last(), waits.total()), (Some(&2), 11));
     }
 
     #[test]

@@ -33,6 +33,15 @@ pub struct Metrics {
         _om_label = "counter"
     )]
     pub counters: BTreeMap<String, u64>,
+    /// Quantile of wakeup latency.
+    #[stat(desc = "median time from waking to running in us (upper bound of a bucket)")]
+    pub wakeup_p50_us: f64,
+    /// Quantile of wakeup latency.
+    #[stat(desc = "99 % of wakeups take at most this, in us")]
+    pub wakeup_p99_us: f64,
+    /// Quantile of wakeup latency.
+    #[stat(desc = "99.9 % of wakeups take at most this, in us")]
+    pub wakeup_p999_us: f64,
     /// Quantile of waits.
     #[stat(desc = "median wait for a CPU in us (upper bound of a bucket)")]
     pub wait_p50_us: f64,
@@ -80,6 +89,7 @@ impl Metrics {
         let delta = now.since(earlier);
         let us = |ns: u64| ns as f64 / 1e3;
         let quantile = |permille| us(delta.waits.quantile_ns(permille).unwrap_or(0));
+        let latency = |permille| us(delta.wakeups.quantile_ns(permille).unwrap_or(0));
         let activity = delta.activity.clone().unwrap_or_default();
         let longest = now.tasks.longest.as_ref();
         let callbacks = now.cost.callbacks.iter();
@@ -90,6 +100,9 @@ impl Metrics {
             period_ms: delta.at_ns / 1_000_000,
             placed: activity.placed,
             counters: activity.counters,
+            wakeup_p50_us: latency(500),
+            wakeup_p99_us: latency(990),
+            wakeup_p999_us: latency(999),
             wait_p50_us: quantile(500),
             wait_p99_us: quantile(990),
             wait_p999_us: quantile(999),

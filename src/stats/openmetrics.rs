@@ -28,7 +28,13 @@ pub fn text(snapshot: &Snapshot) -> Result<String> {
     let mut registry = Registry::with_prefix("takt");
     add_scheduler(&mut registry, snapshot);
     add_activity(&mut registry, snapshot);
-    add_waits(&mut registry, &snapshot.waits);
+    let wait = ("wait_seconds", "Time from ready to running, while watched");
+    add_waits(&mut registry, wait, &snapshot.waits);
+    let wakeup = (
+        "wakeup_seconds",
+        "Time from waking to running, while watched",
+    );
+    add_waits(&mut registry, wakeup, &snapshot.wakeups);
     add_cpus(&mut registry, snapshot);
     add_tasks(&mut registry, snapshot);
     add_cost(&mut registry, snapshot);
@@ -102,29 +108,30 @@ fn add_activity(registry: &mut Registry, snapshot: &Snapshot) {
     registry.register("activity", help, counters);
 }
 
-/// Cumulative buckets, as the format wants them.
-fn add_waits(registry: &mut Registry, waits: &Waits) {
+/// Cumulative buckets, as the format wants them. `name`: with its help.
+fn add_waits(registry: &mut Registry, name: (&'static str, &'static str), waits: &Waits) {
     if waits.bounds_ns.is_empty() {
         return;
     }
-    registry.register_collector(Box::new(Histogram(waits.clone())));
+    registry.register_collector(Box::new(Histogram(name, waits.clone())));
 }
 
 #[derive(Debug)]
-struct Histogram(Waits);
+struct Histogram((&'static str, &'static str), Waits);
 
 impl prometheus_client::collector::Collector for Histogram {
     fn encode(
         &self,
         mut encoder: prometheus_client::encoding::DescriptorEncoder<'_>,
     ) -> Result<(), std::fmt::Error> {
+        let Self((name, help), waits) = self;
         let mut encoder = encoder.encode_descriptor(
-            "wait_seconds",
-            "Time from ready to running, while watched",
+            name,
+            help,
             None, // some parsers allow no unit for histograms
             prometheus_client::metrics::MetricType::Histogram,
         )?;
-        let (bounds, counts) = (&self.0.bounds_ns, &self.0.counts);
+        let (bounds, counts) = (&waits.bounds_ns, &waits.counts);
         let mut buckets: Vec<_> = bounds
             .iter()
             .zip(counts)
@@ -135,8 +142,8 @@ impl prometheus_client::collector::Collector for Histogram {
         }
         let no_labels = None::<&std::collections::HashMap<usize, _>>;
         encoder.encode_histogram::<[(String, String); 0]>(
-            seconds(self.0.sum_ns),
-            self.0.total(),
+            seconds(waits.sum_ns),
+            waits.total(),
             &buckets,
             no_labels,
         )
@@ -245,6 +252,7 @@ mod tests {
             "takt_scheduler",
             "takt_placed",
             "takt_wait_seconds",
+            "takt_wakeup_seconds",
             "takt_cpu_seconds",
             "takt_queued_tasks",
             "takt_callback_timed_seconds",

@@ -8,7 +8,7 @@ use scx_stats::StatsClient;
 
 use super::server::SOCKET;
 use crate::collect::{LocalTasks, System, Temper};
-use crate::observe::{Class, Group, Observer, Reading};
+use crate::observe::{Class, Group, Histogram, Observer, Reading};
 use crate::snapshot::{self, Snapshot, Waits};
 
 /// How long the agent may take to answer, in milliseconds.
@@ -140,18 +140,26 @@ impl Local {
             .system
             .picture(&tasks.unwrap_or_default(), Temper::default());
         snapshot.cost = crate::collect::cost_of_this_process();
-        snapshot.waits = self.waits().unwrap_or_default();
+        (snapshot.waits, snapshot.wakeups) = self.waits().unwrap_or_default();
         snapshot
     }
 
-    fn waits(&mut self) -> Option<Waits> {
+    /// Every wait, and those that began with a wakeup.
+    fn waits(&mut self) -> Option<(Waits, Waits)> {
         let now = self.observer.as_ref()?.read().ok()?;
         let ours = |group: &Group| matches!(group.class, Class::Fair | Class::Idle | Class::Ext);
-        let all = now.waits(ours);
+        let (all, wakeups) = (now.waits(ours), now.wakeups(ours));
         let period = self.last.as_ref().map(|last| now.since(last).waits(ours));
         self.last = Some(now);
-        let counted = all.buckets().map(|(_, last_ns, count)| (last_ns, count));
         let max_ns = period.map_or(0, |period| period.max_ns());
-        Some(Waits::of_powers(counted, all.sum_ns(), max_ns))
+        Some((
+            Waits::of_powers(lengths(&all), all.sum_ns(), max_ns),
+            Waits::of_wakeups(lengths(&wakeups), wakeups.sum_ns(), 0),
+        ))
     }
+}
+
+/// How long the waits of each bucket were at most, and how many there were.
+fn lengths(waits: &Histogram) -> impl Iterator<Item = (u64, u64)> + '_ {
+    waits.buckets().map(|(_, last_ns, count)| (last_ns, count))
 }

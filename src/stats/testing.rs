@@ -43,6 +43,13 @@ pub fn snapshot(second: u64) -> Snapshot {
         sum_ns: 500_000 * second,
         max_ns: 900_000,
     };
+    snapshot.wakeups = Waits {
+        kind: "test wakeups".into(),
+        bounds_ns: vec![3_000, 6_000, 48_000, 800_000],
+        counts: vec![80 * second, 5 * second, 4 * second, 0],
+        sum_ns: 400_000 * second,
+        max_ns: 0,
+    };
     snapshot.queues = vec![Queue {
         name: "LLC 0".into(),
         queued: 2,

@@ -18,14 +18,12 @@ pub fn line(earlier: &Snapshot, now: &Snapshot) -> String {
         parts.push(format!("up {}", uptime(now.scheduler.uptime_ns)));
     }
     parts.push(format!("busy {} %", busy_percent(&delta)));
+    let latency = |permille| delta.wakeups.quantile_ns(permille).map(time);
+    if let (Some(p50), Some(p99)) = (latency(500), latency(990)) {
+        parts.push(format!("wakeup p50 {p50} p99 {p99}"));
+    }
     if delta.waits.total() > 0 {
-        let quantile = |permille| time(delta.waits.quantile_ns(permille).unwrap_or(0));
-        parts.push(format!(
-            "wait p50 {} p99 {} max {}",
-            quantile(500),
-            quantile(990),
-            time(delta.waits.max_ns)
-        ));
+        parts.push(format!("longest wait {}", time(delta.waits.max_ns)));
     }
     if now.tasks.total > 0 {
         parts.push(format!(
@@ -121,7 +119,7 @@ mod tests {
     fn one_line_with_units() {
         assert_eq!(
             line(&testing::snapshot(1), &testing::snapshot(3)),
-            "healthy  takt_0.1.0_x86_64  up 1:01:04  busy 50 %  wait p50 4 us p99 64 us max 900 us  \
+            "healthy  takt_0.1.0_x86_64  up 1:01:04  busy 50 %  wakeup p50 3 us p99 48 us  longest wait 900 us  \
              2 of 120 tasks wait  hog (41) for 12.3 ms  \
              placed 400/s (idle 40 %, next 5 %, preempt 20 %, queue 35 %)"
         );

@@ -108,7 +108,7 @@ fn ejected_while_watched() {
         unix_s: after.unix_s,
         reason: "runnable task stall (hog[41] failed to run for 30.0s)".into(),
     });
-    (after.activity, after.waits) = (None, Waits::default());
+    (after.activity, after.wakeups) = (None, Waits::default());
     after.knobs.clear();
     view.take(after);
     insta::assert_snapshot!(screen(&view, 80, 24));
@@ -134,7 +134,7 @@ fn no_scheduler() {
         snapshot.scheduler = Default::default();
         snapshot.scheduler.name = Snapshot::KERNELS_OWN.into();
         snapshot.activity = None;
-        snapshot.waits = Waits::default();
+        snapshot.wakeups = Waits::default();
         snapshot.tasks = Default::default();
         snapshot.knobs.clear();
     });

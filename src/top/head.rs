@@ -1,4 +1,4 @@
-//! The upper part of the overview: the verdict, waits, where wakeups went, queues.
+//! The upper part of the overview: the verdict, wakeup latency, where wakeups went, queues.
 
 use ratatui::text::{Line, Span};
 
@@ -9,8 +9,9 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::health::{Health, judge};
 use crate::stats::text::{busy_percent, per_second, shares, time, uptime};
 
-/// What a wait must be better or worse than the baseline by to be coloured: the width of a bucket.
-const BUCKET: u64 = 2;
+/// The factor by which latency must differ from the baseline to be coloured. Load comes and goes: less may
+/// be chance.
+const CLEAR: u64 = 2;
 
 /// All lines of it.
 pub fn lines(view: &View, width: u16) -> Vec<Line<'static>> {
@@ -18,7 +19,7 @@ pub fn lines(view: &View, width: u16) -> Vec<Line<'static>> {
     if !view.blind.is_empty() {
         lines.push(span(view, Tone::Warn, &view.blind).into());
     }
-    lines.extend(waits(view, width));
+    lines.extend(latency(view, width));
     lines.extend([longest(view)]);
     lines.extend(placed(view));
     lines.extend(queues(view, width));
@@ -91,19 +92,19 @@ fn system(view: &View) -> Line<'static> {
     span(view, Tone::Plain, text).into()
 }
 
-fn waits(view: &View, width: u16) -> Vec<Line<'static>> {
-    if view.now.waits.bounds_ns.is_empty() {
+fn latency(view: &View, width: u16) -> Vec<Line<'static>> {
+    if view.now.wakeups.bounds_ns.is_empty() {
         let text = "not measured here";
-        return vec![vec![label(view, "waits"), span(view, Tone::Dim, text)].into()];
+        return vec![vec![label(view, "latency"), span(view, Tone::Dim, text)].into()];
     }
     let heading = match &view.baseline {
-        Some(_) => format!("{} (now | EEVDF here | history)", view.now.waits.kind),
+        Some(_) => format!("{} (now | EEVDF here | history)", view.now.wakeups.kind),
         None => format!(
             "{} (now | history; no EEVDF baseline yet)",
-            view.now.waits.kind
+            view.now.wakeups.kind
         ),
     };
-    let mut lines = vec![vec![label(view, "waits"), span(view, Tone::Dim, heading)].into()];
+    let mut lines = vec![vec![label(view, "latency"), span(view, Tone::Dim, heading)].into()];
     for (i, (name, permille)) in QUANTILES.into_iter().enumerate() {
         lines.push(quantile(view, width, i, name, permille));
     }
@@ -111,14 +112,14 @@ fn waits(view: &View, width: u16) -> Vec<Line<'static>> {
 }
 
 fn quantile(view: &View, width: u16, i: usize, name: &str, permille: u64) -> Line<'static> {
-    let now = view.delta.waits.quantile_ns(permille);
+    let now = view.delta.wakeups.quantile_ns(permille);
     let baseline = view
         .baseline
         .as_ref()
         .and_then(|waits| waits.quantile_ns(permille));
     let tone = match (now, baseline) {
-        (Some(now), Some(then)) if now * BUCKET <= then => Tone::Good,
-        (Some(now), Some(then)) if now >= then * BUCKET => Tone::Bad,
+        (Some(now), Some(then)) if now * CLEAR <= then => Tone::Good,
+        (Some(now), Some(then)) if now >= then * CLEAR => Tone::Bad,
         _ => Tone::Plain,
     };
     let text = now.map_or("-".to_owned(), time);

@@ -32,8 +32,8 @@ use keys::Action;
 use screen::{Input, Screen};
 use view::{Look, View};
 
-/// Waits that make a baseline of EEVDF.
-const BASELINE_WAITS: u64 = 1_000;
+/// Wakeups that make a baseline of EEVDF.
+const BASELINE_WAKEUPS: u64 = 1_000;
 /// Time that makes one.
 const BASELINE_TIME: Duration = Duration::from_secs(5);
 
@@ -68,22 +68,22 @@ fn look(ascii: bool) -> Look {
     }
 }
 
-/// Keeps this machine's waits under EEVDF, to compare others with.
+/// Keeps this machine's wakeups under EEVDF, to compare others with.
 struct Baseline {
     since: Option<(Instant, Snapshot)>,
 }
 
 impl Baseline {
     fn learn(&mut self, now: &Snapshot) -> Option<crate::snapshot::Waits> {
-        if now.scheduler.name != Snapshot::KERNELS_OWN || now.waits.bounds_ns.is_empty() {
+        if now.scheduler.name != Snapshot::KERNELS_OWN || now.wakeups.bounds_ns.is_empty() {
             self.since = None;
             return None;
         }
         let (began, first) = self
             .since
             .get_or_insert_with(|| (Instant::now(), now.clone()));
-        let seen = crate::snapshot::Delta::since(&now.waits, &first.waits);
-        if began.elapsed() < BASELINE_TIME || seen.total() < BASELINE_WAITS {
+        let seen = crate::snapshot::Delta::since(&now.wakeups, &first.wakeups);
+        if began.elapsed() < BASELINE_TIME || seen.total() < BASELINE_WAKEUPS {
             return None;
         }
         self.since = None;
@@ -141,7 +141,7 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
         view.blind.clone_from(&source.blind);
         view.baseline = baseline
             .learn(&now)
-            .or_else(|| state::baseline(&now.waits.kind));
+            .or_else(|| state::baseline(&now.wakeups.kind));
         view.take(now);
         looks += 1;
         let pause = if source.is_opening_eyes() {

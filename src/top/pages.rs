@@ -81,8 +81,8 @@ keys
   ?, h           this page
 
 words
-  waits          from being ready to running; p99: 99 % of waits are at most this long (upper bounds
-                 of buckets). EEVDF: the same on this machine under the kernel's own scheduler.
+  latency        from waking to running; p99: that of 99 % of wakeups is at most this (upper bounds of
+                 buckets). EEVDF: the same on this machine under the kernel's own scheduler.
   longest        who has been waiting for longest now. The kernel ejects a sched_ext scheduler when a
                  task waits for as long as the watchdog allows.
   placed         where tasks went that became ready: an idle CPU; next on a busy one; in place of a

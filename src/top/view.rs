@@ -38,9 +38,9 @@ pub struct View {
     pub now: Snapshot,
     /// What happened since the one before.
     pub delta: Snapshot,
-    /// Quantiles of waits per period, oldest first, as in [`QUANTILES`]; 0: no waits.
+    /// Quantiles of wakeup latency per period, oldest first, as in [`QUANTILES`]; 0: no waits.
     pub history: VecDeque<[u64; 3]>,
-    /// This machine's waits under EEVDF, of the same kind as ours.
+    /// This machine's wakeups under EEVDF, of the same kind as ours.
     pub baseline: Option<Waits>,
     /// The sched_ext scheduler that was active when we last saw one, and when that was.
     pub was: Option<(String, u64)>,
@@ -82,7 +82,7 @@ impl View {
             return; // the same one again
         }
         let same = now.scheduler.name == self.now.scheduler.name
-            && now.waits.kind == self.now.waits.kind
+            && now.wakeups.kind == self.now.wakeups.kind
             && now.scheduler.uptime_ns >= self.now.scheduler.uptime_ns;
         if same {
             self.delta = now.since(&self.now);
@@ -91,12 +91,13 @@ impl View {
             self.delta = now.since(&Snapshot {
                 activity: now.activity.clone(),
                 waits: now.waits.clone(),
+                wakeups: now.wakeups.clone(),
                 cost: now.cost.clone(),
                 ..self.now.clone()
             });
             self.history.clear();
         }
-        let quantiles = QUANTILES.map(|(_, q)| self.delta.waits.quantile_ns(q).unwrap_or(0));
+        let quantiles = QUANTILES.map(|(_, q)| self.delta.wakeups.quantile_ns(q).unwrap_or(0));
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }

@@ -21,7 +21,7 @@ fn top_watches_a_scheduler_come_and_go() {
         scx_takt --monitor 0.5 >/tmp/monitor.out 2>&1 &
         monitor=$!
         await 60 shows "$(ops)" /tmp/top.out || fail "top does not see scx_takt: $(cat /tmp/top.out)"
-        await 60 shows 'wait p50' /tmp/monitor.out || fail "no waits: $(cat /tmp/monitor.out)"
+        await 60 shows 'wakeup p50' /tmp/monitor.out || fail "no wakeups: $(cat /tmp/monitor.out)"
 
         say "for programs"
         scx_takt stats --json >/tmp/a.json || fail "stats --json"
