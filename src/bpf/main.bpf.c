@@ -41,6 +41,22 @@ static __always_inline void place_at_waker(struct task_struct *p, struct cpu_ctx
 	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, preempt);
 }
 
+/*
+ * Gives @p the place of the task that runs on @cpu. If @p is known for short bursts, that task
+ * stays there and goes on when @p sleeps, without a way through a queue.
+ */
+static __always_inline void take_over(struct task_struct *p, const struct task_ctx *t, s32 cpu,
+				      u64 now, const struct takt_knobs *k)
+{
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+
+	count(placed[TAKT_PLACE_PREEMPT]);
+	note_preempt(p, cpu, t, now);
+	if (t->burst_ns && t->burst_ns <= k->preempt_after_ns)
+		c->gives_way_pid = c->pid;
+	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+}
+
 s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	const struct takt_knobs *k = knobs_now();
@@ -69,9 +85,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	cpu = find_victim(p, t, prev_cpu, now, k);
 	if (cpu < 0)
 		return prev_cpu;
-	count(placed[TAKT_PLACE_PREEMPT]);
-	note_preempt(p, cpu, t, now);
-	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+	take_over(p, t, cpu, now, k);
 	return cpu;
 }
 
@@ -103,9 +117,7 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 		return true;
 	}
 	if (may_preempt(cpu, t, now, k)) {
-		count(placed[TAKT_PLACE_PREEMPT]);
-		note_preempt(p, cpu, t, now);
-		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+		take_over(p, t, cpu, now, k);
 		return true;
 	}
 	if (!is_next_in_line(cpu, c))
@@ -180,7 +192,8 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	if (enq_flags & SCX_ENQ_REENQ)
 		t->turn_left_ns = k->slice_min_ns;
-	if (gives_way(p, cpu_ctx_of(cpu)) && t->turn_left_ns) {
+	if (gives_way(p, cpu_ctx_of(cpu)) && t->turn_left_ns && !is_background(t)) {
+		cpu_ctx_of(cpu)->waits_pid = p->pid;
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->turn_left_ns, 0);
 		return;
 	}
@@ -258,6 +271,8 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->woken_by = t->woken_by;
 	c->nr_woke = 0;
 	c->next_placed = false;
+	if (c->waits_pid == p->pid)
+		c->waits_pid = 0;
 }
 
 void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)

@@ -59,7 +59,8 @@ struct cpu_ctx {
 	s32 woken_by;	   /* pid of who woke the running task */
 	s32 woke_pid;	   /* whom it woke last in this stretch */
 	u32 nr_woke;	   /* how many it woke in this stretch */
-	s32 gives_way_pid; /* has handed the CPU to the task that it woke, and goes on after it */
+	s32 gives_way_pid; /* goes on, on this CPU, after the task that takes its place now */
+	s32 waits_pid;	   /* has given way, and waits for that in the local DSQ; 0: nobody */
 	bool next_placed;  /* a task was put straight behind the one that runs */
 	bool own_used;	   /* a task may wait in the queue of this CPU alone */
 	u8 class;	   /* of the running task */
