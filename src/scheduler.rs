@@ -128,6 +128,7 @@ pub fn configure(
         .context("the BPF object has no .rodata")?;
     rodata.nr_llcs = machine.nr_llcs;
     rodata.nr_cpus_at_start = machine.nr_cpus;
+    rodata.nr_cpu_ids = machine.llc_of_cpu.len() as u32;
     for (cpu, llc) in machine.llc_of_cpu.iter().enumerate() {
         rodata.cpu_to_llc[cpu] = llc.unwrap_or(0);
         rodata.cpu_known[cpu] = llc.is_some();

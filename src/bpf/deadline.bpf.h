@@ -23,7 +23,7 @@
 #ifndef TAKT_DEADLINE_BPF_H
 #define TAKT_DEADLINE_BPF_H
 
-#include "rules.bpf.h"
+#include "cgroup.bpf.h"
 
 #define CLOCK_MEMORY_SHIFT  26 /* the clock remembers some 2^26 ns = 67 ms of running */
 #define CLOCK_GRAIN_NS	    (500ULL * 1000)
@@ -31,9 +31,9 @@
 #define CLOCK_BIAS_MAX_1024 (64 * 1024)
 #define SLICE_FLOOR_NS	    (300ULL * 1000)
 
-static __always_inline u64 charge_of(u64 ran_ns, u32 weight)
+static __always_inline u64 charge_of(u64 ran_ns, u64 weight_1024)
 {
-	return weight == 100 ? ran_ns : ran_ns * 100 / (weight ?: 1);
+	return weight_1024 == 100 * 1024 ? ran_ns : ran_ns * (100 * 1024) / (weight_1024 ?: 1);
 }
 
 /* Moves @t into the virtual clock of @llc, with its lead. */
@@ -95,16 +95,17 @@ static __always_inline u64 sane_slice(u64 slice_ns)
 	return min_u64(max_u64(slice_ns, SLICE_FLOOR_NS), 100 * 1000 * 1000);
 }
 
-/* The slice of a task of @weight when @nr_queued others wait. */
-static __always_inline u64 slice_for(u32 nr_queued, u32 weight, const struct takt_knobs *k)
+/* The slice of a task of a weight when @nr_queued others wait. */
+static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struct takt_knobs *k)
 {
 	u64 slice = k->slice_max_ns;
 
 	if (!nr_queued)
 		return sane_slice(slice);
 	slice = max_u64(min_u64(slice, k->latency_ns / (nr_queued + 1)), k->slice_min_ns);
-	if (weight < 100) /* its turn is a smaller piece of its share then, and comes more often */
-		slice = slice * weight / 100;
+	if (weight_1024 <
+	    100 * 1024) /* its turn is a smaller piece of its share, and comes more often */
+		slice = slice * weight_1024 / (100 * 1024);
 	return sane_slice(slice);
 }
 
@@ -160,7 +161,7 @@ static __always_inline u64 settle(struct cpu_ctx *c, struct task_ctx *t, u64 now
 	if ((s64)ran_ns < 0) /* clocks of two CPUs may differ by a little */
 		ran_ns = 0;
 	t->turn_left_ns = c->turn_ns > ran_ns ? c->turn_ns - ran_ns : 0;
-	t->vruntime = c->vruntime + charge_of(ran_ns, c->weight);
+	t->vruntime = c->vruntime + charge_of(ran_ns, c->weight_1024);
 	t->awake_ns = c->awake_ns + ran_ns;
 	c->unclocked_ns += ran_ns;
 	if (c->unclocked_ns >= CLOCK_GRAIN_NS) {

@@ -19,8 +19,9 @@ typedef long long s64;
 #endif
 
 enum takt_consts {
-	TAKT_MAX_CPUS = 1024, /* a power of two: indices are masked, not compared */
-	TAKT_MAX_LLCS = 128,  /* a power of two as well */
+	TAKT_MAX_CPUS = 1024,	 /* a power of two: indices are masked, not compared */
+	TAKT_MAX_LLCS = 128,	 /* a power of two as well */
+	TAKT_MAX_CGROUPS = 4096, /* a power of two as well */
 	TAKT_WAIT_BUCKETS =
 		32, /* bucket b counts waits of [2^b, 2^(b+1)) ns, the last one the rest */
 	TAKT_WAKE_BUCKETS = 96, /* of wakeup latency, 4 to each power of two: wakeup.bpf.h */

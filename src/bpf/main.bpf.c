@@ -14,6 +14,7 @@
 #include "wakeup.bpf.h"
 #include "task.bpf.h"
 #include "rules.bpf.h"
+#include "cgroup.bpf.h"
 #include "deadline.bpf.h"
 #include "queue.bpf.h"
 #include "idle.bpf.h"
@@ -134,7 +135,7 @@ static __always_inline void call_idle_cpu(struct task_struct *p)
 static __always_inline void queue(struct task_struct *p, const struct task_ctx *t, u64 dsq, u64 now,
 				  const struct takt_knobs *k, u64 enq_flags)
 {
-	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), p->scx.weight, k);
+	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), weight_1024_of(p, t), k);
 	u64 deadline = deadline_of(t, now, k);
 
 	if (t->turn_left_ns && !is_background(t)) {
@@ -166,6 +167,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		return;
 	}
 	t->queued_at = now;
+	count_in(p, t);
 	adopt(t, llc_of(cpu));
 	if (enq_flags & SCX_ENQ_WAKEUP) {
 		wake_lag(t, k);
@@ -213,7 +215,7 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 	else if ((s64)(deadline_of(t, now, k) - earliest) > 0)
 		return false;
 	c->vruntime = t->vruntime;
-	c->turn_ns = slice_for(scx_bpf_dsq_nr_queued(dsq_of_llc(t->llc)), c->weight, k);
+	c->turn_ns = slice_for(scx_bpf_dsq_nr_queued(dsq_of_llc(t->llc)), c->weight_1024, k);
 	scx_bpf_task_set_slice(prev, c->turn_ns);
 	return true;
 }
@@ -246,7 +248,8 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->started_at = now;
 	c->vruntime = t->vruntime;
 	c->awake_ns = t->awake_ns;
-	c->weight = ruled_weight(t, p->scx.weight);
+	count_in(p, t);
+	c->weight_1024 = weight_1024_of(p, t);
 	c->class = t->class;
 	c->spared_ns = spared_ns_of(t, knobs_now());
 	c->turn_ns = p->scx.slice;
@@ -269,6 +272,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	c->started_at = 0;
 	t->queued_at = now;
 	if (!runnable) {
+		count_out(t);
 		learn_habit(c, now, knobs_now());
 		learn_burst(t);
 		t->awake_ns = 0;
@@ -289,6 +293,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
 	s32 here = bpf_get_smp_processor_id(), cpu;
 
+	refresh_cgroups(scx_bpf_now());
 	if (nr_cpus_at_start == 1 || !scx_bpf_dsq_nr_queued(dsq_of_llc(llc_of(here))))
 		return;
 	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
@@ -348,13 +353,24 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->weight = p->scx.weight;
 }
 
+/* @p leaves our care, asleep or not. */
+void BPF_STRUCT_OPS(takt_disable, struct task_struct *p)
+{
+	struct task_ctx *t = task_ctx_of(p);
+
+	if (t)
+		count_out(t);
+}
+
 s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)
 {
-	struct task_ctx *t =
-		bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct task_ctx *t;
 
+	t = bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!t)
 		return -ENOMEM;
+	if (bpf_core_field_exists(args->cgroup))
+		t->cgroup = slot_of(args->cgroup);
 	if (args->fork)
 		inherit_rules(t);
 	return 0;
@@ -362,7 +378,57 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 
 void BPF_STRUCT_OPS(takt_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
 {
+	struct task_ctx *t = task_ctx_of(p);
+
+	if (t)
+		count_out(t);
 	bpf_task_storage_delete(&task_ctxs, p);
+}
+
+s32 BPF_STRUCT_OPS(takt_cgroup_init, struct cgroup *cgrp, struct scx_cgroup_init_args *args)
+{
+	cgroup_add(cgrp, args->weight);
+	if (bpf_core_field_exists(args->bw_quota_us) && args->bw_quota_us != NO_QUOTA)
+		cgroup_with_max = cgrp->kn->id;
+	return 0;
+}
+
+void BPF_STRUCT_OPS(takt_cgroup_exit, struct cgroup *cgrp)
+{
+	u32 slot = slot_of(cgrp);
+
+	if (slot)
+		cgroup_at(slot)->id = 0;
+}
+
+void BPF_STRUCT_OPS(takt_cgroup_set_weight, struct cgroup *cgrp, u32 weight)
+{
+	u32 slot = slot_of(cgrp);
+
+	if (slot)
+		cgroup_at(slot)->weight = weight;
+}
+
+void BPF_STRUCT_OPS(takt_cgroup_move, struct task_struct *p, struct cgroup *from, struct cgroup *to)
+{
+	struct task_ctx *t = task_ctx_of(p);
+	bool runnable;
+
+	if (!t)
+		return;
+	runnable = t->counted;
+	count_out(t);
+	t->cgroup = slot_of(to);
+	if (runnable)
+		count_in(p, t);
+}
+
+/* cpu.max is not for us to enforce; the agent says so. */
+void BPF_STRUCT_OPS(takt_cgroup_set_bandwidth, struct cgroup *cgrp, u64 period_us, u64 quota_us,
+		    u64 burst_us)
+{
+	if (quota_us != NO_QUOTA)
+		cgroup_with_max = cgrp->kn->id;
 }
 
 s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
@@ -425,6 +491,11 @@ SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void
 	       .stopping = (void *)takt_stopping, .tick = (void *)takt_tick,
 	       .cpu_release = (void *)takt_cpu_release, .cpu_online = (void *)takt_cpu_online,
 	       .cpu_offline = (void *)takt_cpu_offline, .set_weight = (void *)takt_set_weight,
+	       .disable = (void *)takt_disable, .cgroup_init = (void *)takt_cgroup_init,
+	       .cgroup_exit = (void *)takt_cgroup_exit,
+	       .cgroup_set_weight = (void *)takt_cgroup_set_weight,
+	       .cgroup_move = (void *)takt_cgroup_move,
+	       .cgroup_set_bandwidth = (void *)takt_cgroup_set_bandwidth,
 	       .enable = (void *)takt_enable, .init_task = (void *)takt_init_task,
 	       .exit_task = (void *)takt_exit_task, .init = (void *)takt_init,
 	       .exit = (void *)takt_exit, .dump = (void *)takt_dump,

@@ -53,7 +53,7 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 		return true;
 	if (ran_ns < 0 || c->awake_ns + ran_ns <= c->spared_ns)
 		return false;
-	ahead = c->vruntime + charge_of(ran_ns, c->weight) - t->vruntime;
+	ahead = c->vruntime + charge_of(ran_ns, c->weight_1024) - t->vruntime;
 	if (t->class == TAKT_CLASS_LATENCY)
 		margin /= 4;
 	return ahead > margin || is_owed(t, k);
@@ -66,12 +66,12 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 static __always_inline s32 find_victim(const struct task_struct *p, const struct task_ctx *t,
 				       s32 prev_cpu, u64 now, const struct takt_knobs *k)
 {
-	u32 i, llc = llc_of(prev_cpu), nr = min_u64(nr_cpus_at_start, VICTIM_SEARCH + 1);
+	u32 i, llc = llc_of(prev_cpu), nr = min_u64(nr_cpu_ids, VICTIM_SEARCH + 1);
 
 	if (may_preempt(prev_cpu, t, now, k))
 		return prev_cpu;
 	bpf_for (i, 1, nr) {
-		u32 cpu = (prev_cpu + i) % nr_cpus_at_start;
+		u32 cpu = (prev_cpu + i) % nr_cpu_ids;
 
 		if (llc_of(cpu) == llc && may_preempt(cpu, t, now, k) && may_use(p, cpu))
 			return cpu;

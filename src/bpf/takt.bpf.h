@@ -21,6 +21,7 @@ UEI_DEFINE(uei);
 /* Set by the agent before load. */
 const volatile u32 nr_llcs = 1;
 const volatile u32 nr_cpus_at_start = 1;
+const volatile u32 nr_cpu_ids = 1; /* one more than the highest number of a CPU */
 const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
 const volatile u32 event_limit = TAKT_EVENT_LIMIT;
@@ -53,7 +54,7 @@ struct cpu_ctx {
 	u64 spared_ns;	    /* it is not preempted before it has run for this long since it woke */
 	u64 turn_ns;	    /* the slice that it started this stretch with */
 	struct habit habit; /* of the running task */
-	u32 weight;
+	u64 weight_1024;    /* what it counts with, times 1024: see cgroup.bpf.h */
 	s32 pid;
 	s32 woken_by;	   /* pid of who woke the running task */
 	s32 woke_pid;	   /* whom it woke last in this stretch */
@@ -90,7 +91,9 @@ struct task_ctx {
 	u64 turn_left_ns; /* what a preemption took off its turn */
 	s32 woken_by;	  /* pid of the task that woke it last */
 	u32 llc;
-	u32 weight; /* the one that the lead in @vruntime was earned with */
+	u32 cgroup;  /* slot of its cgroup; 0: the root */
+	u32 counted; /* the weight that its cgroup has counted it with; 0: not counted, it sleeps */
+	u32 weight;  /* the one that the lead in @vruntime was earned with */
 	struct habit habit;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 class;	     /* enum takt_class, by a rule */

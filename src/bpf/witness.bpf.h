@@ -15,7 +15,7 @@ static __noinline void tell_preempt(struct task_struct *p, s32 cpu, const struct
 {
 	const struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct takt_event e = {.target_cpu = cpu, .other_pid = c->pid};
-	u64 vruntime = c->vruntime + charge_of(now - c->started_at, c->weight);
+	u64 vruntime = c->vruntime + charge_of(now - c->started_at, c->weight_1024);
 
 	tell(TAKT_EV_PREEMPT, now, vruntime - t->vruntime, p, &e);
 }
