@@ -103,8 +103,7 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
 	if (!nr_queued)
 		return sane_slice(slice);
 	slice = max_u64(min_u64(slice, k->latency_ns / (nr_queued + 1)), k->slice_min_ns);
-	if (weight_1024 <
-	    100 * 1024) /* its turn is a smaller piece of its share, and comes more often */
+	if (weight_1024 < 100 * 1024) /* its turn is a smaller piece, and comes more often */
 		slice = slice * weight_1024 / (100 * 1024);
 	return sane_slice(slice);
 }
