@@ -130,7 +130,7 @@ int sum_load(u32 slot)
 		if (load)
 			sum += load->weight;
 	}
-	return sum > 0 ? sum : 0; /* of weights up to 10,000: fits */
+	return sum > 0 ? sum : 0; /* of weights up to 100,000: fits */
 }
 
 /*
