@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* clang-format off */
 /*
  * scx_takt, the kernel side: a task's life, callback by callback.
  *
- *	wakes:   takt_select_cpu  an idle CPU, the waker's CPU, or one that may be preempted:
- *straight there takt_enqueue     else into a queue ordered by deadline gets on: takt_dispatch    a
- *CPU without work takes the first due task takt_running     the clock starts gets off:
- *takt_stopping   it is charged for what it used
+ *	wakes:		takt_select_cpu		to its waker's CPU, an idle one, or one that may be
+ *						preempted: straight there
+ *			takt_enqueue		else into a queue ordered by deadline
+ *	gets on:	takt_dispatch		a CPU without work takes the first due task
+ *			takt_running		the clock starts
+ *	gets off:	takt_stopping		it is charged for what it used
  *
  * The concepts stand in the headers below, in reading order; none needs one that comes later.
  */
+/* clang-format on */
 #include "takt.bpf.h"
 #include "event.bpf.h"
 #include "wakeup.bpf.h"
@@ -52,7 +56,7 @@ static __always_inline void take_over(struct task_struct *p, const struct task_c
 
 	count(placed[TAKT_PLACE_PREEMPT]);
 	note_preempt(p, cpu, t, now);
-	if (t->burst_ns && t->burst_ns <= k->preempt_after_ns)
+	if (has(GIVE_WAY) && t->burst_ns && t->burst_ns <= k->preempt_after_ns)
 		c->gives_way_pid = c->pid;
 	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
 }
@@ -120,7 +124,7 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 		take_over(p, t, cpu, now, k);
 		return true;
 	}
-	if (!is_next_in_line(cpu, c))
+	if (!has(NEXT) || !is_next_in_line(cpu, c))
 		return false;
 	count(placed[TAKT_PLACE_NEXT]);
 	c->next_placed = true;
@@ -150,7 +154,7 @@ static __always_inline void queue(struct task_struct *p, const struct task_ctx *
 	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), weight_1024_of(p, t), k);
 	u64 deadline = deadline_of(t, now, k);
 
-	if (t->turn_left_ns && !is_background(t)) {
+	if (has(REST) && t->turn_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->turn_left_ns);
 		deadline = now - k->lag_max_ns;
 	}
@@ -235,7 +239,7 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 
 void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 {
-	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && keeps_cpu(cpu, prev))
+	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && has(KEEP) && keeps_cpu(cpu, prev))
 		count(nr_kept);
 	else if (take_first(cpu))
 		count(nr_dispatched);

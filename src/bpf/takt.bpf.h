@@ -25,6 +25,7 @@ const volatile u32 nr_cpu_ids = 1; /* one more than the highest number of a CPU 
 const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
 const volatile u32 event_limit = TAKT_EVENT_LIMIT;
+const volatile u32 without; /* rules that are off; the verifier takes them out altogether */
 const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
 
 /* Set by the agent while somebody reads waiting times; no clock arithmetic for them otherwise. */
@@ -154,6 +155,8 @@ static __always_inline const struct takt_knobs *knobs_now(void)
 {
 	return &knobs.slot[knobs.active & 1];
 }
+
+#define has(RULE) (!(without & TAKT_WITHOUT_##RULE))
 
 static __always_inline u64 max_u64(u64 a, u64 b)
 {
