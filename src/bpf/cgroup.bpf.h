@@ -70,7 +70,7 @@ static __always_inline u64 weight_1024_of(const struct task_struct *p, const str
 {
 	u64 weight = ruled_weight(t, p->scx.weight);
 
-	if (!t->cgroup)
+	if (!has(CGROUP) || !t->cgroup)
 		return weight * 1024;
 	return max_u64(weight * cgroup_at(t->cgroup)->factor / (FACTOR_ONE / 1024), 1);
 }
@@ -130,7 +130,7 @@ int sum_load(u32 slot)
 		if (load)
 			sum += load->weight;
 	}
-	return sum > 0 ? sum : 0; /* of weights up to 10,000: fits */
+	return sum > 0 ? sum : 0; /* of weights up to 100,000: fits */
 }
 
 /*

@@ -1,25 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* clang-format off */
 /*
  * Who is due: vruntime, lag and the deadline that orders every queue.
  *
- *	charge   = ran * 100 / weight                      vtime that a stretch of running costs
- *	lead     = vruntime - vtime_now                    > 0: it had more than its share; < 0:
- *less deadline = now + clamp(lead, -lag_max, lead_max)
+ *	charge   = ran * 100 / weight			vtime that a stretch of running costs
+ *	lead     = vruntime - vtime_now			> 0: it had more than its share; < 0: less
+ *	deadline = now + min(lead / trend, lead_max)	of a task that is ahead
+ *	           now - min(-lead, lag_max)		of a task that is behind
  *
- * The deadline is in real time on purpose. A task that waits keeps it while those of others,
- *computed later, move on: whoever becomes runnable later than deadline + lag_max is behind it,
- *whatever the weights. Hence the bound on any wait: lead_max + lag_max, plus the slices of those
- *that were due before. Shares stay exact, because vruntime (which the clamps do not touch)
- *remembers.
+ * The deadline is in real time on purpose: lead / trend is how long it takes until the others have
+ * caught up. A task that waits keeps it while those of others, computed later, move on: whoever
+ * becomes runnable later than deadline + lag_max is behind it, whatever the weights. Hence the bound
+ * on any wait: lead_max + lag_max, plus the slices of those that were due before.
  *
- * vtime_now, the virtual clock of an LLC, follows the vruntime of tasks as they start to run, by no
- *more than was charged on that CPU last: a task far ahead of the others, running because it has
- *waited for so long, must not drag the clock to itself.
+ * vtime_now, the virtual clock of an LLC, stands where a task with exactly its share would be. It is
+ * an average of the vruntimes of those that run, weighted by how long they ran (which weighs each
+ * task with its share), and it has a trend, which keeps it from lagging behind a moving average:
  *
- * Limits: lag is forgiven below -lag_max on wakeup only (a sleeper banks no more than that), so a
- *task that never sleeps may carry a large negative lead over from a time when it was starved by
- *affinity.
+ *	trend    = bias * CPUs / (CPUs + queued)	vtime per real time
+ *	on every half millisecond of running:
+ *	  vtime_now += trend * time, then += error * ran / 67 ms; bias += half of that
+ *
+ * The bias learns what weights other than 100 do to the trend. What was tried before and failed: to
+ * follow whoever starts to run, which ran along with tasks far ahead, so that heavy tasks could not
+ * express what they were owed (42 % of the CPU time in the wrong hands); a trend without the number of
+ * queued tasks, which ran ahead for 100 ms when load came, so that sleepers were not owed anything.
+ *
+ * Limits: the clock is right within half a slice or so. Lag beyond lag_max is forgiven on wakeup, and
+ * both lag and lead when nobody waits.
  */
+/* clang-format on */
 #ifndef TAKT_DEADLINE_BPF_H
 #define TAKT_DEADLINE_BPF_H
 

@@ -42,7 +42,8 @@ static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_str
 static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c,
 					      const struct takt_knobs *k)
 {
-	return c->started_at && c->habit.gap_ns < k->handoff_gap_ns && is_next_in_line(cpu, c);
+	return has(SYNC) && c->started_at && c->habit.gap_ns < k->handoff_gap_ns &&
+	       is_next_in_line(cpu, c);
 }
 
 /* Does such a waker hand over to @p right now? SCX_ENQ_PREEMPT if so, else 0. */
@@ -50,7 +51,7 @@ static __always_inline u64 hand_over_now(struct cpu_ctx *c, const struct task_st
 {
 	struct habit *h = &c->habit;
 
-	if (h->echoes < HANDOFF_ECHOES || p->pid != c->woken_by)
+	if (!has(HANDOFF) || h->echoes < HANDOFF_ECHOES || p->pid != c->woken_by)
 		return 0;
 	if (++h->handed > HANDOFF_RUN) {
 		h->echoes = 0;

@@ -102,6 +102,20 @@ struct takt_cpu_set {
 	u16 cpu[TAKT_MAX_CPUS];
 };
 
+/* Bits of the rules that may be switched off, for the ablation table of docs/policy.md. */
+enum takt_without {
+	TAKT_WITHOUT_PREEMPT = 1 << 0,	/* a wakeup never takes a CPU from who runs */
+	TAKT_WITHOUT_SPARE = 1 << 1,	/* nobody is spared for being in the middle of a burst */
+	TAKT_WITHOUT_OWED = 1 << 2,	/* being owed is no reason to preempt */
+	TAKT_WITHOUT_GIVE_WAY = 1 << 3, /* who is preempted passes through the queue */
+	TAKT_WITHOUT_HANDOFF = 1 << 4,	/* no hand-over between two that play ping-pong */
+	TAKT_WITHOUT_SYNC = 1 << 5,	/* a waker that sleeps soon does not get its wakee */
+	TAKT_WITHOUT_NEXT = 1 << 6,	/* no way past an empty queue */
+	TAKT_WITHOUT_KEEP = 1 << 7,	/* a used-up slice ends a turn whoever is due */
+	TAKT_WITHOUT_CGROUP = 1 << 8,	/* cpu.weight counts for nothing */
+	TAKT_WITHOUT_REST = 1 << 9,	/* a preempted task goes to its place by deadline */
+};
+
 /* Where a task that became runnable was put. */
 enum takt_place {
 	TAKT_PLACE_IDLE_PREV,  /* its previous CPU was idle */

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* clang-format off */
 /*
  * scx_takt, the kernel side: a task's life, callback by callback.
  *
- *	wakes:   takt_select_cpu  an idle CPU, the waker's CPU, or one that may be preempted:
- *straight there takt_enqueue     else into a queue ordered by deadline gets on: takt_dispatch    a
- *CPU without work takes the first due task takt_running     the clock starts gets off:
- *takt_stopping   it is charged for what it used
+ *	wakes:		takt_select_cpu		to its waker's CPU, an idle one, or one that may be
+ *						preempted: straight there
+ *			takt_enqueue		else into a queue ordered by deadline
+ *	gets on:	takt_dispatch		a CPU without work takes the first due task
+ *			takt_running		the clock starts
+ *	gets off:	takt_stopping		it is charged for what it used
  *
  * The concepts stand in the headers below, in reading order; none needs one that comes later.
  */
+/* clang-format on */
 #include "takt.bpf.h"
 #include "event.bpf.h"
 #include "wakeup.bpf.h"
@@ -42,6 +46,22 @@ static __always_inline void place_at_waker(struct task_struct *p, struct cpu_ctx
 	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, preempt);
 }
 
+/*
+ * Gives @p the place of the task that runs on @cpu. If @p is known for short bursts, that task
+ * stays there and goes on when @p sleeps, without a way through a queue.
+ */
+static __always_inline void take_over(struct task_struct *p, const struct task_ctx *t, s32 cpu,
+				      u64 now, const struct takt_knobs *k)
+{
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+
+	count(placed[TAKT_PLACE_PREEMPT]);
+	note_preempt(p, cpu, t, now);
+	if (has(GIVE_WAY) && t->burst_ns && t->burst_ns <= k->preempt_after_ns)
+		c->gives_way_pid = c->pid;
+	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+}
+
 s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	const struct takt_knobs *k = knobs_now();
@@ -70,9 +90,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	cpu = find_victim(p, t, prev_cpu, now, k);
 	if (cpu < 0)
 		return prev_cpu;
-	count(placed[TAKT_PLACE_PREEMPT]);
-	note_preempt(p, cpu, t, now);
-	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+	take_over(p, t, cpu, now, k);
 	return cpu;
 }
 
@@ -104,12 +122,10 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 		return true;
 	}
 	if (may_preempt(cpu, t, now, k)) {
-		count(placed[TAKT_PLACE_PREEMPT]);
-		note_preempt(p, cpu, t, now);
-		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+		take_over(p, t, cpu, now, k);
 		return true;
 	}
-	if (!is_next_in_line(cpu, c))
+	if (!has(NEXT) || !is_next_in_line(cpu, c))
 		return false;
 	count(placed[TAKT_PLACE_NEXT]);
 	c->next_placed = true;
@@ -139,7 +155,7 @@ static __always_inline void queue(struct task_struct *p, const struct task_ctx *
 	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), weight_1024_of(p, t), k);
 	u64 deadline = deadline_of(t, now, k);
 
-	if (t->turn_left_ns && !is_background(t)) {
+	if (has(REST) && t->turn_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->turn_left_ns);
 		deadline = now - k->lag_max_ns;
 	}
@@ -181,7 +197,8 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	if (enq_flags & SCX_ENQ_REENQ)
 		t->turn_left_ns = k->slice_min_ns;
-	if (gives_way(p, cpu_ctx_of(cpu)) && t->turn_left_ns) {
+	if (gives_way(p, cpu_ctx_of(cpu)) && t->turn_left_ns && !is_background(t)) {
+		cpu_ctx_of(cpu)->waits_pid = p->pid;
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->turn_left_ns, 0);
 		return;
 	}
@@ -223,7 +240,7 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 
 void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 {
-	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && keeps_cpu(cpu, prev))
+	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && has(KEEP) && keeps_cpu(cpu, prev))
 		count(nr_kept);
 	else if (take_first(cpu))
 		count(nr_dispatched);
@@ -259,6 +276,8 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->woken_by = t->woken_by;
 	c->nr_woke = 0;
 	c->next_placed = false;
+	if (c->waits_pid == p->pid)
+		c->waits_pid = 0;
 }
 
 void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)

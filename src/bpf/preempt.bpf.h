@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* clang-format off */
 /*
  * When a wakeup may take the CPU from the task that runs.
  *
  *	preempt if   lead(runner, this stretch included) - lead(wakee) > preempt_margin
+ *	       or    the wakee is behind by more than lag_max / 2
  *	       and   the runner has run for more than its spared time since it last woke
  *
- *	spared time = 2 * burst      if it tends to sleep after a burst of up to burst_max
- *	              preempt_after  otherwise
+ *	spared time = 2 * burst		if it tends to sleep after a burst of up to burst_max
+ *		      preempt_after	otherwise
  *
- * The first line keeps equals from throwing each other out. The second spares work in progress: a
- *task that will sleep soon anyway may hold a lock that others spin on, and loses more by being torn
- *off than the wakee by waiting. Hogs, which never sleep or rarely, are fair game after
- *preempt_after.
+ * The first line keeps equals from throwing each other out. The second is for light sleepers: the
+ * clock is right within half a slice, which is more than they are behind at first. The third spares
+ * work in progress: a task that will sleep soon anyway may hold a lock that others spin on, and loses
+ * more by being torn off than the wakee by waiting. Hogs, which never sleep or rarely, are fair game
+ * after preempt_after.
  *
- * Whoever is preempted has the rest of its turn coming: it goes back to the front of the queue,
- *before any task that wakes from now on, so that what it holds is let go of soon.
+ * Whoever is preempted has the rest of its turn coming: by a task known for short bursts, right after
+ * it on the same CPU; else at the front of the queue, before any task that wakes from now on, so that
+ * what it holds is let go of soon.
  */
+/* clang-format on */
 #ifndef TAKT_PREEMPT_BPF_H
 #define TAKT_PREEMPT_BPF_H
 
@@ -26,7 +31,7 @@
 /* For how long after waking a task like @t is left alone. */
 static __always_inline u64 spared_ns_of(const struct task_ctx *t, const struct takt_knobs *k)
 {
-	if (t->burst_ns > k->burst_max_ns)
+	if (!has(SPARE) || t->burst_ns > k->burst_max_ns)
 		return k->preempt_after_ns;
 	return max_u64(k->preempt_after_ns, 2 * t->burst_ns);
 }
@@ -47,7 +52,7 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 	s64 ran_ns = now - started_at;
 	s64 ahead, margin = k->preempt_margin_ns;
 
-	if (!started_at || is_background(t))
+	if (!has(PREEMPT) || !started_at || is_background(t))
 		return false;
 	if (c->class == TAKT_CLASS_BACKGROUND)
 		return true;
@@ -56,7 +61,7 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 	ahead = c->vruntime + charge_of(ran_ns, c->weight_1024) - t->vruntime;
 	if (t->class == TAKT_CLASS_LATENCY)
 		margin /= 4;
-	return ahead > margin || is_owed(t, k);
+	return ahead > margin || (has(OWED) && is_owed(t, k));
 }
 
 /*

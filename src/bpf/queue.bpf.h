@@ -83,7 +83,8 @@ static __always_inline bool llc_queue_used(u32 llc)
 /* Is there nobody at all who would have to be asked before a task takes @cpu next? */
 static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
 {
-	return !c->next_placed && !llc_queue_used(llc_of(cpu)) && !own_queue_used(cpu);
+	return !c->next_placed && !c->waits_pid && !llc_queue_used(llc_of(cpu)) &&
+	       !own_queue_used(cpu);
 }
 
 #endif /* TAKT_QUEUE_BPF_H */

@@ -25,6 +25,7 @@ const volatile u32 nr_cpu_ids = 1; /* one more than the highest number of a CPU 
 const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
 const volatile u32 event_limit = TAKT_EVENT_LIMIT;
+const volatile u32 without; /* rules that are off; the verifier takes them out altogether */
 const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
 
 /* Set by the agent while somebody reads waiting times; no clock arithmetic for them otherwise. */
@@ -59,7 +60,8 @@ struct cpu_ctx {
 	s32 woken_by;	   /* pid of who woke the running task */
 	s32 woke_pid;	   /* whom it woke last in this stretch */
 	u32 nr_woke;	   /* how many it woke in this stretch */
-	s32 gives_way_pid; /* has handed the CPU to the task that it woke, and goes on after it */
+	s32 gives_way_pid; /* goes on, on this CPU, after the task that takes its place now */
+	s32 waits_pid;	   /* has given way, and waits for that in the local DSQ; 0: nobody */
 	bool next_placed;  /* a task was put straight behind the one that runs */
 	bool own_used;	   /* a task may wait in the queue of this CPU alone */
 	u8 class;	   /* of the running task */
@@ -153,6 +155,8 @@ static __always_inline const struct takt_knobs *knobs_now(void)
 {
 	return &knobs.slot[knobs.active & 1];
 }
+
+#define has(RULE) (!(without & TAKT_WITHOUT_##RULE))
 
 static __always_inline u64 max_u64(u64 a, u64 b)
 {
