@@ -81,7 +81,7 @@ keys
   ?, h           this page
 
 words
-  latency        from waking to running; p99: that of 99 % of wakeups is at most this (upper bounds of
+  latency        from waking to running; p99: 99 % of wakeups take at most this (upper bounds of
                  buckets). EEVDF: the same on this machine under the kernel's own scheduler.
   longest        who has been waiting for longest now. The kernel ejects a sched_ext scheduler when a
                  task waits for as long as the watchdog allows.
