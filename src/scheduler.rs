@@ -146,6 +146,13 @@ pub fn configure(
         rodata.cpu_to_llc[cpu] = llc.unwrap_or(0);
         rodata.cpu_known[cpu] = llc.is_some();
     }
+    for (row, order) in rodata
+        .steal_order
+        .chunks_exact_mut(intf::takt_consts_TAKT_MAX_LLCS as usize)
+        .zip(&machine.steal_order)
+    {
+        row[..order.len()].copy_from_slice(order);
+    }
     rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
     let slots = skel

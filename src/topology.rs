@@ -19,6 +19,8 @@ pub struct Machine {
     pub nr_llcs: u32,
     /// Number of CPUs that were online.
     pub nr_cpus: u32,
+    /// For each LLC all others, those of its own NUMA node first.
+    pub steal_order: Vec<Vec<u8>>,
 }
 
 /// How often to look again at a machine whose CPUs come and go while we look.
@@ -59,7 +61,8 @@ impl Machine {
             "{} CPUs: this build of scx_takt holds {max_cpus} at most",
             llc_of_cpu.len()
         );
-        let nr_llcs = topology.all_llcs.len().max(1);
+        let nodes: Vec<usize> = topology.all_llcs.values().map(|llc| llc.node_id).collect();
+        let nr_llcs = nodes.len().max(1);
         let max_llcs = takt_consts_TAKT_MAX_LLCS as usize;
         ensure!(
             nr_llcs <= max_llcs,
@@ -74,6 +77,33 @@ impl Machine {
                 .collect(),
             nr_llcs: nr_llcs as u32,
             llc_of_cpu,
+            steal_order: steal_order(&nodes),
         })
+    }
+}
+
+/// `nodes`: the NUMA node of each LLC. Among LLCs of equal distance, the next ones in number come first,
+/// so that not all look at the same one.
+fn steal_order(nodes: &[usize]) -> Vec<Vec<u8>> {
+    let nr = nodes.len();
+    let order_of = |own: usize| {
+        let mut others: Vec<usize> = (1..nr).map(|step| (own + step) % nr).collect();
+        others.sort_by_key(|&llc| nodes[llc] != nodes[own]);
+        others.into_iter().map(|llc| llc as u8).collect()
+    };
+    (0..nr).map(order_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steals_from_its_own_node_first() {
+        assert_eq!(
+            steal_order(&[0, 0, 1, 1]),
+            [[1, 2, 3], [0, 2, 3], [3, 0, 1], [2, 0, 1]]
+        );
+        assert_eq!(steal_order(&[0]), [[0u8; 0]]);
     }
 }

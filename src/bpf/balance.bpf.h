@@ -2,9 +2,10 @@
 /*
  * Work that waits in one LLC while a CPU of another has nothing to do.
  *
- * A CPU about to go idle takes the first due task of the next LLC that has one, in a fixed round
- * from its own. Limits: it does not weigh the cost of the cold cache yet, nor prefers LLCs of its
- * own node.
+ * A CPU about to go idle takes the first due task of the next LLC that has one, those of its own
+ * node first. That is when moving pays by itself: the task would wait, and the CPU would sleep.
+ * Limits: it does not weigh the cold cache against how soon the task's own LLC would have come to
+ * it.
  */
 #ifndef TAKT_BALANCE_BPF_H
 #define TAKT_BALANCE_BPF_H
@@ -17,8 +18,9 @@ static bool steal(s32 cpu)
 
 	if (nr_llcs == 1)
 		return false;
-	bpf_for (i, 1, nr_llcs) {
-		u32 llc = (own + i) % nr_llcs;
+	bpf_for (i, 0, nr_llcs - 1) {
+		u32 llc = steal_order[(own * TAKT_MAX_LLCS + i) &
+				      (TAKT_MAX_LLCS * TAKT_MAX_LLCS - 1)];
 
 		if (scx_bpf_dsq_nr_queued(dsq_of_llc(llc)) &&
 		    scx_bpf_dsq_move_to_local(dsq_of_llc(llc), 0))

@@ -306,20 +306,28 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 }
 
 /*
- * Finds work that waits beside an idle CPU: the pair that takt_enqueue() missed. Bounds such a miss
- * to one tick of the busy CPU.
+ * Finds work that waits beside an idle CPU, and so bounds such a miss to one tick of the busy CPU:
+ * the pair that takt_enqueue() missed, or a task that was placed behind the one that runs here, for
+ * a moment that has become long. For that one the runner makes room, which may go elsewhere.
  */
 void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
-	s32 here = bpf_get_smp_processor_id(), cpu;
+	bool queued, placed;
+	s32 cpu;
 
 	refresh_cgroups(scx_bpf_now());
-	if (nr_cpus_at_start == 1 || !scx_bpf_dsq_nr_queued(dsq_of_llc(llc_of(here))))
+	if (nr_cpus_at_start == 1)
+		return;
+	queued = scx_bpf_dsq_nr_queued(dsq_of_llc(llc_of(bpf_get_smp_processor_id()))) > 0;
+	placed = p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL) > 0;
+	if (!queued && !placed)
 		return;
 	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
 	if (cpu < 0)
 		return;
 	count(nr_rescued);
+	if (placed)
+		scx_bpf_task_set_slice(p, 0);
 	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 }
 

@@ -23,6 +23,8 @@ const volatile u32 nr_llcs = 1;
 const volatile u32 nr_cpus_at_start = 1;
 const volatile u32 nr_cpu_ids = 1; /* one more than the highest number of a CPU */
 const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
+/* For each LLC all others, those of its own node first: row @llc has nr_llcs - 1 entries. */
+const volatile u8 steal_order[TAKT_MAX_LLCS * TAKT_MAX_LLCS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
 const volatile u32 event_limit = TAKT_EVENT_LIMIT;
 const volatile u32 without; /* rules that are off; the verifier takes them out altogether */
