@@ -9,7 +9,8 @@ use crate::bpf_abi::BpfSkel;
 /// Where version 2 of the cgroup file system is mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Says once that somebody sets `cpu.max`, which is not enforced.
+/// Says once that somebody sets `cpu.max`, which is not enforced. Kernels that have no callback for it (`check`
+/// names what is there) tell nothing, so that nothing is said there.
 #[derive(Default)]
 pub struct CpuMax {
     told: bool,
