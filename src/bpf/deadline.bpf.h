@@ -5,13 +5,13 @@
  *
  *	charge   = ran * 100 / weight			vtime that a stretch of running costs
  *	lead     = vruntime - vtime_now			> 0: it had more than its share; < 0: less
- *	deadline = now + min(lead / trend, lead_max)	of a task that is ahead
- *	           now - min(-lead, lag_max)		of a task that is behind
+ *	deadline = now + min(lead / trend, lead_max)	of a task that is ahead: when it is due
+ *	           now - min(-lead / trend, lead_max/4)	of a task that is behind: when it was due
  *
  * The deadline is in real time on purpose: lead / trend is how long it takes until the others have
  * caught up. A task that waits keeps it while those of others, computed later, move on: whoever
- * becomes runnable later than deadline + lag_max is behind it, whatever the weights. Hence the bound
- * on any wait: lead_max + lag_max, plus the slices of those that were due before.
+ * becomes runnable later than deadline + lead_max / 4 is behind it, whatever the weights. Hence the
+ * bound on any wait: 5/4 of lead_max, plus the slices of those that were due before.
  *
  * vtime_now, the virtual clock of an LLC, stands where a task with exactly its share would be. It is
  * an average of the vruntimes of those that run, weighted by how long they ran (which weighs each
@@ -83,6 +83,12 @@ static __always_inline u64 real_time_of(u64 vtime, const struct llc_ctx *l)
 	return vtime * 1024 / max_u64(l->trend_1024, 1);
 }
 
+/* How long ago a task may have been due. */
+static __always_inline u64 overdue_max_ns(const struct takt_knobs *k)
+{
+	return k->lead_max_ns / 4;
+}
+
 static __always_inline u64 deadline_of(const struct task_ctx *t, u64 now,
 				       const struct takt_knobs *k)
 {
@@ -91,8 +97,8 @@ static __always_inline u64 deadline_of(const struct task_ctx *t, u64 now,
 
 	if (lead > 0)
 		lead = min_u64(real_time_of(lead, l), k->lead_max_ns);
-	else if (lead < -(s64)k->lag_max_ns)
-		lead = -(s64)k->lag_max_ns;
+	else
+		lead = -(s64)min_u64(real_time_of(-lead, l), overdue_max_ns(k));
 	return now + ruled_lead(t, lead, k);
 }
 

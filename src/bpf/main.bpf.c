@@ -62,6 +62,13 @@ static __always_inline void take_over(struct task_struct *p, const struct task_c
 	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
 }
 
+/* Somebody was preempted on @c and goes on there next: @p, if owed, goes first. */
+static __always_inline bool goes_first(const struct task_struct *p, const struct task_ctx *t,
+				       const struct cpu_ctx *c, const struct takt_knobs *k)
+{
+	return has(FIRST) && c->waits_pid && c->waits_pid != p->pid && is_owed(t, k);
+}
+
 s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	const struct takt_knobs *k = knobs_now();
@@ -88,10 +95,15 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		return cpu;
 	}
 	cpu = find_victim(p, t, prev_cpu, now, k);
-	if (cpu < 0)
-		return prev_cpu;
-	take_over(p, t, cpu, now, k);
-	return cpu;
+	if (cpu >= 0) {
+		take_over(p, t, cpu, now, k);
+		return cpu;
+	}
+	if (goes_first(p, t, cpu_ctx_of(prev_cpu), k)) {
+		count(placed[TAKT_PLACE_NEXT]);
+		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, SCX_ENQ_HEAD);
+	}
+	return prev_cpu;
 }
 
 /* @p, that may use no other CPU than @cpu, wakes: may it run there now, or next? */
@@ -123,6 +135,11 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 	}
 	if (may_preempt(cpu, t, now, k)) {
 		take_over(p, t, cpu, now, k);
+		return true;
+	}
+	if (goes_first(p, t, c, k)) {
+		count(placed[TAKT_PLACE_NEXT]);
+		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, SCX_ENQ_HEAD);
 		return true;
 	}
 	if (!has(NEXT) || !is_next_in_line(cpu, c))
@@ -157,7 +174,7 @@ static __always_inline void queue(struct task_struct *p, const struct task_ctx *
 
 	if (has(REST) && t->turn_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->turn_left_ns);
-		deadline = now - k->lag_max_ns;
+		deadline = now - overdue_max_ns(k);
 	}
 	scx_bpf_dsq_insert_vtime(p, dsq, slice, deadline, enq_flags);
 }
