@@ -8,6 +8,9 @@ fn main() -> anyhow::Result<()> {
         .enable_skel("src/bpf/main.bpf.c", "bpf")
         .build()?;
     scx_cargo::BpfBuilder::new()?
+        .enable_skel("src/bpf/tasks.bpf.c", "tasks")
+        .build()?;
+    scx_cargo::BpfBuilder::new()?
         .enable_intf("src/bpf/observe.h", "observe_intf.rs")
         .enable_skel("src/bpf/observe.bpf.c", "observe")
         .build()

@@ -21,10 +21,25 @@ pub mod intf {
 
 include!(concat!(env!("OUT_DIR"), "/bpf_skel.rs"));
 
+/// The skeleton of `src/bpf/tasks.bpf.c`.
+pub mod tasks {
+    include!(concat!(env!("OUT_DIR"), "/tasks_skel.rs"));
+}
+
 // SAFETY: integers and arrays of integers only; every bit pattern is valid.
 unsafe impl plain::Plain for intf::takt_event {}
 // SAFETY: as above.
 unsafe impl plain::Plain for intf::takt_cpu_stats {}
+
+// SAFETY: as above.
+unsafe impl plain::Plain for intf::takt_task {}
+
+impl Default for intf::takt_task {
+    fn default() -> Self {
+        // SAFETY: as above, zero included.
+        unsafe { std::mem::zeroed() }
+    }
+}
 
 impl Default for intf::takt_cpu_stats {
     fn default() -> Self {

@@ -1,5 +1,6 @@
 //! Every flag of `scx_takt`, once: help, the manual page and completions are made from here.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -50,6 +51,19 @@ pub struct RunArgs {
     /// Leave the knobs as they are set, whatever the goal.
     #[arg(long)]
     pub no_tune: bool,
+
+    /// Do not schedule: print what the scx_takt that is active does, every so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub monitor: Option<f64>,
+
+    /// Describe the statistics that the scheduler serves, and end.
+    #[arg(long)]
+    pub help_stats: bool,
+
+    /// Serve OpenMetrics at http://ADDR/metrics; a port alone is one of 127.0.0.1.
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    pub metrics: Option<SocketAddr>,
+
     /// Print what is worth telling one by one: long waits, preemptions, migrations, knobs, faults. Each
     /// as a line, or as JSON.
     #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true,
@@ -101,6 +115,10 @@ pub enum Command {
     /// Check a configuration file, or show every key of one.
     #[command(after_help = keys::manual())]
     Config(ConfigArgs),
+    /// Is this machine well, and if not, why? A live view of whatever scheduler is active.
+    Top(TopArgs),
+    /// What the active scheduler does, once: for people, or for programs.
+    Stats(StatsArgs),
     /// A/B benchmark of schedulers on this machine.
     Bench(BenchArgs),
     /// How long the tasks of this machine wait for a CPU, under whatever scheduler runs.
@@ -140,6 +158,42 @@ pub struct ConfigArgs {
     /// Print a file with every key: its default, its unit, its range and what it does.
     #[arg(long)]
     pub print_default: bool,
+}
+
+/// Flags of `scx_takt top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Look every so many seconds.
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
+    pub interval: f64,
+
+    /// Print a line each time instead of a screen (done by itself where there is no terminal).
+    #[arg(long)]
+    pub lines: bool,
+
+    /// End after so many looks.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
+
+    /// Use ASCII characters only (done by itself where the locale is not UTF-8).
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+/// Flags of `scx_takt stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Print the whole picture as JSON.
+    #[arg(long, conflicts_with = "openmetrics")]
+    pub json: bool,
+
+    /// Print it as OpenMetrics text.
+    #[arg(long)]
+    pub openmetrics: bool,
+
+    /// Watch for so many seconds, to tell what happens in them.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
+    pub seconds: f64,
 }
 
 /// Flags of `scx_takt bench`.
@@ -313,6 +367,15 @@ pub enum StressKind {
     Hotplug,
 }
 
+/// `PORT` or `ADDR:PORT`.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse()
+        .map_err(|_| "takes a port, or ADDRESS:PORT such as 127.0.0.1:9101 or [::1]:9101".into())
+}
+
 fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
@@ -329,6 +392,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_port_alone_is_local() {
+        let address = |text| parse_address(text).map(|address| address.to_string());
+        assert_eq!(address("9101"), Ok("127.0.0.1:9101".into()));
+        assert_eq!(address("[::1]:80"), Ok("[::1]:80".into()));
+        for wrong in ["", "70000", "localhost", "1.2.3.4"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

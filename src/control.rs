@@ -13,12 +13,13 @@ use serde_json::json;
 use crate::bpf_abi::BpfSkel;
 use crate::bpf_abi::intf::takt_knobs;
 use crate::cli::RunArgs;
+use crate::config::profile::Profile;
 use crate::config::watch::Watch;
 use crate::config::{Config, Goal};
 use crate::knob_writer;
 use crate::power;
 use crate::rules::Rules;
-use crate::snapshot::Snapshot;
+use crate::snapshot::Counters;
 use crate::tuner::{Change, Figures, Task, Tuner};
 use crate::wakeups::{LATENCY, NORMAL, Wakeups};
 
@@ -35,7 +36,7 @@ pub struct Control<'a> {
     watch: Option<Watch>,
     rules: Rules,
     tuner: Tuner,
-    last: Option<Snapshot>,
+    last: Option<Counters>,
     last_at: Instant,
     kept_house_at: Instant,
     started_at: Instant,
@@ -87,7 +88,6 @@ impl<'a> Control<'a> {
         };
         warn(&control.config.warnings);
         warn(&control.rules.replace(skel, &control.config.rules)?);
-        control.watch_wakeups(skel);
         Ok(control)
     }
 
@@ -98,7 +98,7 @@ impl<'a> Control<'a> {
 
     /// When [`Self::tick`] is to be called next.
     pub fn due_in(&self) -> Duration {
-        let period = if self.config.tune && self.config.goal.is_set() {
+        let period = if self.wants_wakeups() {
             self.config.period
         } else {
             HOUSEKEEPING
@@ -114,6 +114,16 @@ impl<'a> Control<'a> {
     /// The knobs in force.
     pub fn knobs(&self) -> &takt_knobs {
         self.tuner.knobs()
+    }
+
+    /// The profile in force.
+    pub fn profile(&self) -> Profile {
+        self.config.profile
+    }
+
+    /// Are wakeups to be counted? They are only while there is somebody to make use of it.
+    pub fn wants_wakeups(&self) -> bool {
+        self.config.tune && self.config.goal.is_set()
     }
 
     /// What was turned since the last call.
@@ -157,7 +167,7 @@ impl<'a> Control<'a> {
             }
         }
         *self.config = new;
-        self.watch_wakeups(skel);
+        self.last = None;
         eprintln!(
             "scx_takt: {} taken over: profile {}, {} rules, {}",
             path.display(),
@@ -224,7 +234,7 @@ impl<'a> Control<'a> {
                 load,
             }));
         }
-        let now = Snapshot::take(&skel.maps.cpu_stats)?;
+        let now = Counters::take(&skel.maps.cpu_stats)?;
         let last = self.last.replace(now);
         Ok(last.map(|last| {
             let delta = now.since(&last);
@@ -235,14 +245,6 @@ impl<'a> Control<'a> {
                 load,
             }
         }))
-    }
-
-    /// Wakeups are counted only while there is somebody to make use of it.
-    fn watch_wakeups(&mut self, skel: &mut BpfSkel<'_>) {
-        self.last = None;
-        if let Some(bss) = skel.maps.bss_data.as_mut() {
-            bss.wakeups_watched = self.config.tune && self.config.goal.is_set();
-        }
     }
 
     fn apply(&mut self, skel: &mut BpfSkel<'_>, change: Option<Change>) {

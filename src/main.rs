@@ -2,8 +2,10 @@
 
 mod bench;
 mod bpf_abi;
+mod cgroups;
 mod check;
 mod cli;
+mod collect;
 mod config;
 mod control;
 mod events;
@@ -15,11 +17,14 @@ mod rules;
 mod scheduler;
 mod signals;
 mod snapshot;
+mod state;
 mod stats;
 mod stress;
+mod top;
 mod topology;
 mod tuner;
 mod wakeups;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -28,9 +33,13 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
+        None if cli.run.help_stats => stats::command::help(),
+        None if cli.run.monitor.is_some() => stats::command::monitor(&cli.run),
         None => scheduler::run(&cli.run),
         Some(cli::Command::Check(args)) => check::run(&args),
         Some(cli::Command::Config(args)) => config::command::run(&args),
+        Some(cli::Command::Top(args)) => top::run(&args),
+        Some(cli::Command::Stats(args)) => stats::command::run(&args),
         Some(cli::Command::Bench(args)) => bench::run(args),
         Some(cli::Command::Observe(args)) => observe::run(&args),
         Some(cli::Command::Stress(args)) => stress::run(args),

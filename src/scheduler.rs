@@ -1,31 +1,30 @@
 //! The scheduler's life: open, configure, load, attach, run, report, detach.
 
 use std::mem::MaybeUninit;
-use std::ops::ControlFlow;
-use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::OpenObject;
 use libbpf_rs::PrintLevel;
 use libbpf_rs::skel::OpenSkel;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use scx_ops::lifecycle::{self, Attached, Next};
 use scx_ops::{compat, kernel};
-use scx_utils::{scx_ops_load, scx_ops_open, uei_exited, uei_read};
+use scx_utils::{scx_ops_load, scx_ops_open, uei_read};
 
 use crate::bpf_abi::{BpfSkel, BpfSkelBuilder, OpenBpfSkel, intf};
+use crate::cgroups::CpuMax;
 use crate::cli::RunArgs;
+use crate::collect;
 use crate::config::{Config, knobs};
 use crate::control::Control;
 use crate::events::{self, Intake, Printer};
 use crate::power;
-use crate::signals::{Signal, Signals};
-use crate::snapshot::Snapshot;
-use crate::stats::line;
+use crate::signals::Signals;
+use crate::snapshot::Ejection;
+use crate::state;
+use crate::stats::desk::Desk;
 use crate::topology::Machine;
+use crate::watch::Session;
 
 /// Name of the ops table in `main.bpf.c`.
 const OPS: &str = "takt_ops";
@@ -38,8 +37,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut config = Config::load(args)?;
     libbpf_rs::set_print(args.verbose.then_some((PrintLevel::Info, print_libbpf)));
     kernel::require()?;
-    let mut signals = Signals::take_over()?;
-    while run_once(args, &mut config, &mut signals)? == Next::Restart {
+    let mut session = Session {
+        signals: Signals::take_over()?,
+        desk: Desk::new(args.metrics)?,
+        cpu_max: CpuMax::default(),
+    };
+    while run_once(args, &mut config, &mut session)? == Next::Restart {
         eprintln!("scx_takt: the machine's CPUs have changed, loading again");
     }
     Ok(ExitCode::SUCCESS)
@@ -50,7 +53,7 @@ fn print_libbpf(_level: PrintLevel, message: String) {
 }
 
 /// One life of the scheduler, from open to detached.
-fn run_once(args: &RunArgs, config: &mut Config, signals: &mut Signals) -> Result<Next> {
+fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Result<Next> {
     let hurry = lifecycle::Hurry::new();
     let machine = Machine::read()?;
     let mut storage = MaybeUninit::uninit();
@@ -72,14 +75,8 @@ fn run_once(args: &RunArgs, config: &mut Config, signals: &mut Signals) -> Resul
         control.knobs(),
         "set on the command line, in the configuration or by the profile",
     );
-    let watched = watch(
-        &mut skel,
-        &mut intake,
-        &mut printer,
-        args,
-        &mut control,
-        signals,
-    );
+    session.desk.open(&skel, control.knobs());
+    let watched = session.watch(&mut skel, &mut intake, &mut printer, &mut control, args);
     drop(control);
     attached.detach()?;
     let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |event| printer.note(event))?;
@@ -88,9 +85,25 @@ fn run_once(args: &RunArgs, config: &mut Config, signals: &mut Signals) -> Resul
     }
     printer.account(account);
     let exit = uei_read!(&skel, uei);
-    let next = lifecycle::next(&exit)?;
+    let next = lifecycle::next(&exit).inspect_err(remember_ejection)?;
     watched?;
-    Ok(if signals.stopped() { Next::Stop } else { next })
+    Ok(if session.signals.stopped() {
+        Next::Stop
+    } else {
+        next
+    })
+}
+
+/// For `top` and the like, which outlive us.
+fn remember_ejection(error: &anyhow::Error) {
+    let reason = error.root_cause().to_string();
+    let ejection = Ejection {
+        unix_s: collect::unix_s(),
+        reason: reason.strip_prefix("EXIT: ").unwrap_or(&reason).to_owned(),
+    };
+    if let Err(error) = state::remember_ejection(&ejection) {
+        eprintln!("scx_takt: {error:#}");
+    }
 }
 
 /// Opens the BPF object, without the programs that are not for scheduling.
@@ -179,126 +192,4 @@ pub fn load(mut skel: OpenBpfSkel<'_>) -> Result<BpfSkel<'_>> {
         Some(reason) => anyhow!(reason),
         None => error.context("the kernel's verifier refuses the scheduler (-v shows its log)"),
     })
-}
-
-/// How long an event may stay in the ring while somebody reads events.
-const EVENT_DELAY: Duration = Duration::from_millis(50);
-/// How often to look when nobody reads. An exit event can only be lost when the ring is full; it is found
-/// so all the same.
-const IDLE_DELAY: Duration = Duration::from_secs(1);
-
-/// Reports and turns knobs until the scheduler is told to stop or has left the kernel.
-fn watch(
-    skel: &mut BpfSkel<'_>,
-    intake: &mut Intake,
-    printer: &mut Printer,
-    args: &RunArgs,
-    control: &mut Control<'_>,
-    signals: &mut Signals,
-) -> Result<()> {
-    let period = args.stats.map(Duration::from_secs_f64);
-    let mut reporter = period
-        .map(|period| Reporter::new(skel, period))
-        .transpose()?;
-    let delay = args.events.map_or(IDLE_DELAY, |_| EVENT_DELAY);
-    loop {
-        let due = reporter.as_ref().map_or(delay, |r| r.due_in().min(delay));
-        wait(signals, intake, control, due.min(control.due_in()))?;
-        while let Some(signal) = signals.next() {
-            match signal {
-                Signal::Stop => return Ok(()),
-                Signal::Reload => control.reload(skel),
-            }
-        }
-        if uei_exited!(skel, uei) {
-            return Ok(());
-        }
-        control.look_at_file(skel);
-        control.tick(skel);
-        for change in control.take_changes() {
-            printer.knobs(&change.from, &change.knobs, &change.why);
-        }
-        let imbalance = intake.check(&skel.maps.cpu_stats, |event| printer.note(event))?;
-        if let Some(imbalance) = imbalance {
-            printer.imbalance(imbalance);
-        }
-        if printer.ended()?.is_break() {
-            return Ok(());
-        }
-        if let Some(reporter) = &mut reporter
-            && reporter.due_in().is_zero()
-            && reporter.report(skel, control.last_change())?.is_break()
-        {
-            return Ok(());
-        }
-    }
-}
-
-/// Waits for a signal, an urgent event, a change of the configuration file, or `timeout`.
-fn wait(
-    signals: &Signals,
-    intake: &mut Intake,
-    control: &Control<'_>,
-    timeout: Duration,
-) -> Result<()> {
-    let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let mut fds = vec![ready(intake.as_fd()), ready(signals.as_fd())];
-    fds.extend(control.config_fd().map(ready));
-    let timeout = timeout.as_micros().div_ceil(1000);
-    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-    match poll(&mut fds, timeout) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => return Err(error).context("cannot wait for events"),
-    }
-    let notified = fds[0].any().unwrap_or(false);
-    drop(fds);
-    if notified {
-        intake.acknowledge()?;
-    }
-    Ok(())
-}
-
-/// Prints a line per period.
-struct Reporter {
-    period: Duration,
-    last_at: Instant,
-    last: Snapshot,
-    lost: u64,
-    /// The latest turn of the knobs that was printed.
-    told: String,
-}
-
-impl Reporter {
-    fn new(skel: &BpfSkel<'_>, period: Duration) -> Result<Self> {
-        let last = Snapshot::take(&skel.maps.cpu_stats)?;
-        let _ = line::print(line::LEGEND)?;
-        Ok(Self {
-            period,
-            last_at: Instant::now(),
-            last,
-            lost: 0,
-            told: String::new(),
-        })
-    }
-
-    fn due_in(&self) -> Duration {
-        self.period.saturating_sub(self.last_at.elapsed())
-    }
-
-    fn report(&mut self, skel: &mut BpfSkel<'_>, change: Option<&str>) -> Result<ControlFlow<()>> {
-        if let Some(change) = change.filter(|change| self.told != *change) {
-            let _ = line::print(&format!("knobs: {change}"))?;
-            self.told = change.to_owned();
-        }
-        let now = Snapshot::take(&skel.maps.cpu_stats)?;
-        let delta = now.since(&self.last);
-        self.lost += delta.ev_failed.iter().sum::<u64>();
-        let line = line::format(&delta, self.lost, self.last_at.elapsed());
-        self.last = now;
-        self.last_at = Instant::now();
-        if let Some(bss) = skel.maps.bss_data.as_mut() {
-            bss.watch_epoch += 1;
-        }
-        line::print(&line)
-    }
 }

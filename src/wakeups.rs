@@ -37,6 +37,12 @@ impl Wakeups {
         one
     }
 
+    /// The upper bounds of the buckets that are not empty, in nanoseconds, and what is in them.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let used = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
+        used.map(|(bucket, count)| (upper_ns(bucket), *count))
+    }
+
     /// Those of `self` and `other` together.
     pub fn plus(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|i| {
@@ -71,16 +77,15 @@ impl Wakeups {
 }
 
 /// The upper bound of a bucket in nanoseconds.
-fn upper_ns(bucket: usize) -> u64 {
+pub fn upper_ns(bucket: usize) -> u64 {
     match bucket.checked_sub(1) {
         None => 1 << FIRST_EXPONENT,
         Some(above) => (5 + above as u64 % 4) << (FIRST_EXPONENT + above / 4 - 2),
     }
 }
 
-/// As `wake_bucket()` of the BPF side.
-#[cfg(test)]
-fn bucket_of(ns: u64) -> usize {
+/// The bucket of a latency, as `wake_bucket()` of the BPF side has it.
+pub fn bucket_of(ns: u64) -> usize {
     if ns < 1 << FIRST_EXPONENT {
         return 0;
     }

@@ -12,6 +12,8 @@ mod common;
 mod control;
 #[path = "vm/events.rs"]
 mod events;
+#[path = "vm/top.rs"]
+mod top;
 
 #[path = "vm/aarch64.rs"]
 mod aarch64;

@@ -58,6 +58,12 @@ fn active_in(dir: &Path) -> Result<Active> {
     })
 }
 
+/// Has the active `sched_ext` scheduler taken every task that is not real-time? (The others take those
+/// only that ask for it.)
+pub fn switched_all() -> bool {
+    fs::read_to_string(Path::new(SCHED_EXT).join("switch_all")).is_ok_and(|all| all.trim() == "1")
+}
+
 /// Number of tasks that the active scheduler's `init_task` refused since boot; `None`: not told.
 pub fn nr_rejected() -> Option<u64> {
     fs::read_to_string(Path::new(SCHED_EXT).join("nr_rejected"))

@@ -136,7 +136,7 @@ fn function_name(program: u32, type_id: u32) -> Option<String> {
 }
 
 /// `cosmos_enqueue` is `enqueue`.
-fn op_of(program: &str) -> &str {
+pub fn op_of(program: &str) -> &str {
     OPS.into_iter()
         .find(|op| program.ends_with(op))
         .unwrap_or(program)

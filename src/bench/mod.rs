@@ -6,7 +6,7 @@
 //! `isolate` (the processes), `stats` and `results` (what it means), `table` and `report`
 //! (what people see), `gate` (pass or fail).
 
-mod callbacks;
+pub mod callbacks;
 mod gate;
 mod isolate;
 mod machine;

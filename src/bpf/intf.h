@@ -161,7 +161,8 @@ struct takt_cpu_stats {
 	u64 wait_hist[TAKT_WAIT_BUCKETS]; /* the same, as a histogram (only while watched) */
 	u64 wait_max_ns; /* the longest wait in epoch wait_epoch: since the agent last looked */
 	u64 wait_epoch;
-	/* Wakeup latencies, class after class (only while wakeups are watched). */
+	u64 wake_ns; /* wakeup latencies, in sum (only while wakeups are watched) */
+	/* The same, as histograms, class after class. */
 	u64 wake_hist[TAKT_NR_CLASSES * TAKT_WAKE_BUCKETS];
 	u64 ev_attempts[TAKT_NR_EVENTS];   /* records that it tried to send, each numbered so */
 	u64 ev_failed[TAKT_NR_EVENTS];	   /* of these: the ring was full */
@@ -181,6 +182,35 @@ struct takt_event {
 	s32 pid;       /* who waited, preempts, migrated */
 	s32 other_pid; /* LONG_WAIT, STARVED: who ran before it there; PREEMPT: the runner */
 	char comm[TAKT_COMM_LEN]; /* of pid */
+};
+
+enum takt_task_class {
+	TAKT_CLASS_FAIR,
+	TAKT_CLASS_EXT,
+	TAKT_CLASS_RT,
+	TAKT_CLASS_DEADLINE,
+};
+
+#define TAKT_NO_DSQ (~0ULL)
+
+/* One task, as the task iterators (tasks.bpf.h, tasks.bpf.c) write it. */
+struct takt_task {
+	u64 started_ns; /* when it was born: tells it from a later one of the same pid */
+	u64 run_ns;	/* CPU time since then */
+	u64 delay_ns;	/* waiting for a CPU since then, in sum, this wait not included */
+	u64 waits_ns;	/* how long it has waited by now; 0: it does not wait */
+	u64 dsq;	/* the dispatch queue that it waits in; TAKT_NO_DSQ: none */
+	u64 burst_ns;	/* ours only: how long it runs from waking to sleeping; 0: never slept */
+	s64 lead_ns;	/* ours only: vtime that it has had beyond its share */
+	s32 pid;
+	s32 tgid;
+	u32 cpu;    /* where it runs, waits or last ran */
+	u32 weight; /* ours only: 100 is nice 0; 0: not ours */
+	u16 allowed_cpus;
+	u8 class; /* enum takt_task_class */
+	u8 runs;  /* 1: it is on a CPU now */
+	s32 nice;
+	char comm[TAKT_COMM_LEN];
 };
 
 #endif /* TAKT_INTF_H */

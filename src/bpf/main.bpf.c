@@ -27,6 +27,7 @@
 #include "witness.bpf.h"
 #include "balance.bpf.h"
 #include "selftest.bpf.h"
+#include "tasks.bpf.h"
 
 /* Puts @p straight onto the CPU that it will run on. */
 static __always_inline void place(struct task_struct *p, u64 dsq, u64 slice_ns, u64 enq_flags)

@@ -8,13 +8,13 @@
  * sched_ext scheduler, need BTF and nothing else, and cost nothing while they are not loaded.
  *
  * Since when a task is ready stands in one word, found by the low 16 bits of its PID: the high bits
- * of the PID and the time, so that one store writes both and no reader sees half of it. It is set
- * under the rq lock of the task and cleared when it is switched in; a task that ends does so
- * running, so that nothing is left behind for the next one with its PID.
+ * of the PID, whether it was woken, and the time, so that one store writes both and no reader sees
+ * half of it. It is set under the rq lock of the task and cleared when it is switched in; a task
+ * that ends does so running, so that nothing is left behind for the next one with its PID.
  *
  * Limits: two ready tasks whose PIDs have the same low 16 bits share a word, the earlier one's wait
  * is not counted then (nr_overwritten). A throttled task (cpu.max) counts as waiting. A wakeup that
- * is sent to another CPU counts from when it arrives there. Waits of 2^57 ns (4.5 years) wrap
+ * is sent to another CPU counts from when it arrives there. Waits of 2^56 ns (2.3 years) wrap
  * around.
  */
 #include <vmlinux.h>
@@ -26,8 +26,11 @@
 #define PF_KTHREAD   0x00200000
 #define SCHED_IDLE   5
 #define MAX_RT_PRIO  100
-#define TIME_BITS    58
+#define TIME_BITS    57
 #define TIME_MASK    ((1ULL << TIME_BITS) - 1)
+#define WOKEN	     (1ULL << TIME_BITS) /* it had slept */
+#define PID_SHIFT    (TIME_BITS + 1)
+#define PID_MASK     (~0ULL << PID_SHIFT)
 #define PID_LOW_BITS 16
 
 char _license[] SEC("license") = "GPL";
@@ -149,11 +152,11 @@ static __always_inline u64 *ready_slot(u32 pid)
 
 static __always_inline u64 tag_of(u32 pid)
 {
-	return (u64)(pid >> PID_LOW_BITS) << TIME_BITS;
+	return (u64)(pid >> PID_LOW_BITS) << PID_SHIFT;
 }
 
-/* @p is ready to run from now on, unless it was before. */
-static __always_inline void set_ready(const struct task_struct *p, u64 now)
+/* @p is ready to run from now on, unless it was before. @woken: WOKEN if it had slept, else 0. */
+static __always_inline void set_ready(const struct task_struct *p, u64 now, u64 woken)
 {
 	u64 *slot = ready_slot(p->pid), tag = tag_of(p->pid), before;
 	struct obs_cpu *c;
@@ -161,9 +164,9 @@ static __always_inline void set_ready(const struct task_struct *p, u64 now)
 	if (!slot)
 		return;
 	before = *slot;
-	if (before && (before & ~TIME_MASK) == tag)
+	if (before && (before & PID_MASK) == tag)
 		return;
-	*slot = tag | (now & TIME_MASK);
+	*slot = tag | woken | (now & TIME_MASK);
 	if (before && (c = cpu_here()))
 		c->nr_overwritten++;
 }
@@ -178,13 +181,17 @@ static __always_inline void end_wait(struct obs_cpu *c, const struct task_struct
 	if (!slot || !g)
 		return;
 	since = *slot;
-	if (!since || (since & ~TIME_MASK) != tag_of(p->pid)) {
+	if (!since || (since & PID_MASK) != tag_of(p->pid)) {
 		c->nr_unseen++;
 		return;
 	}
 	*slot = 0;
 	wait_ns = (s64)((now - since) << (64 - TIME_BITS)) >> (64 - TIME_BITS);
-	add(&g->wait, wait_ns > 0 ? wait_ns : 0); /* clocks of two CPUs may differ by a little */
+	if (wait_ns < 0)
+		wait_ns = 0; /* clocks of two CPUs may differ by a little */
+	add(&g->wait, wait_ns);
+	if (since & WOKEN)
+		add(&g->wakeup, wait_ns);
 }
 
 /* @p leaves the CPU: its slice is over. */
@@ -200,24 +207,24 @@ static __always_inline void end_slice(const struct obs_cpu *c, const struct task
  * A task that still runs (on_cpu) is woken before it got to sleep: it waits for nothing. If it
  * loses the CPU after all, it is switched out ready, which observe_switch() sees.
  */
-static __always_inline int woken(const struct task_struct *task)
+static __always_inline int becomes_ready(const struct task_struct *task, u64 woken)
 {
 	/* its size differs between kernels; the macro has a p of its own */
 	if (!BPF_CORE_READ_BITFIELD(task, on_cpu))
-		set_ready(task, bpf_ktime_get_ns());
+		set_ready(task, bpf_ktime_get_ns(), woken);
 	return 0;
 }
 
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(observe_wakeup, struct task_struct *p)
 {
-	return woken(p);
+	return becomes_ready(p, WOKEN);
 }
 
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(observe_wakeup_new, struct task_struct *p)
 {
-	return woken(p);
+	return becomes_ready(p, 0);
 }
 
 /*
@@ -236,7 +243,7 @@ int BPF_PROG(observe_switch, bool preempt, struct task_struct *prev, struct task
 	if (prev->pid) {
 		end_slice(c, prev, now);
 		if (preempt || !prev->__state)
-			set_ready(prev, now);
+			set_ready(prev, now, 0);
 	}
 	if (next->pid)
 		end_wait(c, next, now);

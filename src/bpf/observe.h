@@ -48,8 +48,9 @@ struct obs_hist {
 
 /* One group of tasks on one CPU; written by that CPU only. */
 struct obs_group {
-	struct obs_hist wait;  /* from ready to running */
-	struct obs_hist slice; /* from switched in to switched out */
+	struct obs_hist wait;	/* from ready to running */
+	struct obs_hist wakeup; /* of these, the waits of tasks that had slept */
+	struct obs_hist slice;	/* from switched in to switched out */
 };
 
 /* One CPU; written by that CPU only. */

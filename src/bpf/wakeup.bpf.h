@@ -33,13 +33,17 @@ static __always_inline void count_wakeup(const struct task_ctx *t, u64 now)
 {
 	struct takt_cpu_stats *s;
 	u32 class = t->class, bucket;
+	u64 wait_ns;
 
 	if (t->awake_ns || !t->burst_ns)
 		return;
 	s = stats_here();
-	bucket = wake_bucket(max_u64(now, t->queued_at) - t->queued_at);
-	if (s && class < TAKT_NR_CLASSES && bucket < TAKT_WAKE_BUCKETS)
+	wait_ns = max_u64(now, t->queued_at) - t->queued_at;
+	bucket = wake_bucket(wait_ns);
+	if (s && class < TAKT_NR_CLASSES && bucket < TAKT_WAKE_BUCKETS) {
 		s->wake_hist[class * TAKT_WAKE_BUCKETS + bucket]++;
+		s->wake_ns += wait_ns;
+	}
 }
 
 #endif /* TAKT_WAKEUP_BPF_H */

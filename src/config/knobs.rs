@@ -1,6 +1,8 @@
 //! What may be turned while the scheduler runs: names, units, defaults, ranges and what each does, in
 //! one table.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 
 use super::file::unknown;
@@ -81,6 +83,14 @@ pub fn out_of_range(knobs: &takt_knobs) -> Option<&'static Knob> {
         let (min, max) = knob.range;
         !(min..=max).contains(&knob.of(knobs))
     })
+}
+
+/// Every knob's value in nanoseconds, by name.
+pub fn named(knobs: &takt_knobs) -> BTreeMap<String, u64> {
+    KNOBS
+        .iter()
+        .map(|knob| (knob.name.to_owned(), knob.of(knobs)))
+        .collect()
 }
 
 /// The knobs that differ: name, value in `from`, value in `to`.

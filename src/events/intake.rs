@@ -10,7 +10,7 @@ use scx_ops::ring::{self, Consumer, End, Imbalance, Ledger, Produced, Waiter};
 use serde::Serialize;
 
 use crate::bpf_abi::intf::{self, takt_cpu_stats, takt_event};
-use crate::snapshot::Snapshot;
+use crate::snapshot::Counters;
 
 /// Drains the ring and knows what should have been in it.
 pub struct Intake {
@@ -95,9 +95,9 @@ impl Intake {
         counters: &MapImpl<'_>,
         each: impl FnMut(&takt_event),
     ) -> Result<Option<Imbalance>> {
-        let before = produced(&Snapshot::take(counters)?.sum);
+        let before = produced(&Counters::take(counters)?.sum);
         let end = self.drain(each)?;
-        let after = produced(&Snapshot::take(counters)?.sum);
+        let after = produced(&Counters::take(counters)?.sum);
         if before != after || end != End::Empty || self.told {
             return Ok(None);
         }
@@ -122,7 +122,7 @@ impl Intake {
         each: impl FnMut(&takt_event),
     ) -> Result<(Account, Option<Imbalance>)> {
         let end = self.drain(each)?;
-        let sum = Snapshot::take(counters)?.sum;
+        let sum = Counters::take(counters)?.sum;
         let imbalance = self.balance(produced(&sum)).err();
         let stats = self.ring.stats();
         let account = Account {

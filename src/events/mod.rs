@@ -18,6 +18,11 @@ const fn bit(event_type: u32) -> u32 {
     1 << event_type
 }
 
+/// The events that viewers of the picture see, as bits for `events_wanted`.
+pub const VIEWED: u32 = bit(intf::takt_event_type_TAKT_EV_LONG_WAIT)
+    | bit(intf::takt_event_type_TAKT_EV_STARVED)
+    | bit(intf::takt_event_type_TAKT_EV_FAULT);
+
 /// The events that are read with these flags, as bits for `events_wanted`.
 pub fn wanted(args: &RunArgs) -> u32 {
     if args.events.is_some() {

@@ -48,6 +48,12 @@ impl Printer {
         }
     }
 
+    /// An event in words; `None` for the end, which needs none.
+    pub fn words(&self, event: &takt_event) -> Option<String> {
+        let told = Told::new(event, &self.places, comm_of);
+        (!matches!(told, Told::Exit { .. })).then(|| told.to_string())
+    }
+
     /// Tells which knobs differ.
     pub fn knobs(&mut self, from: &takt_knobs, to: &takt_knobs, reason: &str) {
         if self.format.is_none() {

@@ -58,6 +58,8 @@ pub struct Group {
     pub kernel_thread: bool,
     /// From ready to running.
     pub waits: Histogram,
+    /// Of these, the waits of tasks that had slept.
+    pub wakeups: Histogram,
     /// From switched in to switched out.
     pub slices: Histogram,
 }
@@ -98,6 +100,7 @@ impl Reading {
             groups: pairs
                 .map(|(now, then)| Group {
                     waits: now.waits.since(&then.waits),
+                    wakeups: now.wakeups.since(&then.wakeups),
                     slices: now.slices.since(&then.slices),
                     ..*now
                 })
@@ -110,6 +113,11 @@ impl Reading {
     /// The waits of all tasks that `wanted` is true for.
     pub fn waits(&self, wanted: impl Fn(&Group) -> bool) -> Histogram {
         self.merged(wanted, |group| &group.waits)
+    }
+
+    /// Of these, the waits of those that had slept.
+    pub fn wakeups(&self, wanted: impl Fn(&Group) -> bool) -> Histogram {
+        self.merged(wanted, |group| &group.wakeups)
     }
 
     /// The slices of all tasks that `wanted` is true for.
@@ -219,11 +227,13 @@ impl Observer {
             class,
             kernel_thread,
             waits: Histogram::default(),
+            wakeups: Histogram::default(),
             slices: Histogram::default(),
         };
         let index = 2 * class as u32 + u32::from(kernel_thread);
         for raw in per_cpu::<obs_group>(&self.groups, index)? {
             group.waits.merge_raw(&raw.wait);
+            group.wakeups.merge_raw(&raw.wakeup);
             group.slices.merge_raw(&raw.slice);
         }
         Ok(group)

@@ -158,6 +158,7 @@ mod tests {
             class,
             kernel_thread,
             waits: waits.clone(),
+            wakeups: Histogram::default(),
             slices: Histogram::default(),
         };
         Reading {

@@ -1,6 +1,7 @@
 //! The observer on the running kernel. Needs root and BTF; says so and passes elsewhere.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
@@ -118,6 +119,54 @@ fn sees_the_waits_and_slices_of_threads_that_share_a_cpu() {
         ran as f64 >= hogs_ran as f64 * 0.98,
         "{ran} of {hogs_ran} ns"
     );
+}
+
+/// Two threads that wake each other through pipes: their waits count as wakeups. What hogs wait for, who
+/// never sleep, does not.
+#[test]
+fn tells_wakeups_from_turns() {
+    or_skip!();
+    let observer = Observer::start().unwrap();
+    let counts = |reading: &Reading| {
+        let (waits, wakeups) = (reading.waits(|_| true), reading.wakeups(|_| true));
+        (waits.count(), wakeups.count())
+    };
+    let (mut there_read, mut there) = std::io::pipe().unwrap();
+    let (mut back_read, mut back) = std::io::pipe().unwrap();
+    let echo = thread::spawn(move || {
+        let mut byte = [0];
+        while there_read.read(&mut byte).unwrap() > 0 {
+            back.write_all(&byte).unwrap();
+        }
+    });
+    for _ in 0..500 {
+        there.write_all(&[1]).unwrap();
+        back_read.read_exact(&mut [0]).unwrap();
+    }
+    drop(there);
+    echo.join().unwrap();
+    let (_, wakeups) = counts(&observer.read().unwrap());
+    assert!(wakeups >= 100, "{wakeups} wakeups in 500 round trips");
+
+    let before = observer.read().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let begun = Arc::new(Barrier::new(4));
+    let hogs = [(); 3].map(|()| {
+        let (stop, begun) = (Arc::clone(&stop), Arc::clone(&begun));
+        thread::spawn(move || hog(&stop, &begun, |_| (0, 0)))
+    });
+    begun.wait();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let turns = || {
+        let (waits, wakeups) = counts(&observer.read().unwrap().since(&before));
+        waits - wakeups
+    };
+    while turns() < 100 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
+    stop.store(true, Ordering::Relaxed);
+    let _ = hogs.map(|hog| hog.join().unwrap());
+    assert!(turns() >= 100, "{} turns of three hogs on one CPU", turns());
 }
 
 /// Threads come and go, PIDs are used again: every wait that is counted has an end and a length that

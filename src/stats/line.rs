@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::bpf_abi::intf::{self, takt_cpu_stats};
-use crate::snapshot;
+use crate::snapshot::counters;
 
 /// What the figures mean, printed once above the lines.
 pub const LEGEND: &str = "\
@@ -20,7 +20,7 @@ the ring full";
 
 /// Formats what happened in `period`.
 pub fn format(delta: &takt_cpu_stats, lost_events: u64, period: Duration) -> String {
-    let placed = snapshot::placements(delta);
+    let placed = counters::placements(delta);
     let share = |places: &[u32]| {
         let sum: u64 = places
             .iter()
@@ -53,8 +53,8 @@ pub fn format(delta: &takt_cpu_stats, lost_events: u64, period: Duration) -> Str
     let _ = write!(
         line,
         "  wait p50 {} p99 {} max {}  switches {}/s  stolen {}  rescued {}  lost {lost_events}",
-        time(snapshot::wait_quantile_ns(delta, 500)),
-        time(snapshot::wait_quantile_ns(delta, 990)),
+        time(counters::wait_quantile_ns(delta, 500)),
+        time(counters::wait_quantile_ns(delta, 990)),
         time(delta.wait_max_ns),
         per_second(delta.nr_runs),
         delta.nr_stolen,

@@ -317,6 +317,15 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     }
 }
 
+/// Ties the calling thread to the CPU that it runs on.
+pub fn stay_here() -> io::Result<()> {
+    // SAFETY: a plain system call.
+    match unsafe { libc::sched_getcpu() } {
+        cpu @ 0.. => pin(cpu as usize),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Two CPUs that this thread may use, if there are two.
 pub fn two_cpus() -> Option<(usize, usize)> {
     // SAFETY: an all-zero set is an empty one.

@@ -3,7 +3,7 @@
 # about it. Ends with status 0 only when all of that was as it should be.
 
 SECONDS_OF_LOAD=20
-LONG_WAITS_SHOWN=3
+LOOKS=15
 class=/sys/kernel/sched_ext
 
 say() { echo "--- $*"; }
@@ -35,12 +35,9 @@ check_ops() {
 	esac
 }
 
-# Events are many under load: the first few show what they look like.
+# A line a second: the console of the machine is no terminal to draw on. Ends by itself.
 live_view() {
-	tail -f /tmp/agent.log | awk -v most=$LONG_WAITS_SHOWN '
-		/^long wait/ { waits++; if (waits > most) next }
-		{ print "    " $0; fflush() }
-	'
+	scx_takt top --lines -n $LOOKS 2>/tmp/view.err | tee /tmp/view | awk '{ print "    " $0; fflush() }'
 }
 
 pipe_load() { while :; do echo x; done | while read -r _; do :; done; }
@@ -60,22 +57,23 @@ load() {
 }
 
 say "kernel $(uname -r), $(nproc) CPUs, sched_ext $(cat $class/state): EEVDF schedules"
-say "scx_takt --stats 1"
-touch /tmp/agent.log
-scx_takt --stats 1 >/tmp/agent.log 2>&1 &
+say "scx_takt"
+scx_takt >/tmp/agent.log 2>&1 &
 agent=$!
 until_state enabled
 check_ops
+say "scx_takt top --lines, beside a mixed load for $SECONDS_OF_LOAD s: hogs, pipes, forks and the like"
 live_view &
-say "a mixed load for $SECONDS_OF_LOAD s: hogs, pipes, forks and the like"
+view=$!
 load || { cat /tmp/load.log; fail "the load ended with status $?"; }
+wait $view
+looks=$(grep -c "$ops" /tmp/view)
+[ "$looks" -gt 0 ] || { cat /tmp/view.err; fail "the live view has seen nothing of $ops"; }
 check_ops
 echo "nr_rejected: $(cat $class/nr_rejected)"
 say "stopping scx_takt"
 kill -INT $agent
 wait $agent || fail "scx_takt ended with status $?"
 until_state disabled
-lines=$(grep -c '^placed' /tmp/agent.log)
-waits=$(grep -c '^long wait' /tmp/agent.log)
 say "scx_takt ended with status 0; sched_ext disabled: EEVDF schedules again"
-echo "$ops was active on kernel $(uname -r) with $(nproc) CPUs, printed $lines live lines and named $waits long waits" >/tmp/seen
+echo "$ops was active on kernel $(uname -r) with $(nproc) CPUs, and the live view saw it at work $looks times" >/tmp/seen

@@ -1,4 +1,4 @@
-//! The one picture of the running system that every reader takes.
+//! The counters of the BPF side.
 
 use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, MapFlags, MapImpl};
@@ -6,16 +6,16 @@ use libbpf_rs::{MapCore, MapFlags, MapImpl};
 use crate::bpf_abi::intf::{takt_cpu_stats, takt_place_TAKT_NR_PLACES};
 
 /// Number of counters in `struct takt_cpu_stats`, which consists of `u64` only.
-const NR_COUNTERS: usize = size_of::<takt_cpu_stats>() / size_of::<u64>();
+pub const NR_COUNTERS: usize = size_of::<takt_cpu_stats>() / size_of::<u64>();
 
 /// The counters of the scheduler, summed over all CPUs, since it was loaded.
 #[derive(Clone, Copy)]
-pub struct Snapshot {
+pub struct Counters {
     /// Sums of `struct takt_cpu_stats`; `wait_max_ns` is the maximum.
     pub sum: takt_cpu_stats,
 }
 
-impl Snapshot {
+impl Counters {
     /// Reads the per-CPU counters.
     ///
     /// # Errors
@@ -39,6 +39,11 @@ impl Snapshot {
         let mut sum = from_words(sum);
         sum.wait_max_ns = wait_max_ns;
         Ok(Self { sum })
+    }
+
+    /// The sums as they lie in `struct takt_cpu_stats`, in words of 8 bytes.
+    pub fn words(&self) -> [u64; NR_COUNTERS] {
+        to_words(self.sum)
     }
 
     /// What has happened since `earlier`; `wait_max_ns` stays as it is now.
@@ -98,7 +103,7 @@ mod tests {
 
     #[test]
     fn deltas_cover_every_counter_but_keep_the_maximum() {
-        let mut earlier = Snapshot {
+        let mut earlier = Counters {
             sum: takt_cpu_stats::default(),
         };
         earlier.sum.nr_stolen = 3;

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The task iterator of the scheduler itself: each task, with what we know of it. The agent reads it
+ * when somebody watches; see sample.bpf.h.
+ */
+#ifndef TAKT_TASKS_BPF_H
+#define TAKT_TASKS_BPF_H
+
+#include "queue.bpf.h"
+#include "sample.bpf.h"
+
+SEC("iter/task")
+int takt_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *p = ctx->task;
+	struct takt_task s;
+	struct task_ctx *t;
+
+	if (!p)
+		return 0;
+	sample(&s, p, rq_clock_now(ctx->meta->seq_num));
+	t = bpf_task_storage_get(&task_ctxs, p, NULL, 0);
+	if (t) {
+		s.burst_ns = t->burst_ns;
+		s.weight = t->weight;
+		s.lead_ns = t->vruntime - llc_ctx_of(t->llc)->vtime_now;
+	}
+	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
+	return 0;
+}
+
+#endif /* TAKT_TASKS_BPF_H */

@@ -1,0 +1,96 @@
+//! What scheduling and watching cost: time per callback, and what the agent itself uses.
+//!
+//! The kernel times BPF programs when asked to, at two clock reads per call. So that watching does not
+//! change what is watched, it is asked to for one look in eight only.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use libbpf_rs::ProgramType;
+use libbpf_rs::libbpf_sys;
+use libbpf_rs::skel::Skel;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use scx_ops::kernel;
+
+use crate::bench::callbacks::{Statistics, op_of};
+use crate::bpf_abi::BpfSkel;
+use crate::snapshot::{Callback, Cost};
+
+/// The kernel times callbacks from one look to the next, every so many looks.
+const LOOKS_PER_TIMING: u32 = 8;
+
+/// Looks at the programs of one attached scheduler.
+pub struct Costs {
+    programs: Vec<(String, OwnedFd)>,
+    timing: Option<Statistics>,
+    looks: u32,
+}
+
+impl Costs {
+    /// Of this scheduler's callbacks.
+    pub fn of(skel: &BpfSkel<'_>) -> Self {
+        let callbacks = skel
+            .object()
+            .progs()
+            .filter(|program| program.prog_type() == ProgramType::StructOps);
+        let programs = callbacks.filter_map(|program| {
+            let name = program.name().to_string_lossy().into_owned();
+            let fd = program.as_fd().try_clone_to_owned().ok()?;
+            Some((op_of(&name).to_owned(), fd))
+        });
+        Self {
+            programs: programs.collect(),
+            timing: None,
+            looks: 0,
+        }
+    }
+
+    /// Costs so far. Callbacks that were never timed are left out.
+    pub fn look(&mut self) -> Cost {
+        let timed = self.programs.iter().filter_map(|(name, fd)| {
+            let callback = run_time(fd)?;
+            (callback.calls > 0).then(|| (name.clone(), callback))
+        });
+        let callbacks: BTreeMap<_, _> = timed.collect();
+        let now = self.looks.is_multiple_of(LOOKS_PER_TIMING);
+        // A kernel that refuses leaves the table empty; nothing else suffers.
+        self.timing = now.then(Statistics::enable).and_then(Result::ok);
+        self.looks = self.looks.wrapping_add(1);
+        Cost {
+            callbacks,
+            ..of_this_process()
+        }
+    }
+}
+
+/// What this process has used.
+pub fn of_this_process() -> Cost {
+    let agent_cpu_ns = getrusage(UsageWho::RUSAGE_SELF)
+        .map(|used| (used.user_time() + used.system_time()).num_nanoseconds() as u64)
+        .unwrap_or(0);
+    let pages = fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    Cost {
+        agent_cpu_ns,
+        agent_rss_bytes: pages.unwrap_or(0) * kernel::page_size_bytes() as u64,
+        ..Default::default()
+    }
+}
+
+/// Calls of a program that were timed, and how long they took.
+fn run_time(program: &OwnedFd) -> Option<Callback> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut len = size_of_val(&info) as u32;
+    // SAFETY: the descriptor is open and the kernel writes at most `len` bytes to `info`, which is plain
+    // data and asks for no arrays.
+    let result = unsafe {
+        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut len)
+    };
+    (result == 0).then_some(Callback {
+        calls: info.run_cnt,
+        run_ns: info.run_time_ns,
+    })
+}

@@ -1,0 +1,219 @@
+//! Takes the picture of the running system: the agent for all who ask it, `top` for itself where scx_takt
+//! is not the scheduler.
+//!
+//! Nothing here runs unless somebody watches.
+
+mod activity;
+mod costs;
+mod cpus;
+mod tasks;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use nix::time::{ClockId, clock_gettime};
+use scx_ops::kernel::{self, Active};
+
+pub use activity::Layout;
+pub use costs::{Costs, of_this_process as cost_of_this_process};
+pub use tasks::{Local as LocalTasks, TaskIterator, Temper};
+
+use crate::bpf_abi::{BpfSkel, intf};
+use crate::config::knobs;
+use crate::snapshot::{Change, Counters, Event, Queue, Scheduler, Snapshot, Turn};
+use crate::state;
+use crate::tuner;
+
+/// The kernel ejects any sched_ext scheduler after this time at most.
+pub const WATCHDOG_NS: u64 = 30_000_000_000;
+/// Events that are kept for those who look later.
+const EVENTS_KEPT: usize = 64;
+
+/// What the system says under any scheduler.
+#[derive(Default)]
+pub struct System {
+    cpus: cpus::Cpus,
+    tasks: tasks::Table,
+}
+
+impl System {
+    /// A picture without what only the scheduler itself can know. `tasks`: what the task iterator wrote.
+    pub fn picture(&mut self, tasks: &[intf::takt_task], temper: Temper) -> Snapshot {
+        let temper = Temper {
+            all_ext: kernel::switched_all(),
+            ..temper
+        };
+        let at_ns = monotonic_ns();
+        let mut snapshot = Snapshot {
+            at_ns,
+            unix_s: unix_s(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: kernel::release(),
+            scheduler: scheduler(),
+            cpus: self.cpus.look(),
+            queues: tasks::queues(tasks),
+            ..Default::default()
+        };
+        tasks::mark_classes(&mut snapshot.cpus, tasks);
+        snapshot.tasks = self.tasks.look(tasks, at_ns, &temper);
+        snapshot
+    }
+}
+
+/// Who schedules, as far as sysfs tells.
+fn scheduler() -> Scheduler {
+    let active = kernel::active().unwrap_or(Active::Kernel);
+    let (name, watchdog_ns) = match active {
+        Active::Kernel | Active::Unsupported => (Snapshot::KERNELS_OWN.to_owned(), 0),
+        Active::SchedExt(name) => (name, WATCHDOG_NS),
+        Active::Changing(state) => (format!("{}{state})", Snapshot::CHANGING), WATCHDOG_NS),
+    };
+    Scheduler {
+        name,
+        watchdog_ns,
+        rejected: kernel::nr_rejected().unwrap_or(0),
+        last_ejection: state::last_ejection(),
+        ..Default::default()
+    }
+}
+
+/// The agent's own part: what lives as long as the agent, through restarts of the scheduler.
+#[derive(Default)]
+pub struct Agent {
+    system: System,
+    knobs: BTreeMap<String, u64>,
+    events: VecDeque<Event>,
+    /// Name of the profile in force.
+    pub profile: String,
+    /// The last change of the knobs and its reason.
+    pub last_change: Option<Change>,
+    /// Times that the scheduler was loaded again.
+    pub restarts: u64,
+}
+
+/// What lives as long as the scheduler is attached.
+pub struct Attachment {
+    since: Instant,
+    layout: Layout,
+    costs: Costs,
+    tasks: TaskIterator,
+}
+
+impl Attachment {
+    /// Prepares to look at a scheduler that has just been attached.
+    ///
+    /// # Errors
+    /// If the object does not describe its counters, or the task iterator cannot be opened.
+    pub fn new(skel: &BpfSkel<'_>) -> Result<Self> {
+        Ok(Self {
+            since: Instant::now(),
+            layout: Layout::of(skel)?,
+            costs: Costs::of(skel),
+            tasks: TaskIterator::attach(&skel.progs.takt_tasks)?,
+        })
+    }
+}
+
+impl Agent {
+    /// The knobs in force from now on.
+    pub fn set_knobs(&mut self, knobs: &intf::takt_knobs) {
+        self.knobs = knobs::named(knobs);
+    }
+
+    /// Knobs that were turned just now.
+    pub fn note_change(&mut self, change: &tuner::Change) {
+        self.set_knobs(&change.knobs);
+        let turned = knobs::turned(&change.from, &change.knobs).into_iter();
+        self.last_change = Some(Change {
+            unix_s: unix_s(),
+            turned: turned
+                .map(|(knob, from_ns, to_ns)| Turn {
+                    knob: knob.to_owned(),
+                    from_ns,
+                    to_ns,
+                })
+                .collect(),
+            reason: change.why.clone(),
+        });
+    }
+
+    /// Keeps an event for those who look later.
+    pub fn note(&mut self, at_ns: u64, text: String) {
+        if self.events.len() == EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        self.events.push_back(Event { at_ns, text });
+    }
+
+    /// Takes the picture.
+    ///
+    /// # Errors
+    /// If the scheduler's maps cannot be read.
+    pub fn picture(
+        &mut self,
+        skel: &mut BpfSkel<'_>,
+        attachment: &mut Attachment,
+    ) -> Result<Snapshot> {
+        let counters = Counters::take(&skel.maps.cpu_stats)?;
+        let knob = |name| self.knobs.get(name).copied().unwrap_or(0);
+        let temper = Temper {
+            all_ext: true,
+            ours: true,
+            preempt_margin_ns: knob("preempt_margin_ns"),
+            burst_max_ns: knob("burst_max_ns"),
+        };
+        let tasks = attachment.tasks.read()?;
+        let mut snapshot = self.system.picture(&tasks, temper);
+        snapshot.scheduler.profile.clone_from(&self.profile);
+        snapshot.scheduler.restarts = self.restarts;
+        snapshot.scheduler.uptime_ns = attachment.since.elapsed().as_nanos() as u64;
+        snapshot.activity = Some(attachment.layout.activity(&counters));
+        snapshot.waits = Layout::waits(&counters);
+        snapshot.wakeups = Layout::wakeups(&counters);
+        add_llc_queues(&mut snapshot.queues, skel);
+        snapshot.knobs.clone_from(&self.knobs);
+        snapshot.last_change.clone_from(&self.last_change);
+        snapshot.cost = attachment.costs.look();
+        snapshot.cost.events_lost = counters.sum.ev_failed.iter().sum();
+        snapshot.events = self.events.iter().cloned().collect();
+        next_epoch(skel);
+        Ok(snapshot)
+    }
+}
+
+/// The LLCs' own queues are shown even when nobody waits in them.
+fn add_llc_queues(queues: &mut Vec<Queue>, skel: &BpfSkel<'_>) {
+    let nr_llcs = skel
+        .maps
+        .rodata_data
+        .as_ref()
+        .map_or(0, |data| data.nr_llcs);
+    for name in (0..nr_llcs).map(|llc| format!("LLC {llc}")) {
+        if !queues.iter().any(|queue| queue.name == name) {
+            queues.push(Queue { name, queued: 0 });
+        }
+    }
+    queues.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+/// From now on the BPF side looks for the longest wait anew.
+fn next_epoch(skel: &mut BpfSkel<'_>) {
+    if let Some(bss) = skel.maps.bss_data.as_mut() {
+        bss.watch_epoch += 1;
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map(|t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+        .unwrap_or(0)
+}
+
+/// Seconds since 1970.
+pub fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,368 @@
+//! Every task: who runs, who waits, where, and why it is treated so.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Iter, IterOpts, Link, OpenObject, ProgramMut};
+
+use crate::bpf_abi::intf;
+use crate::bpf_abi::tasks::{TasksSkel, TasksSkelBuilder};
+use crate::snapshot::{Cpu, Queue, Task, Tasks};
+use crate::stats::text;
+
+/// Tasks in each of the lists of a picture.
+const LISTED: usize = 24;
+/// Numbers of the kernel's own dispatch queues have this bit set.
+const DSQ_BUILTIN: u64 = 1 << 63;
+/// The queue of a CPU alone: see queue.bpf.h.
+const DSQ_OF_CPU_BASE: u64 = 0x1_0000;
+
+/// Long enough to leave the CPU and come back.
+const MOMENT: Duration = Duration::from_micros(1);
+
+/// A task iterator that is ready to be read again and again.
+pub struct TaskIterator(Link);
+
+impl TaskIterator {
+    /// Makes one of a loaded iterator program.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    pub fn attach(program: &ProgramMut<'_>) -> Result<Self> {
+        let link = program.attach_iter_with_opts(IterOpts::None);
+        Ok(Self(link.context("cannot open the task iterator")?))
+    }
+
+    /// Looks at every task.
+    ///
+    /// # Errors
+    /// If the iterator cannot be read.
+    pub fn read(&self) -> Result<Vec<intf::takt_task>> {
+        // The kernel notes when this thread got its CPU, which tells the program what time it is.
+        thread::sleep(MOMENT);
+        let mut bytes = Vec::new();
+        Iter::new(&self.0)
+            .context("cannot start the task iterator")?
+            .read_to_end(&mut bytes)
+            .context("cannot read the tasks")?;
+        let size = size_of::<intf::takt_task>();
+        let tasks = bytes.chunks_exact(size).filter_map(|chunk| {
+            let mut task = intf::takt_task::default();
+            plain::copy_from_bytes(&mut task, chunk).ok()?;
+            Some(task)
+        });
+        Ok(tasks.collect())
+    }
+}
+
+/// The iterator for whatever scheduler is active.
+pub struct Local {
+    iterator: TaskIterator,
+    /// Holds the program; the storage below must outlive it.
+    _skel: TasksSkel<'static>,
+}
+
+impl Local {
+    /// Loads it.
+    ///
+    /// # Errors
+    /// If this process may not, or the kernel has no BTF.
+    pub fn load() -> Result<Self> {
+        // The skeleton borrows its object for life. It is made once per process and kept to its end.
+        let storage: &'static mut MaybeUninit<OpenObject> =
+            Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut skel = TasksSkelBuilder::default().open(storage)?;
+        skel.progs.scx_lib_init_probe.set_autoload(false);
+        let skel = skel
+            .load()
+            .context("the kernel refuses the task iterator")?;
+        Ok(Self {
+            iterator: TaskIterator::attach(&skel.progs.any_tasks)?,
+            _skel: skel,
+        })
+    }
+
+    /// Looks at every task.
+    ///
+    /// # Errors
+    /// If the iterator cannot be read.
+    pub fn read(&self) -> Result<Vec<intf::takt_task>> {
+        self.iterator.read()
+    }
+}
+
+/// What decides how tasks are treated.
+#[derive(Default)]
+pub struct Temper {
+    /// A sched_ext scheduler has every task that is not real-time.
+    pub all_ext: bool,
+    /// scx_takt schedules: the task's lead and bursts are known.
+    pub ours: bool,
+    /// Knob `preempt_margin_ns`.
+    pub preempt_margin_ns: u64,
+    /// Knob `burst_max_ns`.
+    pub burst_max_ns: u64,
+}
+
+/// What tasks had used at the last look, to tell what they use per second.
+#[derive(Default)]
+pub struct Table {
+    seen: HashMap<i32, Seen>,
+    at_ns: u64,
+}
+
+struct Seen {
+    started_ns: u64,
+    run_ns: u64,
+    waited_ns: u64,
+}
+
+impl Table {
+    /// Who ran and who waited since the last look; of the first look only who waits now.
+    pub fn look(&mut self, tasks: &[intf::takt_task], at_ns: u64, temper: &Temper) -> Tasks {
+        let period_ns = if self.at_ns == 0 {
+            0
+        } else {
+            at_ns.saturating_sub(self.at_ns)
+        };
+        let described: Vec<_> = tasks
+            .iter()
+            .map(|task| describe(task, self.seen.get(&task.pid), period_ns, temper))
+            .collect();
+        let seen = |task: &intf::takt_task| {
+            let seen = Seen {
+                started_ns: task.started_ns,
+                run_ns: task.run_ns,
+                waited_ns: task.delay_ns + task.waits_ns,
+            };
+            (task.pid, seen)
+        };
+        self.seen = tasks.iter().map(seen).collect();
+        self.at_ns = at_ns;
+        let waiting = || described.iter().filter(|task| task.waits_ns > 0);
+        Tasks {
+            total: described.len() as u64,
+            waiting: waiting().count() as u64,
+            longest: waiting().max_by_key(|task| task.waits_ns).cloned(),
+            waiters: most(&described, |task| (task.wait_permille, task.waits_ns)),
+            runners: most(&described, |task| (task.run_permille, 0)),
+        }
+    }
+}
+
+/// The tasks with the greatest key, greatest first; those with a key of 0 are left out.
+fn most(tasks: &[Task], key: impl Fn(&Task) -> (u64, u64)) -> Vec<Task> {
+    let mut found: Vec<_> = tasks.iter().filter(|task| key(task) != (0, 0)).collect();
+    found.sort_by_key(|task| (Reverse(key(task)), task.pid));
+    found.into_iter().take(LISTED).cloned().collect()
+}
+
+fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, temper: &Temper) -> Task {
+    // Unknown at the last look: born since then, so that all it has used is new.
+    let seen = seen.filter(|seen| seen.started_ns == task.started_ns);
+    let base = seen.map_or((0, 0), |seen| (seen.run_ns, seen.waited_ns));
+    let permille = |now: u64, then: u64| {
+        let part = 1000 * now.saturating_sub(then);
+        part.checked_div(period_ns).unwrap_or(0).min(1000)
+    };
+    let mut described = Task {
+        pid: task.pid.into(),
+        tgid: task.tgid.into(),
+        comm: comm(&task.comm),
+        class: class_name(task.class, temper.all_ext).to_owned(),
+        cpu: task.cpu.into(),
+        allowed_cpus: task.allowed_cpus.into(),
+        nice: task.nice.into(),
+        run_permille: permille(task.run_ns, base.0),
+        wait_permille: permille(task.delay_ns + task.waits_ns, base.1),
+        waits_ns: task.waits_ns,
+        burst_ns: task.burst_ns,
+        lead_ns: task.lead_ns,
+        why: String::new(),
+    };
+    described.why = why(&described, temper);
+    described
+}
+
+/// Why a task is treated as it is, in a few words.
+fn why(task: &Task, temper: &Temper) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    match task.class.as_str() {
+        "rt" => reasons.push("real-time: before all others".into()),
+        "dl" => reasons.push("deadline: before all others".into()),
+        _ if temper.ours => reasons.push(why_of_ours(task, temper)),
+        _ if task.run_permille >= 900 => reasons.push("runs without pause".into()),
+        _ => {}
+    }
+    if task.allowed_cpus == 1 {
+        reasons.push(format!("bound to CPU {}", task.cpu));
+    }
+    if task.nice != 0 {
+        reasons.push(format!("nice {}", task.nice));
+    }
+    reasons.join(", ")
+}
+
+fn why_of_ours(task: &Task, temper: &Temper) -> String {
+    if task.lead_ns > temper.preempt_margin_ns as i64 {
+        let lead = text::time(task.lead_ns.unsigned_abs());
+        return format!("had {lead} beyond its share: others first");
+    }
+    if task.burst_ns == 0 || task.burst_ns > temper.burst_max_ns {
+        return "hog: a wakeup may take its CPU".into();
+    }
+    format!("sleeps after {}: left alone", text::time(task.burst_ns))
+}
+
+/// A task that sleeps does not show who would schedule it: `all_ext` does.
+fn class_name(class: u8, all_ext: bool) -> &'static str {
+    match u32::from(class) {
+        intf::takt_task_class_TAKT_CLASS_FAIR if all_ext => "ext",
+        intf::takt_task_class_TAKT_CLASS_EXT => "ext",
+        intf::takt_task_class_TAKT_CLASS_RT => "rt",
+        intf::takt_task_class_TAKT_CLASS_DEADLINE => "dl",
+        _ => "fair",
+    }
+}
+
+/// A task's name; it may be anything that a program chose, so control characters are shown as `?`.
+fn comm(bytes: &[std::ffi::c_char]) -> String {
+    let bytes: Vec<u8> = bytes
+        .iter()
+        .map(|&byte| byte as u8)
+        .take_while(|&byte| byte != 0)
+        .collect();
+    let text = String::from_utf8_lossy(&bytes);
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+/// Tasks per dispatch queue.
+pub fn queues(tasks: &[intf::takt_task]) -> Vec<Queue> {
+    let mut queued: BTreeMap<(u64, u32), u64> = BTreeMap::new();
+    for task in tasks.iter().filter(|task| task.dsq != u64::MAX) {
+        let local = task.dsq & DSQ_BUILTIN != 0;
+        let cpu = if local { task.cpu } else { 0 };
+        *queued.entry((task.dsq, cpu)).or_default() += 1;
+    }
+    let named = queued.into_iter().map(|((dsq, cpu), queued)| Queue {
+        name: queue_name(dsq, cpu),
+        queued,
+    });
+    named.collect()
+}
+
+fn queue_name(dsq: u64, cpu: u32) -> String {
+    match dsq {
+        _ if dsq & DSQ_BUILTIN != 0 && dsq & 0xff == 1 => "global".to_owned(),
+        _ if dsq & DSQ_BUILTIN != 0 => format!("local {cpu}"),
+        0..DSQ_OF_CPU_BASE => format!("LLC {dsq}"),
+        _ if dsq & !0xffff == DSQ_OF_CPU_BASE => format!("CPU {}", dsq - DSQ_OF_CPU_BASE),
+        _ => format!("DSQ {dsq:#x}"),
+    }
+}
+
+/// Notes on each CPU the class of what runs there.
+pub fn mark_classes(cpus: &mut [Cpu], tasks: &[intf::takt_task]) {
+    for cpu in &mut *cpus {
+        cpu.class.clear();
+    }
+    for task in tasks.iter().filter(|task| task.runs != 0) {
+        if let Ok(at) = cpus.binary_search_by_key(&u64::from(task.cpu), |cpu| cpu.id) {
+            cpus[at].class = class_name(task.class, false).to_owned();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(pid: i32, run_ns: u64, waits_ns: u64) -> intf::takt_task {
+        intf::takt_task {
+            pid,
+            run_ns,
+            waits_ns,
+            allowed_cpus: 4,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn shares_are_of_the_period() {
+        let mut table = Table::default();
+        table.look(&[task(1, 500, 0), task(2, 0, 0)], 1_000, &Temper::default());
+        let seen = table.look(
+            &[task(1, 750, 0), task(2, 0, 400)],
+            2_000,
+            &Temper::default(),
+        );
+        assert_eq!(
+            (seen.runners[0].pid, seen.runners[0].run_permille),
+            (1, 250)
+        );
+        assert_eq!(
+            (seen.waiters[0].pid, seen.waiters[0].wait_permille),
+            (2, 400)
+        );
+        assert_eq!(seen.longest.unwrap().waits_ns, 400);
+        assert_eq!(seen.runners.len(), 1, "who did nothing is not listed");
+    }
+
+    #[test]
+    fn a_reused_pid_is_another_task() {
+        let mut table = Table::default();
+        table.look(&[task(1, 900, 0)], 1_000, &Temper::default());
+        let mut reborn = task(1, 100, 0);
+        reborn.started_ns = 1_500;
+        let seen = table.look(&[reborn], 2_000, &Temper::default());
+        assert_eq!(seen.runners[0].run_permille, 100);
+    }
+
+    #[test]
+    fn queues_have_names() {
+        assert_eq!(queue_name(3, 0), "LLC 3");
+        assert_eq!(queue_name(DSQ_OF_CPU_BASE | 5, 0), "CPU 5");
+        assert_eq!(queue_name(DSQ_BUILTIN | 1, 0), "global");
+        assert_eq!(queue_name(DSQ_BUILTIN | 2, 7), "local 7");
+    }
+
+    #[test]
+    fn says_why() {
+        let temper = Temper {
+            ours: true,
+            all_ext: true,
+            preempt_margin_ns: 200_000,
+            burst_max_ns: 10_000_000,
+        };
+        let of = |burst_ns, lead_ns| Task {
+            burst_ns,
+            lead_ns,
+            allowed_cpus: 4,
+            ..Default::default()
+        };
+        assert!(why(&of(0, 0), &temper).starts_with("hog"));
+        assert!(why(&of(0, 5_000_000), &temper).contains("5 ms beyond its share"));
+        assert!(why(&of(1_500_000, -1), &temper).contains("sleeps after 1.5 ms"));
+    }
+
+    /// Loads the iterator on this machine's kernel, whatever schedules there.
+    #[test]
+    fn sees_the_tasks_of_this_machine() {
+        if !scx_ops::kernel::privileged() || !scx_ops::kernel::has_btf() {
+            eprintln!("SKIPPED: needs root and BTF");
+            return;
+        }
+        let tasks = Local::load().unwrap().read().unwrap();
+        let this = nix::unistd::gettid().as_raw();
+        let own = tasks.iter().find(|task| task.pid == this).unwrap();
+        assert!(own.run_ns > 0 && own.runs == 1);
+    }
+}

@@ -1,0 +1,117 @@
+//! Is the machine well, and if not, why?
+
+use super::Snapshot;
+
+/// A task that waits for longer than this share of the watchdog's time is a danger, in percent.
+const WATCHDOG_SHARE: u64 = 25;
+/// The longest wait that scx_takt bounds: lead_max + lag_max, and slices of those that were due before.
+const BOUND_NS: u64 = 1_000_000_000;
+/// The agent may use this much of a CPU, in thousandths.
+const AGENT_PERMILLE: u64 = 200;
+
+/// The verdict on a period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing to complain about.
+    Healthy,
+    /// It works, but not as it should; each reason in a few words.
+    Degraded(Vec<String>),
+}
+
+/// Judges a period: `now` is the picture at its end, `delta` what happened in it.
+pub fn judge(now: &Snapshot, delta: &Snapshot) -> Health {
+    let reasons: Vec<_> = [
+        long_waiter(now),
+        lost_events(delta),
+        rejected(now),
+        agent(now, delta),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if reasons.is_empty() {
+        Health::Healthy
+    } else {
+        Health::Degraded(reasons)
+    }
+}
+
+fn long_waiter(now: &Snapshot) -> Option<String> {
+    let task = now.tasks.longest.as_ref()?;
+    let watchdog = now.scheduler.watchdog_ns;
+    let bound = match watchdog {
+        0 => BOUND_NS,
+        _ => BOUND_NS.min(watchdog * WATCHDOG_SHARE / 100),
+    };
+    (task.waits_ns > bound).then(|| {
+        format!(
+            "{} ({}) has waited {:.1} s for a CPU",
+            task.comm,
+            task.pid,
+            task.waits_ns as f64 / 1e9
+        )
+    })
+}
+
+fn lost_events(delta: &Snapshot) -> Option<String> {
+    let lost = delta.cost.events_lost;
+    (lost > 0).then(|| format!("{lost} events lost: the ring is full"))
+}
+
+fn rejected(now: &Snapshot) -> Option<String> {
+    let rejected = now.scheduler.rejected;
+    (now.is_takt() && rejected > 0).then(|| format!("{rejected} tasks rejected"))
+}
+
+fn agent(now: &Snapshot, delta: &Snapshot) -> Option<String> {
+    let permille = (1000 * delta.cost.agent_cpu_ns).checked_div(delta.at_ns)?;
+    (now.is_takt() && permille > AGENT_PERMILLE)
+        .then(|| format!("the agent uses {} % of a CPU", permille / 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Task;
+
+    #[test]
+    fn calm_is_healthy() {
+        assert_eq!(
+            judge(&Snapshot::default(), &Snapshot::default()),
+            Health::Healthy
+        );
+    }
+
+    #[test]
+    fn each_trouble_is_named() {
+        let mut now = Snapshot::default();
+        now.scheduler.name = "takt_x".into();
+        now.scheduler.watchdog_ns = 2_000_000_000;
+        now.scheduler.rejected = 1;
+        now.tasks.longest = Some(Task {
+            comm: "poor".into(),
+            pid: 4,
+            waits_ns: 600_000_000,
+            ..Default::default()
+        });
+        let mut delta = Snapshot {
+            at_ns: 1_000,
+            ..Default::default()
+        };
+        delta.cost.events_lost = 3;
+        delta.cost.agent_cpu_ns = 300;
+        let Health::Degraded(reasons) = judge(&now, &delta) else {
+            panic!("healthy");
+        };
+        let expected = [
+            "poor (4) has waited 0.6 s",
+            "3 events lost",
+            "1 tasks rejected",
+            "30 %",
+        ];
+        for (reason, expected) in reasons.iter().zip(expected) {
+            assert!(reason.contains(expected), "{reason}");
+        }
+        assert_eq!(reasons.len(), expected.len());
+    }
+}

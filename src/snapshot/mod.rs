@@ -1,0 +1,286 @@
+//! The one picture of the running system that every reader takes.
+//!
+//! Whoever collects it ([`crate::collect`]) fills it in; the tuner, `top`, `stats`, the sockets and the
+//! benchmark only read it. Times are nanoseconds. Fields marked `count` below have grown since the
+//! scheduler was loaded (or the machine booted); [`Delta::since`] turns two pictures into what happened
+//! between them.
+
+pub mod counters;
+mod delta;
+pub mod health;
+mod waits;
+
+use std::collections::BTreeMap;
+
+pub use counters::Counters;
+pub use delta::Delta;
+pub use waits::Waits;
+
+use delta::figures;
+
+figures! {
+    /// Everything at one moment.
+    pub struct Snapshot {
+        /// When, by CLOCK_MONOTONIC. As a delta: how long the period was.
+        count at_ns: u64,
+        /// When, in seconds since 1970.
+        level unix_s: u64,
+        /// Version of the scx_takt that took the picture.
+        level version: String,
+        /// The kernel's release.
+        level kernel: String,
+        /// Who schedules.
+        level scheduler: Scheduler,
+        /// What scx_takt has done; nothing under another scheduler.
+        count activity: Option<Activity>,
+        /// How long tasks waited for a CPU.
+        count waits: Waits,
+        /// Of these, the waits that began with a wakeup: its latency.
+        count wakeups: Waits,
+        /// Every CPU that is online, by number.
+        count cpus: Vec<Cpu>,
+        /// Dispatch queues in which somebody waits, and all of scx_takt's own that are shared.
+        level queues: Vec<Queue>,
+        /// Who runs and who waits.
+        level tasks: Tasks,
+        /// The knobs in force, nanoseconds by name.
+        level knobs: BTreeMap<String, u64>,
+        /// The last change of the knobs.
+        level last_change: Option<Change>,
+        /// What scheduling and watching cost.
+        count cost: Cost,
+        /// The latest events, oldest first.
+        level events: Vec<Event>,
+    }
+
+    /// Who schedules.
+    pub struct Scheduler {
+        /// Name of its ops; `EEVDF` for the kernel's own.
+        level name: String,
+        /// Name of the profile in force; empty: it has none.
+        level profile: String,
+        /// How long it has been in charge; 0: not known.
+        level uptime_ns: u64,
+        /// The kernel ejects it when a task waits for longer; 0: there is no watchdog.
+        level watchdog_ns: u64,
+        /// Times that it was loaded again since its agent started (hotplug).
+        level restarts: u64,
+        /// Tasks that it refused since boot.
+        level rejected: u64,
+        /// When scx_takt was last thrown out, and why.
+        level last_ejection: Option<Ejection>,
+    }
+
+    /// The kernel threw scx_takt out.
+    pub struct Ejection {
+        /// When, in seconds since 1970.
+        level unix_s: u64,
+        /// The kernel's reason.
+        level reason: String,
+    }
+
+    /// What scx_takt has done since it was loaded, over all CPUs.
+    pub struct Activity {
+        /// Tasks made ready, by where they were put.
+        count placed: BTreeMap<String, u64>,
+        /// Every other counter of the BPF side, by its name in `struct takt_cpu_stats`.
+        count counters: BTreeMap<String, u64>,
+    }
+
+    /// One CPU.
+    pub struct Cpu {
+        /// Its number.
+        level id: u64,
+        /// Its NUMA node, last-level cache and core.
+        level node: u64,
+        /// See `node`.
+        level llc: u64,
+        /// See `node`.
+        level core: u64,
+        /// Time in which it ran something since boot.
+        count busy_ns: u64,
+        /// Time in which it ran nothing.
+        count idle_ns: u64,
+        /// Its frequency in kHz; 0: not known.
+        level khz: u64,
+        /// Scheduling class of what it runs now: `ext`, `fair`, `rt`, `dl`; empty: idle or not known.
+        level class: String,
+    }
+
+    /// A dispatch queue.
+    pub struct Queue {
+        /// What it is for, as `LLC 0`, `CPU 3` or `local 3`.
+        level name: String,
+        /// Tasks that wait in it.
+        level queued: u64,
+    }
+
+    /// Who runs and who waits.
+    pub struct Tasks {
+        /// Tasks in all; 0: they could not be looked at.
+        level total: u64,
+        /// Those that wait for a CPU now.
+        level waiting: u64,
+        /// Who has been waiting for longest now.
+        level longest: Option<Task>,
+        /// Who waited most in the last period, most first.
+        level waiters: Vec<Task>,
+        /// Who ran most in the last period, most first.
+        level runners: Vec<Task>,
+    }
+
+    /// One task.
+    pub struct Task {
+        /// Its number; `tgid` is that of its process.
+        level pid: i64,
+        /// See `pid`.
+        level tgid: i64,
+        /// Its name.
+        level comm: String,
+        /// `ext`, `fair`, `rt` or `dl`.
+        level class: String,
+        /// Where it runs, waits or last ran.
+        level cpu: u64,
+        /// How many CPUs it may use.
+        level allowed_cpus: u64,
+        /// Its nice value.
+        level nice: i64,
+        /// Share of the last period in which it ran, in thousandths of a CPU.
+        level run_permille: u64,
+        /// Share of the last period in which it waited for a CPU.
+        level wait_permille: u64,
+        /// How long it has been waiting now; 0: it does not wait.
+        level waits_ns: u64,
+        /// scx_takt only: how long it tends to run from waking to sleeping; 0: it never slept.
+        level burst_ns: u64,
+        /// scx_takt only: weighted time that it has had beyond its share.
+        level lead_ns: i64,
+        /// Why it is treated as it is.
+        level why: String,
+    }
+
+    /// Knobs were turned.
+    pub struct Change {
+        /// When, in seconds since 1970.
+        level unix_s: u64,
+        /// Which ones; none: that was all that could be done.
+        level turned: Vec<Turn>,
+        /// Why.
+        level reason: String,
+    }
+
+    /// One knob was turned.
+    pub struct Turn {
+        /// Which one.
+        level knob: String,
+        /// Its value before, in nanoseconds.
+        level from_ns: u64,
+        /// Its value after.
+        level to_ns: u64,
+    }
+
+    /// What scheduling and watching cost.
+    pub struct Cost {
+        /// By callback; counted in some seconds only, since counting costs as well.
+        count callbacks: BTreeMap<String, Callback>,
+        /// CPU time of the agent.
+        count agent_cpu_ns: u64,
+        /// Memory of the agent, in bytes.
+        level agent_rss_bytes: u64,
+        /// Events that found the ring full.
+        count events_lost: u64,
+    }
+
+    /// Calls of a callback that were timed.
+    pub struct Callback {
+        /// How many.
+        count calls: u64,
+        /// How long they took, in sum.
+        count run_ns: u64,
+    }
+
+    /// One thing worth telling.
+    pub struct Event {
+        /// When, by CLOCK_MONOTONIC.
+        level at_ns: u64,
+        /// What happened, for a person.
+        level text: String,
+    }
+}
+
+impl Snapshot {
+    /// The name of the kernel's own scheduler, where no sched_ext scheduler is active.
+    pub const KERNELS_OWN: &str = "EEVDF";
+
+    /// What the name begins with while a sched_ext scheduler comes or goes.
+    pub const CHANGING: &str = "sched_ext (";
+
+    /// Is scx_takt in charge?
+    pub fn is_takt(&self) -> bool {
+        is_takt(&self.scheduler.name)
+    }
+}
+
+/// Is this the name of our ops?
+pub fn is_takt(ops: &str) -> bool {
+    ops == "takt" || ops.starts_with("takt_")
+}
+
+impl Callback {
+    /// Mean run time of a call, in nanoseconds; `None`: none was timed.
+    pub fn ns_per_call(&self) -> Option<u64> {
+        self.run_ns.checked_div(self.calls)
+    }
+}
+
+impl Cpu {
+    /// As a delta: the share of the period in which it ran something, in percent.
+    pub fn load_percent(&self) -> u64 {
+        let all = self.busy_ns + self.idle_ns;
+        (100 * self.busy_ns + all / 2).checked_div(all).unwrap_or(0)
+    }
+}
+
+impl Activity {
+    /// A counter by its name in `struct takt_cpu_stats`; 0 if there is none of that name.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters.get(name).copied().unwrap_or(0)
+    }
+
+    /// Wakeups and re-queueings, over all places.
+    pub fn placements(&self) -> u64 {
+        self.placed.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_survives_json() {
+        let mut before = Snapshot {
+            at_ns: 7,
+            ..Default::default()
+        };
+        before.activity = Some(Activity {
+            placed: BTreeMap::from([("next".into(), 3)]),
+            counters: BTreeMap::from([("nr_runs".into(), 4)]),
+        });
+        before.tasks.longest = Some(Task {
+            comm: "hog".into(),
+            ..Default::default()
+        });
+        let json = serde_json::to_string(&before).unwrap();
+        let after: Snapshot = serde_json::from_str(&json).unwrap();
+        assert_eq!(after, before);
+    }
+
+    #[test]
+    fn load_is_rounded_and_never_divides_by_zero() {
+        let mut cpu = Cpu::default();
+        assert_eq!(cpu.load_percent(), 0);
+        (cpu.busy_ns, cpu.idle_ns) = (999, 1);
+        assert_eq!(cpu.load_percent(), 100);
+    }
+}

@@ -1,0 +1,109 @@
+//! `scx_takt stats`, `--monitor` and `--help-stats`.
+
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use scx_stats::{Meta, StatsServerData};
+
+use super::metrics::Metrics;
+use super::source::Source;
+use super::{line, openmetrics, text};
+use crate::cli::{RunArgs, StatsArgs};
+use crate::signals::Signals;
+use crate::snapshot::Snapshot;
+
+/// `--help-stats`.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn help() -> Result<ExitCode> {
+    let mut text = Vec::new();
+    StatsServerData::<(), ()>::new()
+        .add_meta(Metrics::meta())
+        .describe_meta(&mut text, None)?;
+    let _ = line::print(String::from_utf8_lossy(&text).trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `scx_takt stats`: what happens on this machine, once.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn run(args: &StatsArgs) -> Result<ExitCode> {
+    libbpf_rs::set_print(None);
+    let stop = Signals::take_over()?;
+    let mut source = Source::new();
+    let mut earlier = source.look();
+    if source.is_opening_eyes() {
+        earlier = source.look();
+    }
+    if wait(&stop, Duration::from_secs_f64(args.seconds))? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = source.look();
+    if !source.blind.is_empty() {
+        eprintln!("scx_takt: {}", source.blind);
+    }
+    let text = if args.json {
+        serde_json::to_string_pretty(&now)?
+    } else if args.openmetrics {
+        openmetrics::text(&now)?.trim_end().to_owned()
+    } else {
+        text::line(&earlier, &now)
+    };
+    let _ = line::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `--monitor`: a line per period for as long as it is wanted. A scheduler that is not there yet, or
+/// comes again, is waited for.
+///
+/// # Errors
+/// If standard output cannot be written to.
+pub fn monitor(args: &RunArgs) -> Result<ExitCode> {
+    let period = Duration::from_secs_f64(args.monitor.unwrap_or(1.0));
+    let stop = Signals::take_over()?;
+    let mut source = Source::new();
+    let mut earlier: Option<Snapshot> = None;
+    let mut waiting = false;
+    loop {
+        match source.ask() {
+            Ok(now) => {
+                waiting = false;
+                if let Some(earlier) = earlier.replace(now.clone())
+                    && line::print(&text::line(&earlier, &now))?.is_break()
+                {
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+            Err(error) => {
+                earlier = None;
+                if !waiting {
+                    eprintln!("scx_takt: waiting for a scheduler that answers: {error:#}");
+                }
+                waiting = true;
+            }
+        }
+        if wait(&stop, period)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// Waits for so long; true: a signal came, any of which ends a viewer.
+///
+/// # Errors
+/// If the system cannot wait.
+pub fn wait(stop: &Signals, time: Duration) -> Result<bool> {
+    let mut fds = [PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(error) => Err(error).context("cannot wait"),
+    }
+}

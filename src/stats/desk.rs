@@ -1,0 +1,114 @@
+//! The agent's side of the board: answers readers between its other duties.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::board::Board;
+use super::server::{SOCKET, Server, listen};
+use crate::bpf_abi::{BpfSkel, intf};
+use crate::cli::RunArgs;
+use crate::collect::{Agent, Attachment};
+use crate::config::profile::Profile;
+use crate::events::{self, Printer};
+use crate::tuner::Change;
+
+/// Lives as long as the agent; the scheduler may be loaded again meanwhile.
+pub struct Desk {
+    /// What goes into a picture beside what can be measured.
+    pub agent: Agent,
+    board: Arc<Board>,
+    metrics: Option<TcpListener>,
+    server: Option<Server>,
+    attachment: Option<Attachment>,
+}
+
+impl Desk {
+    /// Closed, until the scheduler is attached.
+    ///
+    /// # Errors
+    /// If metrics are to be served at an address that cannot be had.
+    pub fn new(metrics: Option<SocketAddr>) -> Result<Self> {
+        Ok(Self {
+            agent: Agent::default(),
+            board: Board::new()?,
+            metrics: metrics.map(listen).transpose()?,
+            server: None,
+            attachment: None,
+        })
+    }
+
+    /// The scheduler is attached, with these knobs: from now on readers are answered. That there can be
+    /// no statistics is said, but is no reason not to schedule.
+    pub fn open(&mut self, skel: &BpfSkel<'_>, knobs: &intf::takt_knobs) {
+        self.agent.set_knobs(knobs);
+        self.attachment = Attachment::new(skel).map_err(complain).ok();
+        if self.server.is_some() {
+            self.agent.restarts += 1;
+            return;
+        }
+        let server = Server::start(
+            Arc::clone(&self.board),
+            Path::new(SOCKET),
+            self.metrics.take(),
+        );
+        self.server = server.map_err(complain).ok();
+    }
+
+    /// Readable when somebody asks.
+    pub fn asked(&self) -> BorrowedFd<'_> {
+        self.board.wanted()
+    }
+
+    /// Has counted what somebody wants to know: the agent's own flags, the tuner (`tunes`: it goes by
+    /// wakeups), or whoever watches.
+    pub fn count(&self, skel: &mut BpfSkel<'_>, args: &RunArgs, tunes: bool) {
+        let watched = self.board.watched();
+        let viewed = if watched { events::VIEWED } else { 0 };
+        if let Some(bss) = skel.maps.bss_data.as_mut() {
+            bss.watched = watched || args.stats.is_some() || args.events.is_some();
+            bss.wakeups_watched = watched || tunes;
+            bss.events_wanted = events::wanted(args) | viewed;
+        }
+    }
+
+    /// The profile in force, and the knobs that were turned.
+    pub fn follow(&mut self, profile: Profile, changes: &[Change]) {
+        profile.name().clone_into(&mut self.agent.profile);
+        for change in changes {
+            self.agent.note_change(change);
+        }
+    }
+
+    /// Answers whoever asks.
+    pub fn answer(&mut self, skel: &mut BpfSkel<'_>) {
+        if !self.board.take_request() {
+            return;
+        }
+        if let Some(attachment) = &mut self.attachment {
+            match self.agent.picture(skel, attachment) {
+                Ok(snapshot) => self.board.publish(snapshot),
+                Err(error) => {
+                    complain(error);
+                    self.attachment = None;
+                }
+            }
+        }
+    }
+
+    /// Keeps an event for those who look later.
+    pub fn note(&mut self, event: &intf::takt_event, printer: &Printer) {
+        if self.board.watched()
+            && let Some(words) = printer.words(event)
+        {
+            self.agent.note(event.at_ns, words);
+        }
+    }
+}
+
+fn complain(error: anyhow::Error) {
+    eprintln!("scx_takt: no statistics: {error:#}");
+}

@@ -1,0 +1,287 @@
+//! A picture as OpenMetrics text. Counters are since the scheduler was loaded, as Prometheus wants them.
+
+use std::sync::atomic::AtomicU64;
+
+use anyhow::{Context, Result};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::snapshot::{Snapshot, Waits, health};
+
+/// The media type of the text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter<u64, AtomicU64>>;
+type Seconds = Family<Labels, Counter<f64, AtomicU64>>;
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+
+/// The text of a picture.
+///
+/// # Errors
+/// None that is known; the encoder may fail by its type.
+pub fn text(snapshot: &Snapshot) -> Result<String> {
+    let mut registry = Registry::with_prefix("takt");
+    add_scheduler(&mut registry, snapshot);
+    add_activity(&mut registry, snapshot);
+    let wait = ("wait_seconds", "Time from ready to running, while watched");
+    add_waits(&mut registry, wait, &snapshot.waits);
+    let wakeup = (
+        "wakeup_seconds",
+        "Time from waking to running, while watched",
+    );
+    add_waits(&mut registry, wakeup, &snapshot.wakeups);
+    add_cpus(&mut registry, snapshot);
+    add_tasks(&mut registry, snapshot);
+    add_cost(&mut registry, snapshot);
+    let mut text = String::new();
+    encode(&mut text, &registry).context("cannot write OpenMetrics text")?;
+    Ok(text)
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: f64) {
+    let gauge = Gauge::<f64, AtomicU64>::default();
+    gauge.set(value);
+    registry.register(name, help, gauge);
+}
+
+fn gauge_s(registry: &mut Registry, name: &str, help: &str, ns: u64) {
+    let gauge = Gauge::<f64, AtomicU64>::default();
+    gauge.set(seconds(ns));
+    registry.register_with_unit(name, help, Unit::Seconds, gauge);
+}
+
+fn add_scheduler(registry: &mut Registry, snapshot: &Snapshot) {
+    let scheduler = &snapshot.scheduler;
+    let info = vec![
+        ("name", scheduler.name.clone()),
+        ("profile", scheduler.profile.clone()),
+        ("version", snapshot.version.clone()),
+        ("kernel", snapshot.kernel.clone()),
+    ];
+    registry.register("scheduler", "Who schedules", Info::new(info));
+    let uptime = scheduler.uptime_ns;
+    gauge_s(registry, "uptime", "Time since it was attached", uptime);
+    let healthy = health::judge(snapshot, &Snapshot::default()) == health::Health::Healthy;
+    gauge(
+        registry,
+        "healthy",
+        "1: nothing to complain about",
+        f64::from(healthy),
+    );
+    let rejected = scheduler.rejected as f64;
+    gauge(
+        registry,
+        "rejected_tasks",
+        "Tasks refused since boot",
+        rejected,
+    );
+    let restarts = Counter::<u64>::default();
+    restarts.inc_by(scheduler.restarts);
+    registry.register("restarts", "Times that it was loaded again", restarts);
+}
+
+fn add_activity(registry: &mut Registry, snapshot: &Snapshot) {
+    let Some(activity) = &snapshot.activity else {
+        return;
+    };
+    let placed = Counters::default();
+    for (place, n) in &activity.placed {
+        let labels = vec![("place", place.clone())];
+        placed.get_or_create(&labels).inc_by(*n);
+    }
+    registry.register("placed", "Tasks made ready, by where they were put", placed);
+    let counters = Counters::default();
+    for (name, n) in &activity.counters {
+        let labels = vec![("counter", name.clone())];
+        counters.get_or_create(&labels).inc_by(*n);
+    }
+    let help = "Counters of the BPF side, by their name in src/bpf/intf.h";
+    registry.register("activity", help, counters);
+}
+
+/// Cumulative buckets, as the format wants them. `name`: with its help.
+fn add_waits(registry: &mut Registry, name: (&'static str, &'static str), waits: &Waits) {
+    if waits.bounds_ns.is_empty() {
+        return;
+    }
+    registry.register_collector(Box::new(Histogram(name, waits.clone())));
+}
+
+#[derive(Debug)]
+struct Histogram((&'static str, &'static str), Waits);
+
+impl prometheus_client::collector::Collector for Histogram {
+    fn encode(
+        &self,
+        mut encoder: prometheus_client::encoding::DescriptorEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
+        let Self((name, help), waits) = self;
+        let mut encoder = encoder.encode_descriptor(
+            name,
+            help,
+            None, // some parsers allow no unit for histograms
+            prometheus_client::metrics::MetricType::Histogram,
+        )?;
+        let (bounds, counts) = (&waits.bounds_ns, &waits.counts);
+        let mut buckets: Vec<_> = bounds
+            .iter()
+            .zip(counts)
+            .map(|(b, n)| (seconds(*b), *n))
+            .collect();
+        if let Some(last) = buckets.last_mut() {
+            last.0 = f64::INFINITY; // the last bucket holds the rest
+        }
+        let no_labels = None::<&std::collections::HashMap<usize, _>>;
+        encoder.encode_histogram::<[(String, String); 0]>(
+            seconds(waits.sum_ns),
+            waits.total(),
+            &buckets,
+            no_labels,
+        )
+    }
+}
+
+fn add_cpus(registry: &mut Registry, snapshot: &Snapshot) {
+    let busy = Seconds::default();
+    let frequency = Gauges::default();
+    for cpu in &snapshot.cpus {
+        let labels = |mode: &str| {
+            vec![
+                ("cpu", cpu.id.to_string()),
+                ("node", cpu.node.to_string()),
+                ("llc", cpu.llc.to_string()),
+                ("mode", mode.to_owned()),
+            ]
+        };
+        busy.get_or_create(&labels("busy"))
+            .inc_by(seconds(cpu.busy_ns));
+        busy.get_or_create(&labels("idle"))
+            .inc_by(seconds(cpu.idle_ns));
+        if cpu.khz > 0 {
+            let labels = vec![("cpu", cpu.id.to_string())];
+            frequency.get_or_create(&labels).set(cpu.khz as f64 * 1e3);
+        }
+    }
+    registry.register_with_unit("cpu", "Time of each CPU since boot", Unit::Seconds, busy);
+    let unit = Unit::Other("hertz".to_owned());
+    registry.register_with_unit("cpu_frequency", "Frequency of each CPU", unit, frequency);
+}
+
+fn add_tasks(registry: &mut Registry, snapshot: &Snapshot) {
+    let tasks = &snapshot.tasks;
+    gauge(registry, "tasks", "Tasks in all", tasks.total as f64);
+    let waiting = tasks.waiting as f64;
+    gauge(
+        registry,
+        "waiting_tasks",
+        "Tasks that wait for a CPU now",
+        waiting,
+    );
+    let longest = tasks.longest.as_ref().map_or(0, |task| task.waits_ns);
+    gauge_s(
+        registry,
+        "waiting_longest",
+        "The longest wait that goes on now",
+        longest,
+    );
+    let queued = Gauges::default();
+    for queue in &snapshot.queues {
+        let labels = vec![("queue", queue.name.clone())];
+        queued.get_or_create(&labels).set(queue.queued as f64);
+    }
+    registry.register(
+        "queued_tasks",
+        "Tasks that wait now, by dispatch queue",
+        queued,
+    );
+    let knobs = Gauges::default();
+    for (knob, ns) in &snapshot.knobs {
+        let labels = vec![("knob", knob.trim_end_matches("_ns").to_owned())];
+        knobs.get_or_create(&labels).set(seconds(*ns));
+    }
+    registry.register_with_unit("knob", "The knobs in force", Unit::Seconds, knobs);
+}
+
+fn add_cost(registry: &mut Registry, snapshot: &Snapshot) {
+    let (calls, time) = (Counters::default(), Seconds::default());
+    for (callback, timed) in &snapshot.cost.callbacks {
+        let labels = vec![("callback", callback.clone())];
+        calls.get_or_create(&labels).inc_by(timed.calls);
+        time.get_or_create(&labels).inc_by(seconds(timed.run_ns));
+    }
+    registry.register(
+        "callback_timed_calls",
+        "Calls of a callback that were timed",
+        calls,
+    );
+    let help = "How long the timed calls took";
+    registry.register_with_unit("callback_timed", help, Unit::Seconds, time);
+    let cpu = Counter::<f64, AtomicU64>::default();
+    cpu.inc_by(seconds(snapshot.cost.agent_cpu_ns));
+    registry.register_with_unit("agent_cpu", "CPU time of the agent", Unit::Seconds, cpu);
+    let rss = Gauge::<f64, AtomicU64>::default();
+    rss.set(snapshot.cost.agent_rss_bytes as f64);
+    registry.register_with_unit("agent_memory", "Memory of the agent", Unit::Bytes, rss);
+    let lost = Counter::<u64>::default();
+    lost.inc_by(snapshot.cost.events_lost);
+    registry.register("events_lost", "Events that found the ring full", lost);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::testing;
+
+    /// Read by a parser that we have no hand in.
+    #[test]
+    fn an_independent_parser_reads_it() {
+        let snapshot = testing::snapshot(3);
+        let text = text(&snapshot).unwrap();
+        let parsed = openmetrics_parser::openmetrics::parse_openmetrics(&text)
+            .unwrap_or_else(|error| panic!("{error}\n{text}"));
+        for family in [
+            "takt_scheduler",
+            "takt_placed",
+            "takt_wait_seconds",
+            "takt_wakeup_seconds",
+            "takt_cpu_seconds",
+            "takt_queued_tasks",
+            "takt_callback_timed_seconds",
+            "takt_events_lost",
+        ] {
+            assert!(parsed.families.contains_key(family), "{family} in\n{text}");
+        }
+        assert!(text.contains("takt_placed_total{place=\"idle_prev\"} 300"));
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    /// Names may hold anything that a program or an administrator chose.
+    #[test]
+    fn strange_names_are_escaped() {
+        let mut snapshot = testing::snapshot(1);
+        snapshot.scheduler.name = "a\"b\\c\nd".into();
+        let text = text(&snapshot).unwrap();
+        assert!(
+            openmetrics_parser::openmetrics::parse_openmetrics(&text).is_ok(),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nothing_known_is_valid_too() {
+        let text = text(&Snapshot::default()).unwrap();
+        assert!(
+            openmetrics_parser::openmetrics::parse_openmetrics(&text).is_ok(),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! The server with made pictures: real clients, and clients that mean it ill.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, poll};
+use scx_stats::StatsClient;
+
+use super::*;
+use crate::snapshot::Snapshot;
+use crate::stats::metrics::Metrics;
+use crate::stats::protocol::MAX_REQUEST;
+use crate::stats::testing;
+
+/// A server with an agent that answers each request with the picture of one second later.
+struct Lab {
+    _server: Server,
+    metrics: SocketAddr,
+    board: Arc<Board>,
+    dir: tempfile::TempDir,
+    stop: Arc<AtomicBool>,
+    agent: Option<thread::JoinHandle<u64>>,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let board = Board::new().unwrap();
+        let tcp = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let metrics = tcp.local_addr().unwrap();
+        let path = dir.path().join("scx/root/stats");
+        let server = Server::start(Arc::clone(&board), &path, Some(tcp)).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (agent_board, agent_stop) = (Arc::clone(&board), Arc::clone(&stop));
+        let agent = thread::spawn(move || {
+            let mut pictures = 0;
+            while !agent_stop.load(Ordering::Relaxed) {
+                let mut fds = [PollFd::new(agent_board.wanted(), PollFlags::POLLIN)];
+                if poll(&mut fds, 20u16).unwrap() > 0 && agent_board.take_request() {
+                    pictures += 1;
+                    agent_board.publish(testing::snapshot(pictures));
+                }
+            }
+            pictures
+        });
+        Self {
+            _server: server,
+            metrics,
+            board,
+            dir,
+            stop,
+            agent: Some(agent),
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("scx/root/stats")
+    }
+
+    fn client(&self) -> StatsClient {
+        let client = StatsClient::new().set_path(self.socket());
+        client.connect(Some(5_000)).unwrap()
+    }
+
+    fn raw(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream
+    }
+
+    fn http(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.metrics).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream
+    }
+
+    /// All is well for an honest client.
+    fn still_serves(&self) {
+        let snapshot: Snapshot = self
+            .client()
+            .request("stats", vec![("target".into(), "snapshot".into())])
+            .unwrap();
+        assert!(snapshot.is_takt());
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.agent.take().unwrap().join();
+    }
+}
+
+fn line_of(stream: &UnixStream) -> String {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line
+}
+
+/// The memory of this process in KiB.
+fn rss_kib() -> u64 {
+    crate::collect::cost_of_this_process().agent_rss_bytes / 1024
+}
+
+#[test]
+fn the_crates_own_client_reads_us() {
+    let lab = Lab::new();
+    let mut client = lab.client();
+    let first: Metrics = client.request("stats", vec![]).unwrap();
+    let second: Metrics = client.request("stats", vec![]).unwrap();
+    assert_eq!(first.placed["idle_prev"], 100, "since it was loaded");
+    assert_eq!(second.placed["idle_prev"], 100, "since the last request");
+    assert_eq!(second.period_ms, 1_000);
+    let meta: serde_json::Value = client.request("stats_meta", vec![]).unwrap();
+    assert_eq!(meta["Metrics"]["top"], "true");
+    let fields = meta["Metrics"]["fields"].as_object().unwrap();
+    let sent = serde_json::to_value(&second).unwrap();
+    for field in sent.as_object().unwrap().keys() {
+        assert!(fields[field]["desc"].is_string(), "{field} is described");
+    }
+}
+
+#[test]
+fn two_viewers_have_periods_of_their_own() {
+    let lab = Lab::new();
+    let (mut a, mut b) = (lab.client(), lab.client());
+    let _: Metrics = a.request("stats", vec![]).unwrap();
+    for _ in 0..2 {
+        let _: Metrics = b.request("stats", vec![]).unwrap();
+    }
+    let of_a: Metrics = a.request("stats", vec![]).unwrap();
+    let of_b: Metrics = b.request("stats", vec![]).unwrap();
+    assert_eq!((of_a.period_ms, of_b.period_ms), (3_000, 2_000));
+}
+
+#[test]
+fn nothing_is_collected_when_nobody_asks() {
+    let mut lab = Lab::new();
+    assert!(!lab.board.watched());
+    lab.still_serves();
+    assert!(lab.board.watched());
+    lab.stop.store(true, Ordering::Relaxed);
+    let pictures = lab.agent.take().unwrap().join().unwrap();
+    lab.agent = Some(thread::spawn(|| 0));
+    assert_eq!(pictures, 1, "one request, one picture");
+}
+
+#[test]
+fn garbage_is_answered_and_harms_nobody() {
+    let lab = Lab::new();
+    let mut stream = lab.raw();
+    for garbage in [
+        "",
+        "{",
+        "null",
+        "[]",
+        "\u{7f}\u{0}x",
+        r#"{"req":"nonsense"}"#,
+    ] {
+        writeln!(stream, "{garbage}").unwrap();
+        let answer = line_of(&stream);
+        assert!(answer.contains(r#""errno":22"#), "{garbage:?}: {answer}");
+    }
+    writeln!(stream, r#"{{"req":"stats","args":{{"target":"no_such"}}}}"#).unwrap();
+    assert!(line_of(&stream).contains("known are top, snapshot"));
+    stream.write_all(b"\xff\xfe\n").unwrap();
+    assert!(line_of(&stream).contains(r#""errno":22"#));
+    lab.still_serves();
+}
+
+#[test]
+fn a_huge_request_takes_no_memory() {
+    let lab = Lab::new();
+    lab.still_serves();
+    let before_kib = rss_kib();
+    let chunk = vec![b'x'; 64 * 1024];
+    for _ in 0..4 {
+        let mut stream = lab.raw();
+        let mut sent = 0;
+        // 64 MiB without an end of line, or as much as the server takes before it hangs up.
+        while sent < 64 << 20 && stream.write_all(&chunk).is_ok() {
+            sent += chunk.len();
+        }
+        assert!(
+            sent < 1 << 20,
+            "the server took {sent} bytes of a request of {MAX_REQUEST} at most"
+        );
+    }
+    let grown_kib = rss_kib().saturating_sub(before_kib);
+    assert!(grown_kib < 32 * 1024, "memory grew by {grown_kib} KiB");
+    lab.still_serves();
+}
+
+#[test]
+fn a_client_that_never_reads_stops_nobody() {
+    let lab = Lab::new();
+    let mut stream = lab.raw();
+    stream
+        .set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let request = b"{\"req\":\"stats\",\"args\":{\"target\":\"snapshot\"}}\n";
+    // Until both sides' buffers are full, that is: the server takes no more requests.
+    let mut sent = 0;
+    while sent < 1 << 20 && stream.write_all(request).is_ok() {
+        sent += request.len();
+    }
+    assert!(sent < 1 << 20, "the server goes on reading without an end");
+    lab.still_serves();
+}
+
+#[test]
+fn half_a_request_waits_and_harms_nobody() {
+    let lab = Lab::new();
+    let mut slow: Vec<_> = (0..MAX_CONNECTIONS).map(|_| lab.raw()).collect();
+    for stream in &mut slow {
+        stream.write_all(br#"{"req":"#).unwrap();
+    }
+    // The socket is full of silent clients: the most silent one makes room.
+    lab.still_serves();
+    let last = slow.last_mut().unwrap();
+    last.write_all(b"\"stats\"}\n").unwrap();
+    assert!(
+        line_of(last).contains(r#""errno":0"#),
+        "others are left alone"
+    );
+}
+
+#[test]
+fn a_crowd_leaves_no_descriptors_behind() {
+    let lab = Lab::new();
+    let count = || fs::read_dir("/proc/self/fd").unwrap().count();
+    for _ in 0..300 {
+        let mut stream = lab.raw();
+        let _ = stream.write_all(b"{");
+    }
+    lab.still_serves();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // Other tests of this process have descriptors as well, but not hundreds.
+    while count() > 250 {
+        assert!(
+            Instant::now() < deadline,
+            "{} descriptors are open",
+            count()
+        );
+        lab.still_serves();
+    }
+}
+
+fn ask(lab: &Lab, request: &str) -> String {
+    let mut stream = lab.http();
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+#[test]
+fn metrics_over_http() {
+    let lab = Lab::new();
+    let answer = ask(&lab, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.contains("application/openmetrics-text"), "{head}");
+    openmetrics_parser::openmetrics::parse_openmetrics(body).unwrap();
+}
+
+#[test]
+fn http_is_read_only_and_bounded() {
+    let lab = Lab::new();
+    let status = |request: &str| {
+        ask(&lab, request)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let host = "Host: x\r\n\r\n";
+    assert!(status(&format!("POST /metrics HTTP/1.1\r\n{host}")).contains("405"));
+    assert!(status(&format!("GET /etc/passwd HTTP/1.1\r\n{host}")).contains("404"));
+    assert!(status("no http at all\r\n\r\n").contains("400"));
+    let long = "x".repeat(1 << 20);
+    let answer = status(&format!("GET /{long} HTTP/1.1\r\n{host}"));
+    assert!(answer.is_empty() || answer.contains(" 4"), "{answer}");
+    let mut silent: Vec<_> = (0..MAX_CONNECTIONS).map(|_| lab.http()).collect();
+    silent[0].write_all(b"GET /met").unwrap();
+    assert!(status(&format!("GET /metrics HTTP/1.1\r\n{host}")).contains("200"));
+}
+
+#[test]
+fn the_socket_goes_with_the_server_and_a_stale_one_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stats");
+    drop(StdUnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "left behind by somebody who was killed");
+    let server = Server::start(Board::new().unwrap(), &path, None).unwrap();
+    assert!(
+        UnixStream::connect(&path)
+            .unwrap()
+            .as_fd()
+            .try_clone_to_owned()
+            .is_ok()
+    );
+    drop(server);
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_address_that_is_taken_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = listen(address).unwrap_err();
+    assert!(
+        format!("{error:#}").contains(&address.to_string()),
+        "{error:#}"
+    );
+}

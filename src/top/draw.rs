@@ -1,0 +1,80 @@
+//! The screen, as a pure function of the view.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Wrap};
+
+use super::glyphs::Tone;
+use super::view::{Page, View};
+use super::{cpus, head, pages, tables};
+
+/// From this width on, the two tables stand side by side.
+const WIDE: u16 = 150;
+
+/// Draws the view on whatever space there is.
+pub fn draw(frame: &mut Frame<'_>, view: &View) {
+    let [body, foot] =
+        Layout::vertical([Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
+    match view.page {
+        Page::Overview => overview(frame, body, view),
+        Page::Task => page(frame, body, view, pages::task(view)),
+        Page::Events => page(frame, body, view, pages::events(view)),
+        Page::Help => page(frame, body, view, pages::help()),
+    }
+    frame.render_widget(footer(view, foot.width), foot);
+}
+
+/// A part of a line.
+pub fn span(view: &View, tone: Tone, text: impl AsRef<str>) -> Span<'static> {
+    Span::styled(view.look.text(text.as_ref()), view.look.style(tone))
+}
+
+/// A label, as each line of the overview begins with.
+pub fn label(view: &View, text: &str) -> Span<'static> {
+    span(view, Tone::Strong, format!("{text:<9}"))
+}
+
+fn page(frame: &mut Frame<'_>, area: Rect, view: &View, lines: Vec<Line<'static>>) {
+    let last = lines.len().saturating_sub(1);
+    let scroll = u16::try_from(view.scroll.min(last)).unwrap_or(u16::MAX);
+    let lines = Paragraph::new(lines).wrap(Wrap { trim: false });
+    frame.render_widget(lines.scroll((scroll, 0)), area);
+}
+
+fn overview(frame: &mut Frame<'_>, area: Rect, view: &View) {
+    let top = head::lines(view, area.width);
+    let bottom = tables::bottom(view, area.width);
+    let room = usize::from(area.height).saturating_sub(top.len() + bottom.len());
+    let wide = area.width >= WIDE;
+    let wanted = tables::wanted(view, wide);
+    // The tables want half of what is left; what they do not use is the CPUs'.
+    let for_cpus = room - wanted.min(room / 2);
+    let grid = cpus::lines(view, area.width, for_cpus);
+    let for_tables = room - grid.len().min(room);
+    let heights = [top.len(), grid.len(), for_tables, bottom.len()];
+    let [at_top, at_grid, at_tables, at_bottom] =
+        Layout::vertical(heights.map(|lines| Constraint::Length(lines as u16))).areas(area);
+    frame.render_widget(Paragraph::new(top), at_top);
+    frame.render_widget(Paragraph::new(grid), at_grid);
+    tables::draw(frame, at_tables, view, wide);
+    frame.render_widget(Paragraph::new(bottom), at_bottom);
+}
+
+fn footer(view: &View, width: u16) -> Line<'static> {
+    if !view.note.is_empty() {
+        return span(view, Tone::Warn, &view.note).into();
+    }
+    let keys = match view.page {
+        Page::Overview if width < 60 => "q quit  ? help",
+        Page::Overview => {
+            "q quit  ? help  up/down select  enter task  e events  s save  PgUp/PgDn CPUs"
+        }
+        _ => "esc back  q quit  up/down scroll",
+    };
+    span(view, Tone::Dim, keys).into()
+}
+
+#[cfg(test)]
+#[path = "draw_tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+//! The live view: is this machine well, and if not, why?
+//!
+//! [`view`] is the state, [`draw`] makes the screen of it and nothing else, [`keys`] changes it, [`screen`]
+//! owns the terminal.
+
+mod cpus;
+mod draw;
+mod glyphs;
+mod head;
+mod keys;
+mod pages;
+mod screen;
+mod tables;
+mod view;
+
+use std::env;
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::cli::TopArgs;
+use crate::signals::Signals;
+use crate::snapshot::Snapshot;
+use crate::state;
+use crate::stats::command::wait;
+use crate::stats::source::Source;
+use crate::stats::{line, text};
+use keys::Action;
+use screen::{Input, Screen};
+use view::{Look, View};
+
+/// Wakeups that make a baseline of EEVDF.
+const BASELINE_WAKEUPS: u64 = 1_000;
+/// Time that makes one.
+const BASELINE_TIME: Duration = Duration::from_secs(5);
+
+/// `scx_takt top`.
+///
+/// # Errors
+/// If the terminal or standard output cannot be written to.
+pub fn run(args: &TopArgs) -> Result<ExitCode> {
+    libbpf_rs::set_print(None);
+    let term = env::var("TERM").unwrap_or_default();
+    let terminal = io::stdout().is_terminal() && !["", "dumb"].contains(&term.as_str());
+    if args.lines || !terminal {
+        return lines(args);
+    }
+    full_screen(args)
+}
+
+/// What this terminal can show, by the usual variables.
+fn look(ascii: bool) -> Look {
+    let set = |name| env::var(name).is_ok_and(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_default()
+        .to_lowercase();
+    let utf8 = locale.contains("utf-8") || locale.contains("utf8");
+    let monochrome =
+        env::var("TERM").is_ok_and(|term| term.ends_with("-mono") || term.starts_with("vt"));
+    Look {
+        color: !set("NO_COLOR") && !monochrome,
+        unicode: utf8 && !ascii,
+    }
+}
+
+/// Keeps this machine's wakeups under EEVDF, to compare others with.
+struct Baseline {
+    since: Option<(Instant, Snapshot)>,
+}
+
+impl Baseline {
+    fn learn(&mut self, now: &Snapshot) -> Option<crate::snapshot::Waits> {
+        if now.scheduler.name != Snapshot::KERNELS_OWN || now.wakeups.bounds_ns.is_empty() {
+            self.since = None;
+            return None;
+        }
+        let (began, first) = self
+            .since
+            .get_or_insert_with(|| (Instant::now(), now.clone()));
+        let seen = crate::snapshot::Delta::since(&now.wakeups, &first.wakeups);
+        if began.elapsed() < BASELINE_TIME || seen.total() < BASELINE_WAKEUPS {
+            return None;
+        }
+        self.since = None;
+        // A machine where nothing can be kept has no baseline next time, and is told so then.
+        let _ = state::remember_baseline(&seen);
+        Some(seen)
+    }
+}
+
+/// A line per look, where there is no screen.
+fn lines(args: &TopArgs) -> Result<ExitCode> {
+    let stop = Signals::take_over()?;
+    let period = Duration::from_secs_f64(args.interval);
+    let mut source = Source::new();
+    let mut baseline = Baseline { since: None };
+    let mut earlier = source.look();
+    if source.is_opening_eyes() {
+        earlier = source.look();
+    }
+    if !source.blind.is_empty() {
+        eprintln!("scx_takt: {}", source.blind);
+    }
+    let mut view = View::new(look(args.ascii));
+    view.take(earlier.clone());
+    let mut looks = 0;
+    while args.count.is_none_or(|count| looks < count) && !wait(&stop, period)? {
+        let now = source.look();
+        baseline.learn(&now);
+        view.take(now.clone());
+        let mut line = text::line(&earlier, &now);
+        if let Some((name, reason)) = view.gone() {
+            line += &reason.map_or_else(
+                || format!("  {name} has ended"),
+                |reason| format!("  {name} WAS EJECTED: {reason}"),
+            );
+        }
+        if line::print(&line)?.is_break() {
+            break;
+        }
+        earlier = now;
+        looks += 1;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn full_screen(args: &TopArgs) -> Result<ExitCode> {
+    let period = Duration::from_secs_f64(args.interval);
+    let mut source = Source::new();
+    let mut view = View::new(look(args.ascii));
+    let mut baseline = Baseline { since: None };
+    let mut screen = Screen::open()?;
+    let mut looks = 0;
+    loop {
+        let now = source.look();
+        view.blind.clone_from(&source.blind);
+        view.baseline = baseline
+            .learn(&now)
+            .or_else(|| state::baseline(&now.wakeups.kind));
+        view.take(now);
+        looks += 1;
+        let pause = if source.is_opening_eyes() {
+            Duration::ZERO
+        } else {
+            period
+        };
+        let due = Instant::now() + pause;
+        loop {
+            screen.draw(&view)?;
+            if args.count.is_some_and(|count| looks > count) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            match screen.input(due.saturating_duration_since(Instant::now()))? {
+                Input::Nothing => break,
+                Input::Changed => {}
+                Input::Key(key) => match keys::press(&mut view, key) {
+                    Action::Quit => return Ok(ExitCode::SUCCESS),
+                    Action::Save => view.note = save(&view.now),
+                    Action::None => {}
+                },
+            }
+        }
+    }
+}
+
+/// Writes the picture to a file of its own in the current folder; what to tell the viewer.
+fn save(now: &Snapshot) -> String {
+    let name = format!("scx_takt-{}.json", now.unix_s);
+    let write = || -> Result<()> {
+        let json = serde_json::to_vec_pretty(now)?;
+        fs::write(&name, json).with_context(|| format!("cannot write {name}"))
+    };
+    match write() {
+        Ok(()) => format!("saved as {name}"),
+        Err(error) => format!("{error:#}"),
+    }
+}

@@ -1,0 +1,99 @@
+//! The pages behind keys.
+
+use ratatui::text::Line;
+
+use super::draw::{label, span};
+use super::glyphs::Tone;
+use super::view::View;
+use crate::stats::text::time;
+
+/// The task that is selected.
+pub fn task(view: &View) -> Vec<Line<'static>> {
+    let listed = view.listed();
+    let Some(task) = listed.get(view.selected) else {
+        return vec![span(view, Tone::Dim, "no task is listed now").into()];
+    };
+    let heading = format!("{} (pid {}, process {})", task.comm, task.pid, task.tgid);
+    let mut lines = vec![span(view, Tone::Strong, heading).into(), Line::default()];
+    let percent = |permille: u64| format!("{:.1} % of the last period", permille as f64 / 10.0);
+    let wait = match task.waits_ns {
+        0 => "no".to_owned(),
+        ns => format!("for {}", time(ns)),
+    };
+    let mut rows = vec![
+        ("class", task.class.clone()),
+        ("nice", task.nice.to_string()),
+        (
+            "CPU",
+            format!("{}; it may use {}", task.cpu, task.allowed_cpus),
+        ),
+        ("ran", percent(task.run_permille)),
+        ("waited", percent(task.wait_permille)),
+        ("waits", wait),
+    ];
+    if view.now.is_takt() {
+        let burst = match task.burst_ns {
+            0 => "it has never slept".to_owned(),
+            ns => format!("{} from waking to sleeping, on average", time(ns)),
+        };
+        let lead = time(task.lead_ns.unsigned_abs());
+        let sign = if task.lead_ns < 0 { "less" } else { "more" };
+        rows.push(("burst", burst));
+        rows.push((
+            "lead",
+            format!("it has had {lead} {sign} than its share (weighted)"),
+        ));
+    }
+    rows.push(("why", task.why.clone()));
+    let rows = rows
+        .into_iter()
+        .map(|(name, value)| Line::from(vec![label(view, name), span(view, Tone::Plain, value)]));
+    lines.extend(rows);
+    lines
+}
+
+/// The latest events, latest first.
+pub fn events(view: &View) -> Vec<Line<'static>> {
+    let mut lines = vec![
+        span(view, Tone::Strong, "events, latest first").into(),
+        Line::default(),
+    ];
+    if view.now.events.is_empty() {
+        let text = "none yet; they are collected while somebody watches scx_takt";
+        lines.push(span(view, Tone::Dim, text).into());
+    }
+    for event in view.now.events.iter().rev() {
+        let ago = view.now.at_ns.saturating_sub(event.at_ns) as f64 / 1e9;
+        let text = format!("{ago:>8.1} s ago  {}", event.text);
+        lines.push(span(view, Tone::Plain, text).into());
+    }
+    lines
+}
+
+/// Keys and words.
+pub fn help() -> Vec<Line<'static>> {
+    const TEXT: &str = "\
+keys
+  q, ctrl-C      quit                 up, down     select a task; scroll a page
+  enter          the task's page      e            events
+  s              save this picture as JSON in the current folder
+  PgUp, PgDn     scroll the CPUs      esc          back to the overview
+  ?, h           this page
+
+words
+  latency        from waking to running; p99: 99 % of wakeups take at most this (upper bounds of
+                 buckets). EEVDF: the same on this machine under the kernel's own scheduler.
+  longest        who has been waiting for longest now. The kernel ejects a sched_ext scheduler when a
+                 task waits for as long as the watchdog allows.
+  placed         where tasks went that became ready: an idle CPU; next on a busy one; in place of a
+                 task that could wait; into a queue.
+  stolen         taken from the queue of another last-level cache
+  rescued        idle CPUs that were called because work was waiting
+  queues         tasks in each dispatch queue now
+  N0 L0          NUMA node 0, last-level cache 0, then its CPUs: number, load, class of what runs
+                 there now, GHz
+  lead           weighted time that a task has had beyond its share
+  burst          how long a task runs from waking to sleeping, on average
+  cost           of the agent, and per callback of the scheduler (timed for one look in eight)";
+    TEXT.lines().map(Line::from).collect()
+}

@@ -1,0 +1,117 @@
+//! The terminal: taken over, drawn on, and given back however this process ends.
+//!
+//! At a return and at an error by `Drop`, at a panic by ratatui's hook, at SIGINT, SIGTERM and SIGHUP by
+//! the signal thread, which waits for a drawing to be finished first. SIGKILL leaves it as it is (`reset`).
+
+use std::io;
+use std::process;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
+use ratatui::crossterm::execute;
+
+use super::draw::draw;
+use super::view::View;
+
+/// Held while the terminal is drawn on, and for ever by the thread that ends the process.
+static DRAWING: Mutex<()> = Mutex::new(());
+
+fn drawing() -> MutexGuard<'static, ()> {
+    DRAWING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The terminal, in our hands.
+pub struct Screen {
+    terminal: DefaultTerminal,
+    /// Keys can be read.
+    keys: bool,
+}
+
+/// What came from the terminal.
+#[derive(Debug)]
+pub enum Input {
+    /// Nothing, for as long as was waited.
+    Nothing,
+    /// The terminal has another size.
+    Changed,
+    /// A key.
+    Key(KeyEvent),
+}
+
+impl Screen {
+    /// Takes the terminal over.
+    ///
+    /// # Errors
+    /// If it cannot be.
+    pub fn open() -> Result<Self> {
+        ctrlc::set_handler(|| {
+            let guard = drawing();
+            ratatui::restore();
+            // Nobody is left to mind a terminal that is gone.
+            let _ = execute!(io::stdout(), Show);
+            // The lock is never given back: nothing is drawn on a terminal that is the user's again.
+            std::mem::forget(guard);
+            process::exit(0);
+        })
+        .context("cannot take over SIGINT and SIGTERM")?;
+        let guard = drawing();
+        let terminal = ratatui::try_init().context("cannot take the terminal over")?;
+        drop(guard);
+        Ok(Self {
+            terminal,
+            keys: true,
+        })
+    }
+
+    /// Draws the view.
+    ///
+    /// # Errors
+    /// If the terminal cannot be written to.
+    pub fn draw(&mut self, view: &View) -> Result<()> {
+        let _guard = drawing();
+        let drawn = self.terminal.draw(|frame| draw(frame, view));
+        drawn.context("cannot draw on the terminal")?;
+        Ok(())
+    }
+
+    /// Waits for input for so long. Without a keyboard (standard input closed, no terminal behind it) the
+    /// view goes on, and ends by a signal.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn input(&mut self, timeout: Duration) -> Result<Input> {
+        if !self.keys {
+            thread::sleep(timeout);
+            return Ok(Input::Nothing);
+        }
+        match read(timeout) {
+            Ok(input) => Ok(input),
+            Err(_) => {
+                self.keys = false;
+                Ok(Input::Changed)
+            }
+        }
+    }
+}
+
+fn read(timeout: Duration) -> io::Result<Input> {
+    if !event::poll(timeout)? {
+        return Ok(Input::Nothing);
+    }
+    Ok(match event::read()? {
+        Event::Key(key) if key.kind != KeyEventKind::Release => Input::Key(key),
+        _ => Input::Changed,
+    })
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _guard = drawing();
+        ratatui::restore();
+    }
+}

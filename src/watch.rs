@@ -1,0 +1,175 @@
+//! What the agent does while the scheduler runs: it waits for something to do, does it, and waits again.
+
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use scx_utils::uei_exited;
+
+use crate::bpf_abi::BpfSkel;
+use crate::cgroups::CpuMax;
+use crate::cli::RunArgs;
+use crate::control::Control;
+use crate::events::{Intake, Printer};
+use crate::signals::{Signal, Signals};
+use crate::snapshot::Counters;
+use crate::stats::desk::Desk;
+use crate::stats::line;
+
+/// How long an event may stay in the ring while somebody reads events.
+const EVENT_DELAY: Duration = Duration::from_millis(50);
+/// How often to look when nobody reads. An exit event can only be lost when the ring is full; it is found
+/// so all the same.
+const IDLE_DELAY: Duration = Duration::from_secs(1);
+
+/// What lives as long as the agent; the scheduler may be loaded again meanwhile.
+pub struct Session {
+    /// Who may end it, or make it read its configuration again.
+    pub signals: Signals,
+    /// Where readers are answered.
+    pub desk: Desk,
+    /// Whether somebody relies on `cpu.max`.
+    pub cpu_max: CpuMax,
+}
+
+impl Session {
+    /// Reports, answers and turns knobs until the scheduler is told to stop or has left the kernel.
+    ///
+    /// # Errors
+    /// If the scheduler's maps cannot be read, or standard output cannot be written to.
+    pub fn watch(
+        &mut self,
+        skel: &mut BpfSkel<'_>,
+        intake: &mut Intake,
+        printer: &mut Printer,
+        control: &mut Control<'_>,
+        args: &RunArgs,
+    ) -> Result<()> {
+        let period = args.stats.map(Duration::from_secs_f64);
+        let mut reporter = period
+            .map(|period| Reporter::new(skel, period))
+            .transpose()?;
+        let delay = args.events.map_or(IDLE_DELAY, |_| EVENT_DELAY);
+        loop {
+            self.desk.count(skel, args, control.wants_wakeups());
+            let due = reporter.as_ref().map_or(delay, |r| r.due_in().min(delay));
+            self.wait(intake, control, due.min(control.due_in()))?;
+            if self.obey(skel, control).is_break() || uei_exited!(skel, uei) {
+                return Ok(());
+            }
+            self.steer(skel, control, printer);
+            let imbalance = intake.check(&skel.maps.cpu_stats, |event| {
+                printer.note(event);
+                self.desk.note(event, printer);
+            })?;
+            if let Some(imbalance) = imbalance {
+                printer.imbalance(imbalance);
+            }
+            if printer.ended()?.is_break() {
+                return Ok(());
+            }
+            self.desk.answer(skel);
+            if let Some(reporter) = &mut reporter
+                && reporter.due_in().is_zero()
+                && reporter.report(skel, control.last_change())?.is_break()
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Does what signals ask for; `Break`: to stop.
+    fn obey(&mut self, skel: &mut BpfSkel<'_>, control: &mut Control<'_>) -> ControlFlow<()> {
+        while let Some(signal) = self.signals.next() {
+            match signal {
+                Signal::Stop => return ControlFlow::Break(()),
+                Signal::Reload => control.reload(skel),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Turns knobs if need be, and tells of it.
+    fn steer(&mut self, skel: &mut BpfSkel<'_>, control: &mut Control<'_>, printer: &mut Printer) {
+        control.look_at_file(skel);
+        control.tick(skel);
+        let changes = control.take_changes();
+        for change in &changes {
+            printer.knobs(&change.from, &change.knobs, &change.why);
+        }
+        self.desk.follow(control.profile(), &changes);
+        self.cpu_max.look(skel);
+    }
+
+    /// Waits for a signal, an urgent event, a reader who asks, a change of the configuration file, or
+    /// `timeout`.
+    fn wait(&self, intake: &mut Intake, control: &Control<'_>, timeout: Duration) -> Result<()> {
+        let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![
+            ready(intake.as_fd()),
+            ready(self.signals.as_fd()),
+            ready(self.desk.asked()),
+        ];
+        fds.extend(control.config_fd().map(ready));
+        let timeout = timeout.as_micros().div_ceil(1000);
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("cannot wait for events"),
+        }
+        let notified = fds[0].any().unwrap_or(false);
+        drop(fds);
+        if notified {
+            intake.acknowledge()?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints a line per period.
+struct Reporter {
+    period: Duration,
+    last_at: Instant,
+    last: Counters,
+    lost: u64,
+    /// The latest turn of the knobs that was printed.
+    told: String,
+}
+
+impl Reporter {
+    fn new(skel: &BpfSkel<'_>, period: Duration) -> Result<Self> {
+        let last = Counters::take(&skel.maps.cpu_stats)?;
+        let _ = line::print(line::LEGEND)?;
+        Ok(Self {
+            period,
+            last_at: Instant::now(),
+            last,
+            lost: 0,
+            told: String::new(),
+        })
+    }
+
+    fn due_in(&self) -> Duration {
+        self.period.saturating_sub(self.last_at.elapsed())
+    }
+
+    fn report(&mut self, skel: &mut BpfSkel<'_>, change: Option<&str>) -> Result<ControlFlow<()>> {
+        if let Some(change) = change.filter(|change| self.told != *change) {
+            let _ = line::print(&format!("knobs: {change}"))?;
+            self.told = change.to_owned();
+        }
+        let now = Counters::take(&skel.maps.cpu_stats)?;
+        let delta = now.since(&self.last);
+        self.lost += delta.ev_failed.iter().sum::<u64>();
+        let line = line::format(&delta, self.lost, self.last_at.elapsed());
+        self.last = now;
+        self.last_at = Instant::now();
+        if let Some(bss) = skel.maps.bss_data.as_mut() {
+            bss.watch_epoch += 1;
+        }
+        line::print(&line)
+    }
+}
