@@ -174,7 +174,7 @@ static __always_inline void queue(struct task_struct *p, const struct task_ctx *
 
 	if (has(REST) && t->turn_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->turn_left_ns);
-		deadline = now - overdue_max_ns(k);
+		deadline = now - k->lag_max_ns;
 	}
 	scx_bpf_dsq_insert_vtime(p, dsq, slice, deadline, enq_flags);
 }
