@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 
+use crate::bpf_abi::intf;
 use crate::config::keys;
 use crate::config::profile::Profile;
 
@@ -96,6 +97,34 @@ pub struct RunArgs {
     /// Act as if the kernel lacked these callbacks or kfuncs (for tests).
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide = true)]
     pub pretend_lacks: Vec<String>,
+
+    /// Leave out rules of the policy (for the ablation table of docs/policy.md).
+    #[arg(
+        long,
+        value_name = "RULE,...",
+        value_delimiter = ',',
+        value_enum,
+        hide = true
+    )]
+    pub without: Vec<PolicyRule>,
+}
+
+/// A rule of the policy that may be left out; what each does stands in `src/bpf/intf.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[repr(u32)]
+#[allow(missing_docs)]
+pub enum PolicyRule {
+    Preempt = intf::takt_without_TAKT_WITHOUT_PREEMPT,
+    Spare = intf::takt_without_TAKT_WITHOUT_SPARE,
+    Owed = intf::takt_without_TAKT_WITHOUT_OWED,
+    GiveWay = intf::takt_without_TAKT_WITHOUT_GIVE_WAY,
+    Handoff = intf::takt_without_TAKT_WITHOUT_HANDOFF,
+    Sync = intf::takt_without_TAKT_WITHOUT_SYNC,
+    Next = intf::takt_without_TAKT_WITHOUT_NEXT,
+    Keep = intf::takt_without_TAKT_WITHOUT_KEEP,
+    Cgroup = intf::takt_without_TAKT_WITHOUT_CGROUP,
+    Rest = intf::takt_without_TAKT_WITHOUT_REST,
+    First = intf::takt_without_TAKT_WITHOUT_FIRST,
 }
 
 /// How events are printed.

@@ -153,6 +153,7 @@ pub fn configure(
     {
         row[..order.len()].copy_from_slice(order);
     }
+    rodata.without = args.without.iter().fold(0, |off, &rule| off | rule as u32);
     rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
     let slots = skel

@@ -9,4 +9,4 @@
 char _license[] SEC("license") = "GPL";
 
 SEC(".struct_ops.link")
-struct sched_ext_ops floor_ops = { .name = "floor" };
+struct sched_ext_ops floor_ops = {.name = "floor"};
