@@ -53,12 +53,12 @@ impl Profile {
         match self {
             Self::Auto if on_battery => Self::Powersave.knobs(false),
             Self::Auto => base,
-            // A turn for everybody within a frame of 60 Hz; a render thread is spared for two
+            // Turns shorter than a third of a frame of 60 Hz; a render thread is spared for two
             // bursts of half a frame at most.
             Self::Gaming => takt_knobs {
                 slice_max_ns: 10 * MS,
                 slice_min_ns: 2 * MS,
-                latency_ns: 16 * MS,
+                latency_ns: 6 * MS,
                 preempt_margin_ns: 100 * US,
                 burst_max_ns: 8 * MS,
                 ..base
@@ -67,7 +67,7 @@ impl Profile {
             Self::Latency => takt_knobs {
                 slice_max_ns: 10 * MS,
                 slice_min_ns: MS,
-                latency_ns: 12 * MS,
+                latency_ns: 4 * MS,
                 lag_max_ns: 6 * MS,
                 preempt_margin_ns: 100 * US,
                 preempt_after_ns: 500 * US,
