@@ -21,7 +21,7 @@ const MS: u64 = 1_000_000;
 
 /// What makes a wakeup wait: the slice of whoever runs, the margin and the spared time that keep it
 /// from being preempted, and the credit that a sleeper lost while it slept. The starvation bound
-/// (`lead_max_ns`) is a promise and `sync_gap_ns` is learnt behaviour: neither is turned.
+/// (`lead_max_ns`) is a promise and `handoff_gap_ns` is learnt behaviour: neither is turned.
 const TURNS: [Turn; 7] = [
     Turn {
         knob: "slice_max_ns",
