@@ -220,21 +220,28 @@ fn stress_does_nothing_that_disturbs_the_host_unasked() {
     );
 }
 
+/// Starts scx_takt and waits for its first line on standard error, which must begin with `first`.
+fn under_way(arguments: &[&str], first: &str) -> Child {
+    let mut child = takt(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.starts_with(first), "{line}");
+    child
+}
+
 #[test]
 fn a_signal_ends_stress_early_and_cleanly() {
     for signal in ["-INT", "-TERM"] {
-        let mut command = takt(&["stress", "--seconds", "3600", "--kinds", "hogs,pipes,forks"]);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // The first line of progress tells that it is under way.
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert!(line.starts_with("stress: running"), "{line}");
+        let child = under_way(
+            &["stress", "--seconds", "3600", "--kinds", "hogs,pipes,forks"],
+            "stress: running",
+        );
         interrupt(&child, signal);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{signal}: {}", output.status);
@@ -277,17 +284,8 @@ fn a_signal_ends_observe_early_with_what_it_has() {
         eprintln!("SKIPPED: {reason}");
         return;
     }
-    let mut child = takt(&["observe", "--seconds", "3600"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
     // It says that it observes once the programs are in.
-    let mut line = String::new();
-    BufReader::new(child.stderr.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    assert!(line.starts_with("observing"), "{line}");
+    let child = under_way(&["observe", "--seconds", "3600"], "observing");
     interrupt(&child, "-INT");
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", output.status);

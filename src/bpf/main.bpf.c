@@ -62,11 +62,15 @@ static __always_inline void take_over(struct task_struct *p, const struct task_c
 	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
 }
 
-/* Somebody was preempted on @c and goes on there next: @p, if owed, goes first. */
-static __always_inline bool goes_first(const struct task_struct *p, const struct task_ctx *t,
-				       const struct cpu_ctx *c, const struct takt_knobs *k)
+/* Somebody was preempted on @c and goes on there next: @p, if owed, is put before it. */
+static __always_inline bool place_first(struct task_struct *p, const struct task_ctx *t,
+					const struct cpu_ctx *c, const struct takt_knobs *k)
 {
-	return has(FIRST) && c->waits_pid && c->waits_pid != p->pid && is_owed(t, k);
+	if (!has(FIRST) || !c->waits_pid || c->waits_pid == p->pid || !is_owed(t, k))
+		return false;
+	count(placed[TAKT_PLACE_NEXT]);
+	place(p, SCX_DSQ_LOCAL, k->slice_min_ns, SCX_ENQ_HEAD);
+	return true;
 }
 
 s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
@@ -99,10 +103,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		take_over(p, t, cpu, now, k);
 		return cpu;
 	}
-	if (goes_first(p, t, cpu_ctx_of(prev_cpu), k)) {
-		count(placed[TAKT_PLACE_NEXT]);
-		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, SCX_ENQ_HEAD);
-	}
+	place_first(p, t, cpu_ctx_of(prev_cpu), k);
 	return prev_cpu;
 }
 
@@ -137,11 +138,8 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 		take_over(p, t, cpu, now, k);
 		return true;
 	}
-	if (goes_first(p, t, c, k)) {
-		count(placed[TAKT_PLACE_NEXT]);
-		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, SCX_ENQ_HEAD);
+	if (place_first(p, t, c, k))
 		return true;
-	}
 	if (!has(NEXT) || !is_next_in_line(cpu, c))
 		return false;
 	count(placed[TAKT_PLACE_NEXT]);
