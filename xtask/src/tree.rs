@@ -72,22 +72,28 @@ impl Tree {
         Ok(Metadata(json))
     }
 
+    /// The command that builds the release binaries of the workspace, all that a guest gets.
+    pub fn release_build(&self, target: Target) -> Result<Command> {
+        let mut cargo = target.cargo(self, "build")?;
+        cargo.arg("--release");
+        // Progress is for people; a log gets the warnings and errors only.
+        if !io::stderr().is_terminal() {
+            cargo.arg("--quiet");
+        }
+        let binaries = self.metadata()?.binaries();
+        let mut packages: Vec<_> = binaries.iter().map(|(package, _)| package).collect();
+        packages.dedup();
+        for package in packages {
+            cargo.args(["-p", package]);
+        }
+        Ok(cargo)
+    }
+
     /// Builds the release binaries of the workspace (a no-op when they are up to date) and says
     /// where they are.
     pub fn release_binaries(&self, target: Target, build: bool) -> Result<Vec<PathBuf>> {
-        let binaries = self.metadata()?.binaries();
         if build {
-            let mut cargo = target.cargo(self, "build")?;
-            cargo.arg("--release");
-            // Progress is for people; a log gets the warnings and errors only.
-            if !io::stderr().is_terminal() {
-                cargo.arg("--quiet");
-            }
-            let mut packages: Vec<_> = binaries.iter().map(|(package, _)| package).collect();
-            packages.dedup();
-            for package in packages {
-                cargo.args(["-p", package]);
-            }
+            let mut cargo = self.release_build(target)?;
             // Standard output belongs to the guest's command.
             let status = cargo
                 .stdout(Stdio::null())
@@ -101,7 +107,8 @@ impl Tree {
             }
         }
         let folder = target.release_folder(self)?;
-        binaries
+        self.metadata()?
+            .binaries()
             .iter()
             .map(|(_, name)| folder.join(name))
             .map(|path| match path.is_file() {
