@@ -140,6 +140,7 @@ pub fn configure(
         .as_mut()
         .context("the BPF object has no .rodata")?;
     rodata.nr_llcs = machine.nr_llcs;
+    rodata.agent_tgid = std::process::id() as i32;
     rodata.nr_cpus_at_start = machine.nr_cpus;
     rodata.nr_cpu_ids = machine.llc_of_cpu.len() as u32;
     for (cpu, llc) in machine.llc_of_cpu.iter().enumerate() {

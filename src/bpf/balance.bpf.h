@@ -22,8 +22,7 @@ static bool steal(s32 cpu)
 		u32 llc = steal_order[(own * TAKT_MAX_LLCS + i) &
 				      (TAKT_MAX_LLCS * TAKT_MAX_LLCS - 1)];
 
-		if (scx_bpf_dsq_nr_queued(dsq_of_llc(llc)) &&
-		    scx_bpf_dsq_move_to_local(dsq_of_llc(llc), 0))
+		if (recount(llc) && take_from_llc(llc))
 			return true;
 	}
 	return false;

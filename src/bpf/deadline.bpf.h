@@ -127,7 +127,7 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
 /* How fast the clock moves if all weights are 100: with the CPUs that there are per task. */
 static __always_inline u64 plain_trend_1024(u32 llc)
 {
-	u32 nr_queued = scx_bpf_dsq_nr_queued(llc), nr_cpus = nr_cpus_at_start / nr_llcs ?: 1;
+	u32 nr_queued = llc_ctx_of(llc)->nr_queued, nr_cpus = nr_cpus_at_start / nr_llcs ?: 1;
 
 	return nr_queued ? 1024 * nr_cpus / (nr_cpus + nr_queued) : 1024;
 }

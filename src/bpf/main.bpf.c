@@ -163,18 +163,30 @@ static __always_inline void call_idle_cpu(struct task_struct *p)
 		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 }
 
-/* Lets @p wait in @dsq: behind whoever is due before it, or for the rest of its turn in front. */
-static __always_inline void queue(struct task_struct *p, const struct task_ctx *t, u64 dsq, u64 now,
-				  const struct takt_knobs *k, u64 enq_flags)
+/* How many wait where @p will: in the queue of its CPU if it is @pinned there, else of its LLC. */
+static __always_inline u32 join_queue(const struct task_ctx *t, s32 cpu, bool pinned)
 {
-	u64 slice = slice_for(scx_bpf_dsq_nr_queued(dsq), weight_1024_of(p, t), k);
+	if (!pinned)
+		return llc_ctx_of(t->llc)->nr_queued++;
+	cpu_ctx_of(cpu)->own_used = true;
+	return scx_bpf_dsq_nr_queued(dsq_of_cpu(cpu));
+}
+
+/* Lets @p wait: behind whoever is due before it, or for the rest of its turn in front. */
+static __always_inline void queue(struct task_struct *p, const struct task_ctx *t, s32 cpu,
+				  bool pinned, u64 now, u64 enq_flags)
+{
+	const struct takt_knobs *k = knobs_now();
+	u64 slice = slice_for(join_queue(t, cpu, pinned), weight_1024_of(p, t), k);
 	u64 deadline = deadline_of(t, now, k);
 
 	if (has(REST) && t->turn_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->turn_left_ns);
 		deadline = now - k->lag_max_ns;
 	}
-	scx_bpf_dsq_insert_vtime(p, dsq, slice, deadline, enq_flags);
+	scx_bpf_dsq_insert_vtime(p, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), slice, deadline,
+				 enq_flags);
+	count(placed[pinned ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
 }
 
 /*
@@ -212,17 +224,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	if (enq_flags & SCX_ENQ_REENQ)
 		t->turn_left_ns = k->slice_min_ns;
-	if (gives_way(p, cpu_ctx_of(cpu)) && t->turn_left_ns && !is_background(t)) {
-		cpu_ctx_of(cpu)->waits_pid = p->pid;
-		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, t->turn_left_ns, 0);
-		return;
-	}
-	if (pinned)
-		cpu_ctx_of(cpu)->own_used = true;
-	else if (!llc_ctx_of(t->llc)->used)
-		llc_ctx_of(t->llc)->used = true;
-	queue(p, t, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), now, k, enq_flags);
-	count(placed[pinned ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
+	queue(p, t, cpu, pinned, now, enq_flags);
 	if (!pinned)
 		call_idle_cpu(p);
 }
@@ -248,7 +250,7 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 	else if ((s64)(deadline_of(t, now, k) - earliest) > 0)
 		return false;
 	c->vruntime = t->vruntime;
-	c->turn_ns = slice_for(scx_bpf_dsq_nr_queued(dsq_of_llc(t->llc)), c->weight_1024, k);
+	c->turn_ns = slice_for(llc_ctx_of(t->llc)->nr_queued, c->weight_1024, k);
 	scx_bpf_task_set_slice(prev, c->turn_ns);
 	return true;
 }
@@ -295,10 +297,26 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 		c->waits_pid = 0;
 }
 
+/*
+ * A runnable task that leaves its CPU with some of its slice unused is put in front of the CPU's
+ * local queue by the kernel itself (put_prev_task_scx() in kernel/sched/ext.c). A preemption takes
+ * the slice; who has given way gets it back, and so keeps its place without a call of
+ * takt_enqueue().
+ */
+static __always_inline void wait_here(struct task_struct *p, const struct task_ctx *t,
+				      struct cpu_ctx *c)
+{
+	if (!t->turn_left_ns || is_background(t))
+		return;
+	c->waits_pid = p->pid;
+	scx_bpf_task_set_slice(p, t->turn_left_ns);
+}
+
 void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu_of(p));
 	struct task_ctx *t = task_ctx_of(p);
+	bool gave_way = gives_way(p, c);
 	u64 now = scx_bpf_now(), ran_ns;
 
 	if (!t || !c->started_at)
@@ -306,7 +324,9 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	ran_ns = settle(c, t, now);
 	c->started_at = 0;
 	t->queued_at = now;
-	if (!runnable) {
+	if (runnable && gave_way) {
+		wait_here(p, t, c);
+	} else if (!runnable) {
 		count_out(t);
 		learn_habit(c, now, knobs_now());
 		learn_burst(t);
@@ -327,13 +347,12 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
  */
 void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
-	bool queued, placed;
+	bool queued = recount(llc_of(bpf_get_smp_processor_id())) > 0, placed;
 	s32 cpu;
 
 	refresh_cgroups(scx_bpf_now());
 	if (nr_cpus_at_start == 1)
 		return;
-	queued = scx_bpf_dsq_nr_queued(dsq_of_llc(llc_of(bpf_get_smp_processor_id()))) > 0;
 	placed = p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL) > 0;
 	if (!queued && !placed)
 		return;
@@ -414,7 +433,9 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 		return -ENOMEM;
 	if (bpf_core_field_exists(args->cgroup))
 		t->cgroup = slot_of(args->cgroup);
-	if (args->fork)
+	if (is_agent(p))
+		t->class = TAKT_CLASS_BACKGROUND;
+	else if (args->fork)
 		inherit_rules(t);
 	return 0;
 }

@@ -59,25 +59,41 @@ static u64 earliest_for(s32 cpu)
 	return own_queue_used(cpu) ? min_u64(shared, head_deadline(dsq_of_cpu(cpu))) : shared;
 }
 
+/* Counts anew how many wait in the queue of @llc. */
+static __always_inline u32 recount(u32 llc)
+{
+	return llc_ctx_of(llc)->nr_queued = scx_bpf_dsq_nr_queued(dsq_of_llc(llc));
+}
+
+/* Takes the first due task out of the queue of @llc; false: it is empty. */
+static __always_inline bool take_from_llc(u32 llc)
+{
+	struct llc_ctx *l = llc_ctx_of(llc);
+
+	if (!scx_bpf_dsq_move_to_local(dsq_of_llc(llc), 0)) {
+		l->nr_queued = 0;
+		return false;
+	}
+	if (l->nr_queued)
+		l->nr_queued--;
+	return true;
+}
+
 /* Takes the first due task for @cpu; false: both queues are empty. */
 static __always_inline bool take_first(s32 cpu)
 {
-	u64 shared = dsq_of_llc(llc_of(cpu)), own = dsq_of_cpu(cpu);
+	u64 own = dsq_of_cpu(cpu);
+	u32 llc = llc_of(cpu);
 
-	if (own_queue_used(cpu) && head_deadline(own) <= head_deadline(shared))
+	if (own_queue_used(cpu) && head_deadline(own) <= head_deadline(dsq_of_llc(llc)))
 		return scx_bpf_dsq_move_to_local(own, 0);
-	return scx_bpf_dsq_move_to_local(shared, 0);
+	return take_from_llc(llc);
 }
 
 /* Does anybody wait in the queue of @llc? A look-up only while somebody did lately. */
 static __always_inline bool llc_queue_used(u32 llc)
 {
-	struct llc_ctx *l = llc_ctx_of(llc);
-
-	if (!l->used)
-		return false;
-	l->used = scx_bpf_dsq_nr_queued(dsq_of_llc(llc)) > 0;
-	return l->used;
+	return llc_ctx_of(llc)->nr_queued && recount(llc);
 }
 
 /* Is there nobody at all who would have to be asked before a task takes @cpu next? */

@@ -49,6 +49,12 @@ struct {
 	__array(values, struct rule_set);
 } rule_sets SEC(".maps");
 
+/* Our agent holds nobody up, whatever the rules. */
+static __always_inline bool is_agent(const struct task_struct *p)
+{
+	return p->tgid == agent_tgid;
+}
+
 static __always_inline bool is_background(const struct task_ctx *t)
 {
 	return t->class == TAKT_CLASS_BACKGROUND;
@@ -170,7 +176,7 @@ static __noinline void apply_rules(struct task_struct *p, u64 comm_addr)
 	u32 zero = 0;
 	void *rules;
 
-	if (!t)
+	if (!t || is_agent(p))
 		return;
 	rules = bpf_map_lookup_elem(&rule_sets, &zero);
 	if (rules) {

@@ -26,6 +26,7 @@ const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
 /* For each LLC all others, those of its own node first: row @llc has nr_llcs - 1 entries. */
 const volatile u8 steal_order[TAKT_MAX_LLCS * TAKT_MAX_LLCS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
+const volatile s32 agent_tgid; /* our own agent: waits rather than delay those it looks after */
 const volatile u32 event_limit = TAKT_EVENT_LIMIT;
 const volatile u32 without; /* rules that are off; the verifier takes them out altogether */
 const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
@@ -81,7 +82,9 @@ struct llc_ctx {
 	u32 trend_1024; /* vtime per real time, times 1024: how fast it moves */
 	u32 bias_1024;	/* how much faster than with weights of 100 only, times 1024; 0: not known
 			   yet */
-	bool used; /* a task may wait in its queue; may be wrong for a moment, decides no order */
+	/* How many wait in its queue, but for those added and taken by two CPUs at once since the
+	 * last tick: decides how long turns are, and no order. */
+	u32 nr_queued;
 } __attribute__((aligned(CACHE_LINE)));
 
 struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -97,14 +97,21 @@ fn sees_the_waits_and_slices_of_threads_that_share_a_cpu() {
     let before = observer.read().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let begun = Arc::new(Barrier::new(4));
+    let (tell, tids) = mpsc::channel();
     let hogs = [(); 3].map(|()| {
-        let (stop, begun) = (Arc::clone(&stop), Arc::clone(&begun));
-        thread::spawn(move || hog(&stop, &begun, account))
+        let (stop, begun, tell) = (Arc::clone(&stop), Arc::clone(&begun), tell.clone());
+        thread::spawn(move || {
+            tell.send(gettid()).unwrap();
+            hog(&stop, &begun, account)
+        })
     });
     begun.wait();
+    let tids: Vec<Pid> = tids.iter().take(3).collect();
+    // Waits of the rest of the machine, however busy, are not what is waited for here.
+    let waited_by_now = || tids.iter().map(|&tid| account(tid).0).sum::<u64>();
+    let at_first = waited_by_now();
     let deadline = Instant::now() + Duration::from_secs(60);
-    let enough = |reading: &Reading| total(&reading.since(&before)).2 > 200;
-    while !enough(&observer.read().unwrap()) && Instant::now() < deadline {
+    while waited_by_now() - at_first < 100_000_000 && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(50));
     }
     stop.store(true, Ordering::Relaxed);
