@@ -125,6 +125,7 @@ pub enum PolicyRule {
     Cgroup = intf::takt_without_TAKT_WITHOUT_CGROUP,
     Rest = intf::takt_without_TAKT_WITHOUT_REST,
     First = intf::takt_without_TAKT_WITHOUT_FIRST,
+    Dowry = intf::takt_without_TAKT_WITHOUT_DOWRY,
 }
 
 /// How events are printed.

@@ -77,6 +77,27 @@ static __always_inline void wake_lag(struct task_ctx *t, const struct takt_knobs
 		t->vruntime = oldest;
 }
 
+/*
+ * The task on this CPU starts another: all that it is owed goes with the child, which does its work. It
+ * is not owed twice, so that starting many wins nothing.
+ */
+static __always_inline void give_lag(struct task_ctx *child)
+{
+	s32 cpu = bpf_get_smp_processor_id();
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	u64 now = scx_bpf_now();
+	s64 lag;
+
+	if (!has(DOWRY) || !c->started_at || c->pid != (s32)bpf_get_current_pid_tgid())
+		return;
+	lag = llc_ctx_of(llc_of(cpu))->vtime_now - c->vruntime -
+	      charge_of(now - c->started_at, c->weight_1024);
+	if (lag <= 0)
+		return;
+	child->dowry_ns = lag;
+	c->vruntime += lag;
+}
+
 /* Real time until vtime_now has moved by @vtime, as fast as it moves of late. */
 static __always_inline u64 real_time_of(u64 vtime, const struct llc_ctx *l)
 {

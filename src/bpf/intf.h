@@ -114,6 +114,7 @@ enum takt_without {
 	TAKT_WITHOUT_KEEP = 1 << 7,	/* a used-up slice ends a turn whoever is due */
 	TAKT_WITHOUT_CGROUP = 1 << 8,	/* cpu.weight counts for nothing */
 	TAKT_WITHOUT_FIRST = 1 << 10,	/* who is owed does not go before a preempted task */
+	TAKT_WITHOUT_DOWRY = 1 << 11,	/* a new task is owed nothing */
 	TAKT_WITHOUT_REST = 1 << 9,	/* a preempted task goes to its place by deadline */
 };
 

@@ -66,7 +66,8 @@ static __always_inline void take_over(struct task_struct *p, const struct task_c
 static __always_inline bool place_first(struct task_struct *p, const struct task_ctx *t,
 					const struct cpu_ctx *c, const struct takt_knobs *k)
 {
-	if (!has(FIRST) || !c->waits_pid || c->waits_pid == p->pid || !is_owed(t, k))
+	if (!has(FIRST) || !c->waits_pid || c->waits_pid == p->pid || !is_owed(t, k) ||
+	    is_background(t))
 		return false;
 	count(placed[TAKT_PLACE_NEXT]);
 	place(p, SCX_DSQ_LOCAL, k->slice_min_ns, SCX_ENQ_HEAD);
@@ -116,15 +117,6 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 
 	if (woken_here)
 		note_wakeup(c, p, t, now);
-	if (is_percpu_kthread(p) && !is_ahead(t, k)) {
-		u64 preempt = may_preempt(cpu, t, now, k) ? SCX_ENQ_PREEMPT : SCX_ENQ_HEAD;
-
-		count(placed[TAKT_PLACE_KTHREAD]);
-		if (preempt == SCX_ENQ_PREEMPT)
-			note_preempt(p, cpu, t, now);
-		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, preempt);
-		return true;
-	}
 	if (!c->started_at && scx_bpf_test_and_clear_cpu_idle(cpu)) {
 		count(placed[TAKT_PLACE_IDLE_PREV]);
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
@@ -136,6 +128,11 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 	}
 	if (may_preempt(cpu, t, now, k)) {
 		take_over(p, t, cpu, now, k);
+		return true;
+	}
+	if (is_percpu_kthread(p) && !is_ahead(t, k)) {
+		count(placed[TAKT_PLACE_KTHREAD]);
+		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, SCX_ENQ_HEAD);
 		return true;
 	}
 	if (place_first(p, t, c, k))
@@ -340,29 +337,51 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	}
 }
 
+/* Others have come to wait since @p began its turn, which is therefore a shorter one. */
+static __always_inline void shorten_turn(struct task_struct *p, struct cpu_ctx *c, u32 nr_queued)
+{
+	u64 turn_ns = slice_for(nr_queued, c->weight_1024, knobs_now());
+	u64 used_ns = c->turn_ns - min_u64(p->scx.slice, c->turn_ns);
+
+	if (turn_ns >= c->turn_ns)
+		return;
+	scx_bpf_task_set_slice(p, turn_ns - min_u64(used_ns, turn_ns));
+	c->turn_ns = turn_ns;
+}
+
 /*
- * Finds work that waits beside an idle CPU, and so bounds such a miss to one tick of the busy CPU:
- * the pair that takt_enqueue() missed, or a task that was placed behind the one that runs here, for
+ * Work waits while an idle CPU that @p may use is there: it is called. So this bounds to one tick
+ * of a busy CPU what takt_enqueue() missed, and what was @placed behind the one that runs here, for
  * a moment that has become long. For that one the runner makes room, which may go elsewhere.
  */
-void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
+static __always_inline void rescue(struct task_struct *p, bool placed)
 {
-	bool queued = recount(llc_of(bpf_get_smp_processor_id())) > 0, placed;
-	s32 cpu;
+	s32 cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
 
-	refresh_cgroups(scx_bpf_now());
-	if (nr_cpus_at_start == 1)
-		return;
-	placed = p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL) > 0;
-	if (!queued && !placed)
-		return;
-	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
 	if (cpu < 0)
 		return;
 	count(nr_rescued);
 	if (placed)
 		scx_bpf_task_set_slice(p, 0);
 	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+}
+
+/* What has changed since @p got the CPU. */
+void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
+{
+	s32 cpu = bpf_get_smp_processor_id();
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	u32 nr_queued = recount(llc_of(cpu));
+	bool placed;
+
+	refresh_cgroups(scx_bpf_now());
+	if (nr_queued && c->pid == p->pid)
+		shorten_turn(p, c, nr_queued);
+	if (nr_cpus_at_start == 1)
+		return;
+	placed = p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL) > 0;
+	if (nr_queued || placed)
+		rescue(p, placed);
 }
 
 /* A higher class took the CPU: what was placed on it may run elsewhere meanwhile. */
@@ -402,7 +421,7 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 	t->weight = weight;
 }
 
-/* @p comes under our care: it owes nothing and is owed nothing. */
+/* @p comes under our care: it owes nothing, and is owed what its parent gave it. */
 void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 {
 	struct task_ctx *t = task_ctx_of(p);
@@ -411,7 +430,8 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 		return;
 	t->llc = llc_of(cpu_of(p));
 	t->queued_at = scx_bpf_now();
-	t->vruntime = llc_ctx_of(t->llc)->vtime_now;
+	t->vruntime = llc_ctx_of(t->llc)->vtime_now - t->dowry_ns;
+	t->dowry_ns = 0;
 	t->weight = p->scx.weight;
 }
 
@@ -437,6 +457,8 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 		t->class = TAKT_CLASS_BACKGROUND;
 	else if (args->fork)
 		inherit_rules(t);
+	if (args->fork)
+		give_lag(t);
 	return 0;
 }
 

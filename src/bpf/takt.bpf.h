@@ -96,6 +96,7 @@ struct task_ctx {
 	u64 queued_at; /* when it last became ready to run */
 	u64 burst_ns; /* moving average: how long it runs from waking to sleeping; 0: never slept */
 	u64 turn_left_ns; /* what a preemption took off its turn */
+	u64 dowry_ns;	  /* lag that its parent gave it, until it is enabled */
 	s32 woken_by;	  /* pid of the task that woke it last */
 	u32 llc;
 	u32 cgroup;  /* slot of its cgroup; 0: the root */
