@@ -35,6 +35,9 @@ pub struct Control<'a> {
     config: &'a mut Config,
     watch: Option<Watch>,
     rules: Rules,
+    /// The programs that apply rules are in the kernel: only when there were rules at the start.
+    can_rule: bool,
+    must_load_again: bool,
     tuner: Tuner,
     last: Option<Counters>,
     last_at: Instant,
@@ -65,6 +68,8 @@ impl<'a> Control<'a> {
             args,
             watch: None,
             rules: Rules::default(),
+            can_rule: !config.rules.is_empty(),
+            must_load_again: false,
             tuner: Tuner::new(task(config, on_battery)),
             config,
             last: None,
@@ -131,6 +136,11 @@ impl<'a> Control<'a> {
         std::mem::take(&mut self.untold)
     }
 
+    /// Has something been asked for that takes loading the scheduler again?
+    pub fn must_load_again(&self) -> bool {
+        self.must_load_again
+    }
+
     /// Looks whether the file has changed, and if so reads it again.
     pub fn look_at_file(&mut self, skel: &mut BpfSkel<'_>) {
         if self.watch.as_ref().is_some_and(Watch::changed) {
@@ -155,6 +165,16 @@ impl<'a> Control<'a> {
                 return;
             }
         };
+        if !self.can_rule && !new.rules.is_empty() {
+            warn(&new.warnings);
+            eprintln!(
+                "scx_takt: {} has rules now, the first since I was loaded: loading again",
+                path.display()
+            );
+            *self.config = new;
+            self.must_load_again = true;
+            return;
+        }
         // The rules are the only part that the kernel may refuse: first.
         match self.rules.replace(skel, &new.rules) {
             Ok(warnings) => {

@@ -61,6 +61,9 @@ impl Session {
                 return Ok(());
             }
             self.steer(skel, control, printer);
+            if control.must_load_again() {
+                return Ok(());
+            }
             let imbalance = intake.check(&skel.maps.cpu_stats, |event| {
                 printer.note(event);
                 self.desk.note(event, printer);

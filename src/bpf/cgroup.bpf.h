@@ -47,17 +47,22 @@ u64 cgroup_summed_at;
 u32 cgroup_summing;  /* taken by the CPU that sums up */
 u64 cgroup_with_max; /* id of one that sets cpu.max, for the agent to tell */
 
-/* Weights of the runnable tasks of each cgroup that were counted on this CPU; may be negative on
- * one, where a task went to sleep that woke on another. */
-struct cgroup_load {
-	s64 weight;
+/*
+ * Weights of the runnable tasks of each cgroup that were counted on this CPU; may be negative on
+ * one, where a task went to sleep that woke on another. In rows: the kernel takes its time for each
+ * element of such a map when it makes it (29 ms of loading for one element per cgroup).
+ */
+#define CGROUP_ROW 512 /* a power of two */
+
+struct cgroup_loads {
+	s64 weight[CGROUP_ROW];
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TAKT_MAX_CGROUPS);
+	__uint(max_entries, TAKT_MAX_CGROUPS / CGROUP_ROW);
 	__type(key, u32);
-	__type(value, struct cgroup_load);
+	__type(value, struct cgroup_loads);
 } cgroup_loads SEC(".maps");
 
 static __always_inline struct cgroup_ctx *cgroup_at(u32 slot)
@@ -92,10 +97,11 @@ static __noinline void activate(u32 slot)
 
 static __always_inline void add_load(u32 slot, s64 weight)
 {
-	struct cgroup_load *load = bpf_map_lookup_elem(&cgroup_loads, &slot);
+	u32 row = slot / CGROUP_ROW;
+	struct cgroup_loads *loads = bpf_map_lookup_elem(&cgroup_loads, &row);
 
-	if (load)
-		load->weight += weight;
+	if (loads)
+		loads->weight[slot & (CGROUP_ROW - 1)] += weight;
 }
 
 /* @p became runnable: its cgroup has it to feed. */
@@ -121,14 +127,14 @@ static __always_inline void count_out(struct task_ctx *t)
 /* The runnable weight of a cgroup's own tasks. */
 int sum_load(u32 slot)
 {
+	u32 cpu, row = slot / CGROUP_ROW;
 	s64 sum = 0;
-	u32 cpu;
 
 	bpf_for (cpu, 0, nr_cpu_ids) {
-		struct cgroup_load *load = bpf_map_lookup_percpu_elem(&cgroup_loads, &slot, cpu);
+		struct cgroup_loads *loads = bpf_map_lookup_percpu_elem(&cgroup_loads, &row, cpu);
 
-		if (load)
-			sum += load->weight;
+		if (loads)
+			sum += loads->weight[slot & (CGROUP_ROW - 1)];
 	}
 	return sum > 0 ? sum : 0; /* of weights up to 100,000: fits */
 }

@@ -78,8 +78,8 @@ static __always_inline void wake_lag(struct task_ctx *t, const struct takt_knobs
 }
 
 /*
- * The task on this CPU starts another: all that it is owed goes with the child, which does its work. It
- * is not owed twice, so that starting many wins nothing.
+ * The task on this CPU starts another: all that it is owed goes with the child, which does its
+ * work. It is not owed twice, so that starting many wins nothing.
  */
 static __always_inline void give_lag(struct task_ctx *child)
 {

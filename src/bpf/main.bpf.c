@@ -275,7 +275,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	adopt(t, llc_of(cpu));
 	if (watched)
 		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);
-	if (wakeups_watched)
+	if (wakeups_watched && !is_agent(p))
 		count_wakeup(t, now);
 	c->started_at = now;
 	c->vruntime = t->vruntime;
