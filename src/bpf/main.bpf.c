@@ -282,7 +282,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->awake_ns = t->awake_ns;
 	count_in(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
-	c->class = t->class;
+	c->class = urgency_of(t);
 	c->spared_ns = spared_ns_of(t, knobs_now());
 	c->turn_ns = p->scx.slice;
 	c->habit = t->habit;
@@ -405,7 +405,7 @@ void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
 }
 
 /* A new weight changes what the same lag is worth: lag * weight stays, as in EEVDF's
- * reweight_entity(). */
+ * reweight_entity(). The kernel calls this for a new policy as well (set_load_weight()). */
 void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 {
 	struct task_ctx *t = task_ctx_of(p);
@@ -414,6 +414,7 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 
 	if (!t || !weight)
 		return;
+	t->policy = p->policy;
 	base = llc_ctx_of(t->llc)->vtime_now;
 	lead = t->vruntime - base;
 	if (lead > 0)
@@ -433,6 +434,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->vruntime = llc_ctx_of(t->llc)->vtime_now - t->dowry_ns;
 	t->dowry_ns = 0;
 	t->weight = p->scx.weight;
+	t->policy = p->policy;
 }
 
 /* @p leaves our care, asleep or not. */

@@ -10,6 +10,9 @@
  *	spared time = 2 * burst		if it tends to sleep after a burst of up to burst_max
  *		      preempt_after	otherwise
  *
+ * A task of the background class or of SCHED_BATCH preempts nobody, and who is of the background class
+ * is preempted by anybody else.
+ *
  * The first line keeps equals from throwing each other out. The second is for light sleepers: the
  * clock is right within half a slice, which is more than they are behind at first. The third spares
  * work in progress: a task that will sleep soon anyway may hold a lock that others spin on, and loses
@@ -52,7 +55,7 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 	s64 ran_ns = now - started_at;
 	s64 ahead, margin = k->preempt_margin_ns;
 
-	if (!has(PREEMPT) || !started_at || is_background(t))
+	if (!has(PREEMPT) || !started_at || is_background(t) || t->policy == SCHED_BATCH)
 		return false;
 	if (c->class == TAKT_CLASS_BACKGROUND)
 		return true;

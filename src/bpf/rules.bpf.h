@@ -55,9 +55,16 @@ static __always_inline bool is_agent(const struct task_struct *p)
 	return p->tgid == agent_tgid;
 }
 
+/* Its class: what a rule says, or what it said of itself. */
+static __always_inline u8 urgency_of(const struct task_ctx *t)
+{
+	return t->class == TAKT_CLASS_NORMAL && t->policy == SCHED_IDLE ? TAKT_CLASS_BACKGROUND
+									: t->class;
+}
+
 static __always_inline bool is_background(const struct task_ctx *t)
 {
-	return t->class == TAKT_CLASS_BACKGROUND;
+	return urgency_of(t) == TAKT_CLASS_BACKGROUND;
 }
 
 /* The weight that a task is charged with, given the one that the kernel gave it. */

@@ -104,6 +104,7 @@ struct task_ctx {
 	u32 weight;  /* the one that the lead in @vruntime was earned with */
 	struct habit habit;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
+	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
 	u8 class;	     /* enum takt_class, by a rule */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
 };

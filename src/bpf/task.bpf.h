@@ -7,6 +7,10 @@
 
 #include "takt.bpf.h"
 
+/* include/uapi/linux/sched.h */
+#define SCHED_BATCH 3
+#define SCHED_IDLE  5
+
 /* NULL only for a task that init_task() has not seen, which the kernel does not hand to us. */
 static __always_inline struct task_ctx *task_ctx_of(struct task_struct *p)
 {
