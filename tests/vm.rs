@@ -12,6 +12,8 @@ mod common;
 mod control;
 #[path = "vm/events.rs"]
 mod events;
+#[path = "vm/placement.rs"]
+mod placement;
 #[path = "vm/top.rs"]
 mod top;
 

@@ -1,0 +1,89 @@
+//! Where tasks run on machines of several LLCs and nodes: work stays inside its LLC while that has room, and
+//! leaves when it has not.
+
+use super::common::Vm;
+
+const LIBRARY: &str = r#"
+    # crossings: migrations from one LLC to another so far.
+    crossings() { grep -c "^[0-9.]* migrate:" /tmp/agent.out; }
+
+    # idle_of: idle time of each CPU so far, in hundredths of a second.
+    idle_of() { sed -n 's/^cpu[0-9][0-9]* //p' /proc/stat | awk '{ print $4 }'; }
+
+    # all_busy: has every CPU computed for nine tenths of a second?
+    all_busy() {
+        idle_of >/tmp/before
+        usleep 1000000
+        idle_of >/tmp/after
+        paste -d' ' /tmp/before /tmp/after | awk '{ print $2 - $1 }' >/tmp/idle
+        awk '$1 > 10 { exit 1 }' /tmp/idle
+    }
+
+    # hogs N: so many tasks that compute, all begun on CPU 0 and free to go where they like.
+    hogs() {
+        for i in $(seq "$1"); do
+            taskset 1 sh -c 'taskset -p '$every' $$ >/dev/null; while :; do :; done' &
+            pids="$pids $!"
+        done
+    }
+    every=$(printf %x $(((1 << $(grep -c ^processor /proc/cpuinfo)) - 1)))
+"#;
+
+/// Runs on a machine of `shape` with `cpus` CPUs, of which an LLC has `room`.
+///
+/// One that computes for each CPU, all begun on the first: a tick of a busy CPU bounds how long another may
+/// idle meanwhile, so that soon nobody idles. Fewer than an LLC has room for, that sleep and
+/// wake: they stay.
+fn placed(shape: &str, cpus: u32, room: u32) {
+    let pairs = room / 2;
+    let script = format!(
+        r#"
+        start_agent --events --event-limit 1000000
+        say "{pairs} pairs in an LLC of {room}"
+        before=$(crossings)
+        waits=
+        for i in $(seq {pairs}); do
+            scx_takt bench --deterministic --run-one pipe >/tmp/pipe$i.json 2>&1 &
+            waits="$waits $!"
+        done
+        for pid in $waits; do wait $pid || fail "$(cat /tmp/pipe*.json)"; done
+        stayed=$(($(crossings) - before))
+        echo "$stayed crossings in $(({pairs} * 40000)) wakeups"
+        [ $stayed -lt $(({pairs} * 400)) ] || fail "work does not stay in its LLC"
+
+        say "{cpus} hogs, begun on one CPU"
+        before=$(crossings)
+        pids=
+        hogs {cpus}
+        await 60 all_busy || fail "a CPU idles while others have two tasks: $(cat /tmp/idle)"
+        left=$(($(crossings) - before))
+        kill $pids
+        echo "idle, in hundredths: $(cat /tmp/idle)"
+        [ $left -gt 0 ] || fail "nobody left a full LLC"
+        expect_takt
+        stop_agent INT
+        "#
+    );
+    Vm::new("7.2")
+        .cpus(cpus)
+        .topology(shape)
+        .passes(&format!("{LIBRARY}\n{script}"));
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn work_stays_in_its_llc_while_there_is_room_in_two_sockets() {
+    placed("2:4:1", 8, 4);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn long_work_stays_in_its_llc_while_there_is_room_in_four_llcs() {
+    placed("1:4:2:1", 8, 2);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn long_work_stays_in_its_llc_while_there_is_room_in_two_nodes_of_two() {
+    placed("2:2:2:1", 8, 2);
+}
