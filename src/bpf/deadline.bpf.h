@@ -171,7 +171,10 @@ static __always_inline void move_clock(u32 llc, u64 v, u64 ran_ns, u64 now)
 	error = error < -CLOCK_ERROR_MAX_NS ? -CLOCK_ERROR_MAX_NS : error;
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
 	l->vtime_now += part;
-	bias += part * 1024 >> (CLOCK_MEMORY_SHIFT + 1);
+	if (l->nr_queued)
+		bias += part * 1024 >> (CLOCK_MEMORY_SHIFT + 1);
+	else /* nobody waits: there is nothing to learn, and what was learnt is of another load */
+		bias += (1024 - bias) / 8;
 	bias = bias < 16 ? 16 : bias > CLOCK_BIAS_MAX_1024 ? CLOCK_BIAS_MAX_1024 : bias;
 	l->bias_1024 = bias;
 	l->trend_1024 = max_u64(trend * bias / 1024, 1);
