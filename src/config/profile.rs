@@ -95,7 +95,8 @@ impl Profile {
                 ..base
             },
             // Half as many turns: each may cost 512 KiB of cache. Twice the time for work in
-            // progress: the core takes about twice as long for it. Wakeups stay as prompt.
+            // progress: the core takes about twice as long for it. docs/raspberry-pi-5.md has the
+            // price: one wakeup in a thousand waits for milliseconds.
             Self::Pi => takt_knobs {
                 slice_min_ns: 6 * MS,
                 latency_ns: 12 * MS,

@@ -25,7 +25,10 @@ fn lives_on_the_raspberry_pi_5_stand_in() {
         "#,
     );
     for wanted in ["page size   16384 bytes", "all accounted for"] {
-        assert!(text.contains(wanted), "check does not say {wanted:?}:\n{text}");
+        assert!(
+            text.contains(wanted),
+            "check does not say {wanted:?}:\n{text}"
+        );
     }
 }
 

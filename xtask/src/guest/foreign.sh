@@ -8,5 +8,6 @@ tar -C $root -xf /root/system.tar || exit 1
 rm /root/system.tar
 cp /root/package.sh /root/package.deb $root/tmp || exit 1
 mount -t proc proc $root/proc
+# A path, as busybox would take a bare `sh` for its own, which knows a dpkg of its own as well.
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-	chroot $root sh /tmp/package.sh /tmp/package.deb
+	chroot $root /bin/sh /tmp/package.sh /tmp/package.deb
