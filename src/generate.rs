@@ -112,6 +112,44 @@ mod tests {
         assert!(main.contains("stats"));
     }
 
+    /// Every flag that is to be seen, with the name of its command's page.
+    fn flags(command: &Command, page: &str, found: &mut Vec<(String, String)>) {
+        let longs = command.get_arguments().filter(|arg| !arg.is_hide_set());
+        found.extend(
+            longs
+                .filter_map(|arg| arg.get_long())
+                .map(|long| (page.to_owned(), long.to_owned())),
+        );
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            flags(sub, &format!("{page}-{}", sub.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_visible_flag_is_in_its_page_and_in_each_completion() {
+        let folder = tempfile::tempdir().unwrap();
+        run(&GenerateArgs {
+            folder: folder.path().to_owned(),
+        })
+        .unwrap();
+        let mut found = Vec::new();
+        flags(&Cli::command(), "scx_takt", &mut found);
+        assert!(found.len() > 30, "{found:?}");
+        for (page, long) in found {
+            let text = read(folder.path(), &format!("man/{page}.8"));
+            let escaped = format!("\\-\\-{}", long.replace('-', "\\-"));
+            assert!(text.contains(&escaped), "{page}.8 lacks --{long}");
+            for (file, word) in [
+                ("scx_takt.bash", format!("--{long}")),
+                ("_scx_takt", format!("--{long}")),
+                ("scx_takt.fish", format!("-l {long}")),
+            ] {
+                let text = read(folder.path(), &format!("completions/{file}"));
+                assert!(text.contains(&word), "{file} lacks --{long}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_hidden_stays_hidden() {
         let folder = tempfile::tempdir().unwrap();

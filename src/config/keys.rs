@@ -60,7 +60,7 @@ pub fn all() -> Vec<Key> {
             "profile",
             "\"auto\"",
             true,
-            "auto, gaming, latency, server or powersave",
+            "auto, gaming, latency, server, powersave or pi",
             "what the machine is for",
         ),
         key(

@@ -27,16 +27,19 @@ pub enum Profile {
     Server,
     /// Few switches and few preemptions: a CPU that is left alone stays in its sleep for longer.
     Powersave,
+    /// A Raspberry Pi 5 or its like: a few equal, slow cores, small caches, a thermal limit.
+    Pi,
 }
 
 impl Profile {
     /// Every profile, with its name.
-    pub const ALL: [(Self, &str); 5] = [
+    pub const ALL: [(Self, &str); 6] = [
         (Self::Auto, "auto"),
         (Self::Gaming, "gaming"),
         (Self::Latency, "latency"),
         (Self::Server, "server"),
         (Self::Powersave, "powersave"),
+        (Self::Pi, "pi"),
     ];
 
     /// Its name in files, flags and messages.
@@ -89,6 +92,17 @@ impl Profile {
                 latency_ns: 64 * MS,
                 preempt_margin_ns: MS,
                 preempt_after_ns: 4 * MS,
+                ..base
+            },
+            // Half as many turns: each may cost 512 KiB of cache. Twice the time for work in
+            // progress: the core takes about twice as long for it. docs/raspberry-pi-5.md has the
+            // price: one wakeup in a thousand waits for milliseconds.
+            Self::Pi => takt_knobs {
+                slice_min_ns: 6 * MS,
+                latency_ns: 12 * MS,
+                preempt_after_ns: 2 * MS,
+                burst_max_ns: 20 * MS,
+                handoff_gap_ns: 100 * US,
                 ..base
             },
         }

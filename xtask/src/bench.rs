@@ -41,7 +41,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "SERIES|PATH", default_value = kernel::DEFAULT_SERIES)]
     pub kernel: String,
     /// The guest's architecture
-    #[arg(long, value_enum, default_value_t = Arch::host(), conflicts_with = "peers")]
+    #[arg(long, value_enum, default_value_t = Arch::host())]
     pub arch: Arch,
     /// Let time be the host's, instead of counting instructions
     #[arg(long)]
@@ -59,6 +59,13 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
         let name = peer.split_whitespace().next().unwrap_or_default();
         if name == FLOOR {
             continue; // built with this tree, so every guest has it
+        }
+        if args.arch != Arch::host() {
+            return Err(crate::UsageError(format!(
+                "{name} is built for this machine only: with --arch {} there is no peer but {FLOOR}",
+                args.arch.name()
+            ))
+            .into());
         }
         copies.push(Copy::plain(peers::binary(&cache, name)?));
     }

@@ -2,7 +2,8 @@
 # Runs the systemd unit of package.deb as it is meant to be run: by systemd, in the clean Debian of system.tar, on a
 # kernel with sched_ext. systemd is the first process of a process namespace in which that Debian is the root.
 #
-# Under that systemd the unit starts, shows what it is confined to, comes back after SIGKILL, and stops.
+# Under that systemd the unit starts, shows what it is confined to, comes back after SIGKILL, stops, takes turns with
+# an scx.service that runs what /etc/default/scx names, and goes with its package.
 
 fail() {
 	echo "FAIL  $*"
@@ -63,6 +64,33 @@ systemctl stop scx_takt.service || fail "systemctl stop"
 [ "$(systemctl show -p Result --value scx_takt.service)" = success ] || fail "did not end well"
 [ ! -e /run/scx ] || fail "leaves /run/scx behind"
 ok "stopped"
+
+# As the service of the scx-scheds package does it.
+cat >/etc/systemd/system/scx.service <<'UNIT'
+[Service]
+EnvironmentFile=/etc/default/scx
+ExecStart=/bin/sh -c 'exec $SCX_SCHEDULER $SCX_FLAGS'
+UNIT
+cp /usr/share/doc/scx-takt/examples/scx.default /etc/default/scx
+systemctl daemon-reload
+systemctl start scx_takt.service && await enabled
+systemctl start scx.service || fail "scx.service does not start"
+systemctl is-active --quiet scx_takt.service && fail "both services run"
+await enabled
+grep -q ^takt_ /sys/kernel/sched_ext/root/ops || fail "scx.service does not run scx_takt"
+systemctl start scx_takt.service || fail "scx_takt.service does not start after scx.service"
+systemctl is-active --quiet scx.service && fail "both services run"
+await enabled
+ok "takes turns with scx.service, which runs it from the lines for /etc/default/scx"
+rm /etc/systemd/system/scx.service /etc/default/scx
+
+systemctl enable scx_takt.service >/dev/null 2>&1
+[ -d /var/lib/scx_takt ] || fail "has nowhere to remember things"
+dpkg -P scx-takt >/tmp/out 2>&1 || { cat /tmp/out; fail "dpkg -P while it runs"; }
+[ "$(state)" = disabled ] || fail "state is $(state) after dpkg -P"
+left=$(find /etc /usr /var /run -xdev \( -path /var/lib/dpkg -o -path /var/log -o -path /run/systemd \) -prune -o -name '*scx*' -print)
+[ -z "$left" ] || fail "a purge leaves behind: $left"
+ok "a purge stops it and leaves nothing behind"
 systemctl exit 0
 END
 cat >$root/etc/systemd/system/takt-check.service <<'END'

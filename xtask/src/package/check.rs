@@ -1,15 +1,15 @@
 //! `cargo xtask package --check`: the package in a clean Debian of this machine's release.
 //!
-//! The clean system is made once by debootstrap and kept in the cache. Two checks work on copies of it:
-//! `guest/package.sh` installs, tries and removes the package, in a mount and process namespace of its own;
-//! `guest/unit.sh` has systemd run the unit, in a virtual machine.
+//! Two checks work on copies of that system: `guest/package.sh` installs, tries and removes the package, in a mount and
+//! process namespace of its own; `guest/unit.sh` has systemd run the unit, in a virtual machine. A package for
+//! another architecture goes through both in virtual machines.
 
+use super::system;
 use crate::setup::{self, Purpose};
-use crate::vm::{self, Copy, VmArgs};
-use crate::{apt, kernel, tree, ui};
+use crate::vm::{self, Arch};
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -32,20 +32,38 @@ const NOT_FOR_THE_UNIT: [&str; 9] = [
     "./var/cache",
     "./var/lib/apt",
 ];
-/// The guest's memory: the system lies there twice, packed and unpacked.
-const GUEST_MEMORY_MIB: u32 = 3072;
 /// Ten times what a quiet host takes.
-const GUEST_TIMEOUT: Duration = Duration::from_secs(300);
+const GUEST_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Installs, tries and removes `package`, and runs its unit.
-pub fn run(package: &Path) -> Result<()> {
+/// Has Debian's own checker look at the package. Warnings are shown; errors fail.
+fn keeps_the_rules(package: &Path) -> Result<()> {
+    let status = Command::new("lintian")
+        .args(["--allow-root", "--fail-on", "error"])
+        .arg(package)
+        .status()
+        .context("cannot run lintian")?;
+    if !status.success() {
+        bail!("lintian finds errors in {}: see above", package.display());
+    }
+    println!("ok    lintian finds no error");
+    Ok(())
+}
+
+/// Looks at `package`, installs, tries and removes it, and runs its unit.
+pub fn run(package: &Path, arch: Arch) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("--check needs root, to make a clean Debian and to change into it");
     }
     setup::ensure(Purpose::PackageCheck)?;
-    let clean = clean_system(&dependencies(package)?)?;
-    try_package(&clean, package)?;
-    try_unit(&clean, package)
+    keeps_the_rules(package)?;
+    let needed = dependencies(package)?;
+    let wanted: Vec<&str> = needed.iter().map(String::as_str).chain(TOOLS).collect();
+    let clean = system::clean(arch, &wanted)?;
+    match arch == Arch::host() {
+        true => try_package(&clean, package)?,
+        false => try_foreign_package(&clean, package, arch)?,
+    }
+    try_unit(&clean, package, arch)
 }
 
 /// Runs `guest/package.sh` in a copy of the clean system.
@@ -86,36 +104,49 @@ fn try_package(clean: &Path, package: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs `guest/unit.sh` in a guest that has the clean system and the package.
-fn try_unit(clean: &Path, package: &Path) -> Result<()> {
-    let folder = tempfile::Builder::new().prefix("takt-unit-").tempdir()?;
-    let system = folder.path().join("system.tar");
-    let script = folder.path().join("unit.sh");
-    let packed = folder.path().join("package.deb");
-    fs::copy(package, &packed).context("cannot copy the package")?;
-    fs::write(&script, include_str!("../guest/unit.sh")).context("cannot write the script")?;
-    let status = Command::new("tar")
-        .arg("-C")
-        .arg(clean)
-        .args(NOT_FOR_THE_UNIT.map(|path| format!("--exclude={path}")))
-        .arg("-cf")
-        .arg(&system)
-        .arg(".")
-        .status()
-        .context("cannot run tar")?;
-    if !status.success() {
-        bail!("cannot pack {}: see above", clean.display());
+/// Runs `guest/package.sh` in a guest that has the clean system.
+fn try_foreign_package(clean: &Path, package: &Path, arch: Arch) -> Result<()> {
+    let scripts = [
+        ("foreign.sh", include_str!("../guest/foreign.sh")),
+        ("package.sh", include_str!("../guest/package.sh")),
+    ];
+    match in_guest(arch, clean, &[], package, &scripts)? {
+        0 => Ok(()),
+        status => bail!("the package failed its check (status {status}): see above"),
     }
-    let command = ["sh", "unit.sh"].map(str::to_owned).to_vec();
-    let mut args = VmArgs::new(kernel::DEFAULT_SERIES, command);
-    args.no_binaries = true;
-    args.memory = GUEST_MEMORY_MIB;
-    args.timeout = Some(GUEST_TIMEOUT);
-    args.copy = [system, script, packed].map(Copy::plain).to_vec();
-    match vm::run(&args)? {
+}
+
+/// Runs `guest/unit.sh` in a guest that has the clean system and the package.
+fn try_unit(clean: &Path, package: &Path, arch: Arch) -> Result<()> {
+    let scripts = [("unit.sh", include_str!("../guest/unit.sh"))];
+    match in_guest(arch, clean, &NOT_FOR_THE_UNIT, package, &scripts)? {
         0 => Ok(()),
         status => bail!("the unit failed its check (status {status}): see above"),
     }
+}
+
+/// Runs the first of these scripts in a guest that has the clean system `without` some paths, and the package; its
+/// status.
+fn in_guest(
+    arch: Arch,
+    clean: &Path,
+    without: &[&str],
+    package: &Path,
+    scripts: &[(&str, &str)],
+) -> Result<i32> {
+    let folder = tempfile::Builder::new().prefix("takt-check-").tempdir()?;
+    let place = |name: &str| folder.path().join(name);
+    system::pack(clean, without, &place("system.tar"))?;
+    fs::copy(package, place("package.deb")).context("cannot copy the package")?;
+    let mut files = vec![place("system.tar"), place("package.deb")];
+    for (name, text) in scripts {
+        fs::write(place(name), text).context("cannot write a script")?;
+        files.push(place(name));
+    }
+    let first = scripts.first().map_or("", |(name, _)| *name);
+    let mut args = system::guest(arch, first, files);
+    args.timeout = Some(GUEST_TIMEOUT);
+    vm::run(&args)
 }
 
 /// The names of the packages that `package` depends on.
@@ -145,55 +176,6 @@ fn names(field: &str) -> Vec<String> {
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .collect()
-}
-
-/// A clean Debian of this machine's release with these packages, from the cache.
-fn clean_system(packages: &[String]) -> Result<PathBuf> {
-    let suite = suite()?;
-    let parent = tree::cache()?.join("roots");
-    let _lock = tree::lock(&parent)?;
-    let mut wanted: Vec<&str> = packages.iter().map(String::as_str).chain(TOOLS).collect();
-    wanted.sort_unstable();
-    let target = parent.join(format!("{suite}+{}", wanted.join("+")));
-    if target.is_dir() {
-        return Ok(target);
-    }
-    let scratch = apt::scratch(&parent)?;
-    let root = scratch.path().join("root");
-    let log = scratch.path().join("log");
-    let file = fs::File::create(&log).context("cannot write a log")?;
-    let spinner = ui::spinner(&format!("making a clean {suite}"));
-    let status = Command::new("debootstrap")
-        .args(["--variant=minbase", &format!("--keyring={}", apt::KEYRING)])
-        .arg(format!("--include={}", wanted.join(",")))
-        .arg(&suite)
-        .arg(&root)
-        .arg(apt::mirror()?)
-        .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file)
-        .status();
-    spinner.finish_and_clear();
-    if !status.context("cannot run debootstrap")?.success() {
-        bail!("debootstrap failed:\n{}", ui::tail(&log, 10));
-    }
-    fs::rename(&root, &target)
-        .with_context(|| format!("cannot put the system into {}", target.display()))?;
-    Ok(target)
-}
-
-/// The release of Debian that this machine runs, for which the package was built.
-fn suite() -> Result<String> {
-    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let value = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-            .map(|value| value.trim_matches('"').to_owned())
-    };
-    match (value("ID").as_deref(), value("VERSION_CODENAME")) {
-        (Some("debian"), Some(suite)) => Ok(suite),
-        _ => bail!("--check works on Debian only: it makes a clean system of the same release"),
-    }
 }
 
 #[cfg(test)]

@@ -204,4 +204,12 @@ pub const NEEDS: &[Need] = &[
         fedora: "debootstrap",
         arch: "debootstrap",
     },
+    Need {
+        what: "lintian",
+        purpose: Purpose::PackageCheck,
+        present: || has("lintian"),
+        debian: &["lintian"],
+        fedora: "lintian",
+        arch: "lintian",
+    },
 ];
