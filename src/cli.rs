@@ -279,6 +279,10 @@ pub struct BenchArgs {
     #[arg(long, hide = true)]
     pub no_callbacks: bool,
 
+    /// Leave out the pass that observes how long all tasks wait for a CPU.
+    #[arg(long, hide = true)]
+    pub no_waits: bool,
+
     /// Record that guest time counts instructions (set by the lab).
     #[arg(long, hide = true)]
     pub deterministic: bool,

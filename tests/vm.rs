@@ -8,6 +8,8 @@
 #![allow(clippy::panic)]
 
 mod common;
+#[path = "vm/bench.rs"]
+mod bench;
 #[path = "vm/control.rs"]
 mod control;
 #[path = "vm/events.rs"]

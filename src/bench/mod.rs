@@ -22,6 +22,7 @@ mod stats;
 mod sysfs;
 mod table;
 pub mod wait;
+mod waits;
 mod workload;
 
 use std::io::Write;

@@ -45,6 +45,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Shall the cost per callback be measured?
     pub callbacks: bool,
+    /// Shall the run-queue latency of all tasks be observed?
+    pub waits: bool,
     /// Rules on the result.
     pub rules: Vec<Rule>,
     /// Where the results go as JSON.
@@ -68,6 +70,7 @@ impl Plan {
             setting: setting(args)?,
             limits: limits(args),
             callbacks: !args.no_callbacks,
+            waits: !args.no_waits,
             rules,
             json: args.json.as_deref().map(Output::open).transpose()?,
             report: args.report.as_deref().map(Output::open).transpose()?,

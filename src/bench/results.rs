@@ -3,7 +3,12 @@
 use serde::Serialize;
 
 use super::stats::{self, Verdict};
+use super::waits::Waits;
 use super::workload::{Better, Metric};
+
+const BETTER: &str = "better";
+const WORSE: &str = "worse";
+const NOT_SHOWN: &str = "no difference shown";
 
 /// Everything that a benchmark found.
 #[derive(Debug, Serialize)]
@@ -26,6 +31,10 @@ pub struct Results {
     pub results: Vec<Figure>,
     /// Cost of each callback.
     pub callbacks: Vec<CallbackCost>,
+    /// How long all tasks waited for a CPU.
+    pub waits: Vec<Waits>,
+    /// Why they could not be observed, if so.
+    pub waits_missing: Option<String>,
 }
 
 impl Results {
@@ -78,6 +87,9 @@ pub struct Figure {
     pub ratio_ci95: Option<[f64; 2]>,
     /// What may be said of the ratio, `baseline`, or what went wrong.
     pub verdict: String,
+    /// How likely equals differ so much by chance; none of the baseline.
+    #[serde(skip)]
+    pub p_value: Option<f64>,
 }
 
 impl Figure {
@@ -144,6 +156,7 @@ pub fn figure(
         ci95: stats::median_ci95(&values, seed),
         ratio: compared.and_then(|compared| compared.ratio),
         ratio_ci95: compared.and_then(|compared| compared.ratio_ci95),
+        p_value: compared.map(|compared| compared.p_value),
         verdict: subject.trouble.unwrap_or_else(|| verdict_text(compared)),
         samples: values,
     }
@@ -152,16 +165,37 @@ pub fn figure(
 fn verdict_text(compared: Option<stats::Comparison>) -> String {
     match compared.map(|compared| compared.verdict) {
         None => "baseline",
-        Some(Verdict::Better) => "better",
-        Some(Verdict::Worse) => "worse",
-        Some(Verdict::NotShown) => "no difference shown",
+        Some(Verdict::Better) => BETTER,
+        Some(Verdict::Worse) => WORSE,
+        Some(Verdict::NotShown) => NOT_SHOWN,
     }
     .to_owned()
 }
 
+/// Takes back the verdicts of `scheduler` that chance may have made, seen how many metrics there are.
+pub fn take_back_chance_finds(figures: &mut [Figure], scheduler: &str) {
+    let of_it = |figure: &Figure| figure.scheduler == scheduler && !figure.in_trouble();
+    let p_values: Vec<f64> = figures
+        .iter()
+        .filter(|figure| of_it(figure))
+        .filter_map(|figure| figure.p_value)
+        .collect();
+    let limit = stats::discoveries(&p_values);
+    for figure in figures.iter_mut().filter(|figure| of_it(figure)) {
+        let chance = |p_value| limit.is_none_or(|limit| p_value > limit);
+        if figure.p_value.is_some_and(chance) {
+            figure.verdict = NOT_SHOWN.to_owned();
+        }
+    }
+}
+
 #[cfg(test)]
 pub mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::waits;
     use super::*;
+    use crate::observe::Reading;
 
     pub fn figure(workload: &str, metric: &str, scheduler: &str, ratio: Option<f64>) -> Figure {
         Figure {
@@ -176,6 +210,17 @@ pub mod tests {
             ratio,
             ratio_ci95: ratio.map(|ratio| [ratio, ratio]),
             verdict: "no difference shown".into(),
+            p_value: ratio.map(|_| 1.0),
+        }
+    }
+
+    fn nothing_seen() -> Reading {
+        Reading {
+            at: Instant::now(),
+            span: Duration::ZERO,
+            groups: Vec::new(),
+            unseen: 0,
+            collisions: 0,
         }
     }
 
@@ -212,6 +257,8 @@ pub mod tests {
                 calls: 1,
                 ns_per_call: 200.0,
             }],
+            waits: vec![waits::of("eevdf", "pipe", &nothing_seen())],
+            waits_missing: None,
         };
         let mut json = serde_json::to_value(&results).unwrap();
         json.sort_all_objects();
@@ -226,7 +273,9 @@ pub mod tests {
                 "kernel",
                 "results",
                 "rounds",
-                "schedulers"
+                "schedulers",
+                "waits",
+                "waits_missing"
             ]
         );
         assert_eq!(
@@ -254,6 +303,14 @@ pub mod tests {
             keys(&json["callbacks"][0]),
             ["calls", "ns_per_call", "op", "scheduler", "workload"]
         );
+        assert_eq!(
+            keys(&json["waits"][0]),
+            ["all", "scheduler", "wakeups", "workload"]
+        );
+        assert_eq!(
+            keys(&json["waits"][0]["all"]),
+            ["count", "max_ns", "p50_ns", "p999_ns", "p99_ns"]
+        );
     }
 
     #[test]
@@ -269,5 +326,28 @@ pub mod tests {
         let figure = super::figure(subject, &metric, &samples, Some(&base), 1);
         assert!((figure.ratio.unwrap() - 2.0).abs() < 1e-9);
         assert_eq!(figure.samples, [2.0, 200.0]);
+    }
+
+    #[test]
+    fn one_find_among_many_metrics_is_taken_back_but_not_an_outstanding_one() {
+        let found = |metric: &str, p_value| Figure {
+            verdict: "worse".into(),
+            p_value: Some(p_value),
+            ..figure("pipe", metric, "x", Some(1.1))
+        };
+        let dull = |index: u32| Figure {
+            p_value: Some(0.5),
+            ..figure("pipe", &format!("dull-{index}"), "x", Some(1.0))
+        };
+        let mut figures = vec![found("chance", 0.03), found("real", 0.0001)];
+        figures.extend((0..20).map(dull));
+        figures.push(Figure {
+            scheduler: "y".into(),
+            ..found("other", 0.03)
+        });
+        take_back_chance_finds(&mut figures, "x");
+        assert_eq!(figures[0].verdict, "no difference shown");
+        assert_eq!(figures[1].verdict, "worse");
+        assert_eq!(figures.last().unwrap().verdict, "worse");
     }
 }

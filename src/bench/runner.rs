@@ -1,22 +1,25 @@
-//! The race: round by round, every scheduler in random order, every workload under each.
+//! The race: round by round, every scheduler in random order, every workload under each. What would
+//! disturb the clock is measured afterwards (`passes`).
+
+mod passes;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::callbacks::{self, Statistics};
 use super::isolate::{self, Run};
 use super::machine;
 use super::plan::Plan;
 use super::progress::{Progress, Step};
-use super::results::{CallbackCost, Entrant, Results, Samples, Subject, figure};
+use super::results::{
+    CallbackCost, Entrant, Results, Samples, Subject, figure, take_back_chance_finds,
+};
 use super::scheduler::{self, Loaded, Start};
 use super::stats;
 use super::wait::Interrupt;
-use super::workload::{Outcome, Setting, Workload};
+use super::waits::Waits;
+use super::workload::{Outcome, Setting};
 
-/// Workloads during which the cost per callback is measured, if they are among the chosen.
-const CALLBACK_WORKLOADS: [&str; 3] = ["wakeup", "pipe", "messaging"];
 /// The step of starting a scheduler, in the book-keeping of progress.
 const LOADING: usize = usize::MAX;
 
@@ -39,6 +42,8 @@ pub struct Race<'a> {
     progress: Progress,
     records: Vec<Record>,
     callbacks: Vec<CallbackCost>,
+    waits: Vec<Waits>,
+    waits_missing: Option<String>,
     rounds_done: u32,
     complete: bool,
 }
@@ -58,12 +63,14 @@ impl<'a> Race<'a> {
             progress: Progress::new(steps(plan)),
             records: plan.contestants.iter().map(|_| record()).collect(),
             callbacks: Vec::new(),
+            waits: Vec::new(),
+            waits_missing: None,
             rounds_done: 0,
             complete: false,
         }
     }
 
-    /// Runs all rounds, then the pass over the callbacks. Ends early when interrupted.
+    /// Runs all rounds, then the passes that disturb. Ends early when interrupted.
     pub fn run(&mut self) -> Result<()> {
         for round in 0..=self.plan.rounds {
             for contestant in self.plan.order(round) {
@@ -78,10 +85,8 @@ impl<'a> Race<'a> {
                 _ => format!("round {round} of {} done", self.plan.rounds),
             });
         }
-        if self.plan.callbacks {
-            for contestant in 1..self.plan.contestants.len() {
-                self.measure_callbacks(contestant)?;
-            }
+        for contestant in 0..self.plan.contestants.len() {
+            self.passes(contestant)?;
         }
         self.complete = !self.interrupt.raised();
         Ok(())
@@ -188,40 +193,6 @@ impl<'a> Race<'a> {
         self.records[contestant].ejected = Some(reason.to_owned());
     }
 
-    /// One more start of a scheduler with the kernel's BPF statistics on.
-    fn measure_callbacks(&mut self, contestant: usize) -> Result<()> {
-        let others = callbacks::present();
-        let Some(mut field) = self.load(contestant)? else {
-            return Ok(());
-        };
-        let statistics = Statistics::enable()?;
-        for workload in callback_workloads(&self.plan.workloads) {
-            let before = callbacks::snapshot(&others);
-            let outcome = self.measure(0, contestant, workload, field.scheduler())?;
-            let costs = callbacks::difference(&before, &callbacks::snapshot(&others));
-            if let Some(reason) = field.ejected()? {
-                self.eject(contestant, &reason);
-                break;
-            }
-            if outcome.is_some() {
-                self.add_callbacks(contestant, workload, &costs);
-            }
-        }
-        drop(statistics);
-        field.stop()
-    }
-
-    fn add_callbacks(&mut self, contestant: usize, workload: usize, costs: &callbacks::Costs) {
-        self.callbacks
-            .extend(costs.iter().map(|(op, cost)| CallbackCost {
-                scheduler: self.plan.contestants[contestant].name.clone(),
-                workload: self.plan.workloads[workload].name().to_owned(),
-                op: op.clone(),
-                calls: cost.calls,
-                ns_per_call: cost.ns_per_call(),
-            }));
-    }
-
     /// Draws up the results of what has been run.
     pub fn finish(self) -> (Results, Distributions) {
         self.progress.finish();
@@ -236,9 +207,22 @@ impl<'a> Race<'a> {
             schedulers: self.entrants(),
             results: self.figures(),
             callbacks: self.callbacks.clone(),
+            waits: self.waits_by_workload(),
+            waits_missing: self.waits_missing.clone(),
         };
         let distributions = self.distributions();
         (results, distributions)
+    }
+
+    /// What was observed, so that schedulers stand side by side.
+    fn waits_by_workload(&self) -> Vec<Waits> {
+        let mut waits = self.waits.clone();
+        let place = |waits: &Waits| {
+            let mut workloads = self.plan.workloads.iter();
+            workloads.position(|known| known.name() == waits.workload)
+        };
+        waits.sort_by_key(place);
+        waits
     }
 
     fn entrants(&self) -> Vec<Entrant> {
@@ -277,6 +261,9 @@ impl<'a> Race<'a> {
                     ));
                 }
             }
+        }
+        for contestant in &self.plan.contestants {
+            take_back_chance_finds(&mut figures, &contestant.name);
         }
         figures
     }
@@ -352,23 +339,8 @@ fn steps(plan: &Plan) -> Vec<Step> {
                 .map(move |what| (contestant, what))
         })
         .collect();
-    if plan.callbacks {
-        for contestant in 1..plan.contestants.len() {
-            steps.push((contestant, LOADING));
-            let workloads = callback_workloads(&plan.workloads);
-            steps.extend(workloads.into_iter().map(|workload| (contestant, workload)));
-        }
+    for contestant in 0..plan.contestants.len() {
+        steps.extend(passes::steps(plan, contestant));
     }
     steps
-}
-
-/// Where the cost per callback is measured: the usual workloads, or else the first chosen.
-fn callback_workloads(workloads: &[&dyn Workload]) -> Vec<usize> {
-    let usual = |index: &usize| CALLBACK_WORKLOADS.contains(&workloads[*index].name());
-    let found: Vec<usize> = (0..workloads.len()).filter(usual).collect();
-    if found.is_empty() {
-        (0..workloads.len().min(1)).collect()
-    } else {
-        found
-    }
 }

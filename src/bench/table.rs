@@ -12,7 +12,13 @@ pub fn draw(results: &Results) -> String {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut parts = vec![figures(results, colour).to_string()];
     if !results.callbacks.is_empty() {
-        parts.push(callbacks(results).to_string());
+        parts.push(format!("\n{}", callbacks(results)));
+    }
+    if !results.waits.is_empty() {
+        parts.push(format!("\n{}\n", waits(results)));
+    }
+    if let Some(why) = &results.waits_missing {
+        parts.push(format!("run-queue latency was not observed: {why}"));
     }
     parts.extend(results.rivals().map(|(_, rival)| rival).map(|entrant| {
         let load = entrant
@@ -101,6 +107,34 @@ fn callbacks(results: &Results) -> Table {
             number(Some(cost.calls.to_string())),
             number(Some(format!("{:.0}", cost.ns_per_call))),
         ]);
+    }
+    table
+}
+
+/// How long all tasks waited for a CPU, the workload's and the system's.
+fn waits(results: &Results) -> Table {
+    let header = [
+        "workload",
+        "scheduler",
+        "waits for a CPU",
+        "count",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "max us",
+    ];
+    let mut table = table(&header, false);
+    for waits in &results.waits {
+        for (kind, found) in waits.parts() {
+            let mut row = vec![
+                Cell::new(&waits.workload),
+                Cell::new(&waits.scheduler),
+                Cell::new(kind),
+                number(Some(found.count.to_string())),
+            ];
+            row.extend(found.times_us().map(|us| number(us.map(significant))));
+            table.add_row(row);
+        }
     }
     table
 }

@@ -4,12 +4,14 @@ const STYLE: &str = "
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem;
        color: #1c1e21; background: #fff; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+h3 { font-size: 1rem; margin-bottom: 0; } small { color: #5c636a; }
 table { border-collapse: collapse; margin: 0.6rem 0; display: block; overflow-x: auto; }
 th, td { text-align: left; padding: 0.2rem 0.7rem; border-bottom: 1px solid #dde1e6;
          vertical-align: top; font-variant-numeric: tabular-nums; }
 th { border-bottom: 2px solid #9aa2ab; white-space: nowrap; }
 code { font-size: 0.92em; overflow-wrap: anywhere; }
 .better { color: #11742f; font-weight: 600; } .worse { color: #b3261e; font-weight: 600; }
+.legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; } .legend span { white-space: nowrap; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } svg { max-width: 100%; height: auto; }
 ";
 
