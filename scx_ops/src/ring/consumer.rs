@@ -123,6 +123,14 @@ impl<M: Memory> Consumer<M> {
         self.reader.ready()
     }
 
+    /// How full the ring is: see [`Reader::occupancy`].
+    ///
+    /// # Errors
+    /// As [`Self::drain`].
+    pub fn occupancy(&mut self) -> Result<usize> {
+        self.reader.occupancy()
+    }
+
     /// What this consumer has seen since it was made.
     pub fn stats(&self) -> Stats {
         self.reader.stats()
