@@ -229,7 +229,7 @@ fn quantiles_are_those_of_perf() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // Messages among twice twenty tasks, as hackbench sends them, beside some of everything else.
+    // Groups of twenty senders and twenty receivers, as in hackbench, beside some of everything else.
     let _messages = Running::start(Command::new("sh").args([
         "-c",
         concat!(

@@ -12,8 +12,6 @@ use serde::Serialize;
 use crate::bpf_abi::intf::{self, takt_cpu_stats, takt_event};
 use crate::snapshot::Counters;
 
-/// How long a notification may be on its way after its record became visible.
-const NOTIFICATION_DELAY: Duration = Duration::from_millis(20);
 /// So full that the fill mark must have been crossed: well above the band in which it is noticed.
 const FULL_BYTES: usize = 3 * intf::takt_consts_TAKT_RING_BYTES as usize / 4;
 
@@ -41,8 +39,8 @@ pub struct Account {
     pub lost: u64,
     /// Numbers that never came, which are those of what was discarded or lost.
     pub gaps: u64,
-    /// Urgent events, and a ring beyond its fill mark, that the agent found when its timer ran out:
-    /// a notification was missed.
+    /// Times that the agent found an urgent event, or a ring far beyond its fill mark, though nobody had
+    /// woken it: a notification was missed, or was on its way for longer than its record by a hair.
     pub late_finds: u64,
     /// Not tried: held back by the rate limit.
     pub suppressed: u64,
@@ -97,8 +95,9 @@ impl Intake {
     /// # Errors
     /// If the ring is damaged or somebody else reads it.
     pub fn drain(&mut self, mut each: impl FnMut(&takt_event)) -> Result<End> {
-        let ledger = &mut self.ledger;
+        let notified = std::mem::take(&mut self.notified) || self.waiter.notified()?;
         let mut urgent = self.ring.occupancy()? >= FULL_BYTES;
+        let ledger = &mut self.ledger;
         let drained = self.ring.drain(|bytes| {
             match ring::record::<takt_event>(bytes) {
                 Ok(event) => {
@@ -110,17 +109,8 @@ impl Intake {
             }
             ControlFlow::Continue(())
         })?;
-        self.find_late(urgent)?;
+        self.late_finds += u64::from(urgent && !notified);
         Ok(drained.end)
-    }
-
-    /// What was drained should have come with a notification: has it? It may still be on its way.
-    fn find_late(&mut self, should: bool) -> Result<()> {
-        if should && !self.notified_within(NOTIFICATION_DELAY)? {
-            self.late_finds += 1;
-        }
-        self.notified = false;
-        Ok(())
     }
 
     /// Drains, and checks the account if nothing was sent meanwhile. Returns an imbalance once, when it

@@ -218,6 +218,15 @@ impl Waiter {
         }
     }
 
+    /// Has a producer notified since this was last asked, or waited for? Ask before draining: the kernel
+    /// forgets a notification of records that are gone.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn notified(&mut self) -> Result<bool> {
+        Ok(self.poll(Duration::ZERO)? == Wake::Notified)
+    }
+
     fn poll(&mut self, timeout: Duration) -> Result<Wake> {
         let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
         let mut event = libc::epoll_event { events: 0, u64: 0 };
