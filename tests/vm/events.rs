@@ -139,7 +139,7 @@ fn a_hand_over_is_no_preemption() {
 fn observes_whoever_schedules(kernel: &str) {
     Vm::new(kernel).cpus(2).passes(
         r#"
-        start_stress --seconds 40 --any-scheduler --stall-seconds 25 --kinds hogs,pipes,sleepers
+        start_stress --seconds 600 --any-scheduler --stall-seconds 25 --kinds hogs,pipes,sleepers
         scx_takt observe --seconds 2 | tee /tmp/fair
         grep -q '^ *fair ' /tmp/fair || fail "EEVDF's tasks were not seen"
         grep -q '^ *ext ' /tmp/fair && fail "tasks of sched_ext seen where there are none"
