@@ -109,6 +109,8 @@ fn other_maps_are_refused() {
             Consumer::new(overwriting.as_fd()),
             Err(Error::Overwrites)
         )),
-        Err(error) => support::say(&format!("this kernel makes no ring that overwrites: {error}")),
+        Err(error) => support::say(&format!(
+            "this kernel makes no ring that overwrites: {error}"
+        )),
     }
 }
