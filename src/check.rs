@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use libbpf_rs::ProgramInput;
@@ -9,7 +10,7 @@ use scx_ops::compat;
 use scx_ops::kernel::{self, Active};
 use serde::Serialize;
 
-use crate::bpf_abi::BpfSkel;
+use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::{CheckArgs, Cli};
 use crate::config::knobs;
 use crate::events::Intake;
@@ -309,20 +310,41 @@ fn dsq_round_trip(skel: &BpfSkel<'_>) -> Result<bool> {
     }
 }
 
-/// Sends an urgent record, then twice more than the ring can hold; each must be received or counted as
-/// lost. Returns how many there were.
+/// How long a notification may take to come.
+const NOTIFICATION: Duration = Duration::from_secs(10);
+
+/// Sends records of each kind: urgent ones must wake us, others must not. Then twice more than the ring
+/// can hold, which must wake us as it fills up; each must be received or counted as lost. Returns how
+/// many there were.
 fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<u64> {
     let mut intake = Intake::new(&skel.maps.events)?;
-    let mut received = 0;
-    skel.progs
-        .takt_selftest_ring
-        .test_run(ProgramInput::default())?;
-    intake.drain(|_| received += 1)?;
-    ensure!(received == 1, "sent one record, received {received}");
+    for (event_type, urgent) in [
+        (intf::takt_event_type_TAKT_EV_LONG_WAIT, false),
+        (intf::takt_event_type_TAKT_EV_FAULT, true),
+        (intf::takt_event_type_TAKT_EV_EXIT, true),
+    ] {
+        send(skel, event_type)?;
+        let patience = if urgent { NOTIFICATION } else { Duration::ZERO };
+        let notified = intake.notified_within(patience)?;
+        ensure!(
+            notified == urgent,
+            "an event of type {event_type} woke us: {notified}, not {urgent}"
+        );
+        let mut types = Vec::new();
+        intake.drain(|event| types.push(u32::from(event.type_)))?;
+        ensure!(
+            types == [event_type],
+            "sent one event of type {event_type}, received {types:?}"
+        );
+    }
     for _ in 0..2 {
         skel.progs
             .takt_selftest_flood
             .test_run(ProgramInput::default())?;
+        ensure!(
+            intake.notified_within(NOTIFICATION)?,
+            "the ring filled up and nobody was woken"
+        );
         intake.drain(|_| {})?;
     }
     let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |_| {})?;
@@ -331,5 +353,15 @@ fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<u64> {
     }
     ensure!(account.lost > 0, "a flood did not fill the ring: {account}");
     ensure!(account.balanced, "records of a wrong size: {account}");
+    ensure!(account.late_finds == 0, "{account}");
     Ok(account.attempts)
+}
+
+fn send(skel: &BpfSkel<'_>, event_type: u32) -> Result<()> {
+    let mut context = event_type.to_ne_bytes();
+    skel.progs.takt_selftest_ring.test_run(ProgramInput {
+        context_in: Some(&mut context),
+        ..ProgramInput::default()
+    })?;
+    Ok(())
 }

@@ -103,11 +103,14 @@ fn other_maps_are_refused() {
         Consumer::new(array.as_fd()),
         Err(Error::NotARing { map_type: 2 })
     ));
-    // Kernels before BPF_F_RB_OVERWRITE do not make such a map in the first place.
-    if let Ok(overwriting) = ring_map(64 << 10, libbpf_sys::BPF_F_RB_OVERWRITE) {
-        assert!(matches!(
+    // Kernels before BPF_F_RB_OVERWRITE (6.19) do not make such a map in the first place.
+    match ring_map(64 << 10, libbpf_sys::BPF_F_RB_OVERWRITE) {
+        Ok(overwriting) => assert!(matches!(
             Consumer::new(overwriting.as_fd()),
             Err(Error::Overwrites)
-        ));
+        )),
+        Err(error) => support::say(&format!(
+            "this kernel makes no ring that overwrites: {error}"
+        )),
     }
 }

@@ -202,7 +202,9 @@ fn the_highest_occupancy_is_kept() {
     let mut reader = Reader::new(&ring).unwrap();
     ring.push(8, 1, 0);
     ring.push(8, 2, 0);
+    assert_eq!(reader.occupancy().unwrap(), 32);
     drain(&mut reader);
+    assert_eq!(reader.occupancy().unwrap(), 0);
     ring.push(8, 3, 0);
     drain(&mut reader);
     assert_eq!(reader.stats().highest_occupancy, 32);

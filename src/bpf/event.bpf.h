@@ -104,7 +104,7 @@ static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct 
 	if (!admit(type, now))
 		return;
 	e->type = type;
-	e->at_ns = now;
+	e->at_ns = bpf_ktime_get_ns(); /* @now is of the run queue's clock, which no reader has */
 	e->value_ns = value_ns;
 	name_event(e, p);
 	send(e, wakeup_flags());

@@ -2,20 +2,27 @@
 /*
  * How long tasks wait for a CPU, and how long they keep it, under any scheduler.
  *
- * A task becomes ready when it is woken or is switched out while it could run on; the time until it
- * is switched in is its wait. What it then runs until it is switched out is its slice. Both go into
- * histograms per CPU and group of tasks. These are tracing programs: they see EEVDF as well as any
- * sched_ext scheduler, need BTF and nothing else, and cost nothing while they are not loaded.
+ * One tracing program, at the switch from one task to the next: it sees EEVDF as well as any
+ * sched_ext scheduler, needs BTF, and costs nothing while it is not loaded. It asks no clock and
+ * traces no wakeup, since the kernel has noted both already, for /proc/PID/schedstat:
  *
- * Since when a task is ready stands in one word, found by the low 16 bits of its PID: the high bits
- * of the PID, whether it was woken, and the time, so that one store writes both and no reader sees
- * half of it. It is set under the rq lock of the task and cleared when it is switched in; a task
- * that ends does so running, so that nothing is left behind for the next one with its PID.
+ *	last_queued	when the task became ready: woken, switched out while it could run on, or
+ *			moved to this CPU
+ *	run_delay	what it had waited until then, in sum; this wait on other CPUs included
+ *	rq->clock	now
  *
- * Limits: two ready tasks whose PIDs have the same low 16 bits share a word, the earlier one's wait
- * is not counted then (nr_overwritten). A throttled task (cpu.max) counts as waiting. A wakeup that
- * is sent to another CPU counts from when it arrives there. Waits of 2^56 ns (2.3 years) wrap
- * around.
+ * Hence a wait is what run_delay has grown by since the task last got a CPU. That former sum is
+ * kept in one word per task, found by the low bits of its PID. What a task runs until it is
+ * switched out is its slice. Both go into histograms per CPU and group of tasks. A wait began with
+ * a wakeup if the task was switched out to sleep, which moves its nvcsw by one.
+ *
+ * The kernel has one blind spot: a task that is preempted on its way to sleep is ready, and not
+ * noted as such. Its word then has the time at which it was switched out added (LEFT).
+ *
+ * Limits: the clock of a run queue stands still while the scheduler decides, so that a decision
+ * counts for the task that runs after it. Two tasks whose PIDs share a word drive each other out of
+ * it, their waits are not counted then (nr_collided). A throttled task (cpu.max) counts as waiting.
+ * Sums of 2^55 ns (1.1 years) wrap around.
  */
 #include <vmlinux.h>
 #include <bpf/bpf_core_read.h>
@@ -23,17 +30,20 @@
 #include <bpf/bpf_tracing.h>
 #include "observe.h"
 
-#define PF_KTHREAD   0x00200000
-#define SCHED_IDLE   5
-#define MAX_RT_PRIO  100
-#define TIME_BITS    57
-#define TIME_MASK    ((1ULL << TIME_BITS) - 1)
-#define WOKEN	     (1ULL << TIME_BITS) /* it had slept */
-#define PID_SHIFT    (TIME_BITS + 1)
-#define PID_MASK     (~0ULL << PID_SHIFT)
-#define PID_LOW_BITS 16
+#define PF_KTHREAD  0x00200000
+#define SCHED_IDLE  5
+#define MAX_RT_PRIO 100
+#define DELAY_BITS  55
+#define DELAY_MASK  ((1ULL << DELAY_BITS) - 1)
+#define LEFT	    (1ULL << DELAY_BITS) /* switched out at this time, unknown to the kernel */
+#define KNOWN	    (1ULL << (DELAY_BITS + 1)) /* the word is somebody's */
+#define SLEPT	    (1ULL << (DELAY_BITS + 2)) /* lowest bit of nvcsw */
+#define PID_SHIFT   (DELAY_BITS + 3)
 
 char _license[] SEC("license") = "GPL";
+
+/* Set by the reader: number of words less one. */
+const volatile u32 slot_mask = OBS_MIN_SLOTS - 1;
 
 /* Kernels up to 7.0 have the states of a sched_ext task in an enum of their own. */
 enum scx_task_state___own {
@@ -42,10 +52,10 @@ enum scx_task_state___own {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, OBS_SLOTS);
+	__uint(max_entries, OBS_MIN_SLOTS);
 	__type(key, u32);
 	__type(value, u64);
-} ready SEC(".maps");
+} delays SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -61,40 +71,44 @@ struct {
 	__type(value, struct obs_cpu);
 } cpus SEC(".maps");
 
-static __always_inline u32 log2_of(u64 v)
-{
-	u32 log = 0, step;
+/* Keeps the compiler from computing all conditions first and joining the results later. */
+#define one_by_one(a, b) asm volatile("" : "+r"(a), "+r"(b))
 
-#pragma unroll
-	for (step = 32; step; step >>= 1) {
-		if (v >> step) {
-			v >>= step;
-			log += step;
-		}
-	}
-	return log;
-}
+#define SHIFT_IF_LONG(top, shift, by)                                                              \
+	do {                                                                                       \
+		if ((top) >> (OBS_SUB_BITS + (by))) {                                              \
+			(top) >>= (by);                                                            \
+			(shift) += (by);                                                           \
+		}                                                                                  \
+		one_by_one(top, shift);                                                            \
+	} while (0)
 
-/* The bucket of a value; src/observe/histogram.rs has the way back. */
+/*
+ * The bucket of a value: its highest OBS_SUB_BITS + 1 bits, and how far they had to be shifted for
+ * it. src/observe/histogram.rs has the way back.
+ */
 static __always_inline u32 bucket_of(u64 v)
 {
-	u32 log, bucket;
+	u64 top = v, shift = 0, bucket;
 
-	if (v < OBS_SUBS)
-		return v;
-	log = log2_of(v);
-	bucket = (log - OBS_SUB_BITS + 1) * OBS_SUBS +
-		 ((v >> (log - OBS_SUB_BITS)) & (OBS_SUBS - 1));
+	if (v >> 36) { /* more than a minute: five steps are not enough */
+		if (v >> 39)
+			return OBS_BUCKETS - 1;
+		top >>= 8;
+		shift = 8;
+	}
+	SHIFT_IF_LONG(top, shift, 16);
+	SHIFT_IF_LONG(top, shift, 8);
+	SHIFT_IF_LONG(top, shift, 4);
+	SHIFT_IF_LONG(top, shift, 2);
+	SHIFT_IF_LONG(top, shift, 1);
+	bucket = shift * OBS_SUBS + top;
 	return bucket < OBS_BUCKETS ? bucket : OBS_BUCKETS - 1;
 }
 
 static __always_inline void add(struct obs_hist *h, u64 ns)
 {
-	u32 bucket = bucket_of(ns);
-
-	if (bucket >= OBS_BUCKETS) /* never; said once more for the verifier */
-		return;
-	h->count[bucket]++;
+	h->count[bucket_of(ns)]++;
 	h->sum_ns += ns;
 	if (ns > h->max_ns)
 		h->max_ns = ns;
@@ -129,11 +143,19 @@ static __always_inline u32 class_of(const struct task_struct *p)
 	return p->policy == SCHED_IDLE ? OBS_IDLE : OBS_FAIR;
 }
 
-static __always_inline struct obs_group *group_of(const struct task_struct *p)
+static __always_inline u32 group_of(const struct task_struct *p)
 {
-	u32 index = 2 * class_of(p) + !!(p->flags & PF_KTHREAD);
+	return 2 * class_of(p) + !!(p->flags & PF_KTHREAD);
+}
 
-	return bpf_map_lookup_elem(&groups, &index);
+static __always_inline struct obs_group *group_here(u32 group)
+{
+	return bpf_map_lookup_elem(&groups, &group);
+}
+
+static __always_inline bool is_on_cpu(const struct task_struct *task)
+{
+	return BPF_CORE_READ_BITFIELD(task, on_cpu); /* its size differs between kernels */
 }
 
 static __always_inline struct obs_cpu *cpu_here(void)
@@ -143,112 +165,113 @@ static __always_inline struct obs_cpu *cpu_here(void)
 	return bpf_map_lookup_elem(&cpus, &zero);
 }
 
-static __always_inline u64 *ready_slot(u32 pid)
+static __always_inline u64 *word_of(u32 pid)
 {
-	u32 index = pid & (OBS_SLOTS - 1);
+	u32 index = pid & slot_mask;
 
-	return bpf_map_lookup_elem(&ready, &index);
+	return bpf_map_lookup_elem(&delays, &index);
 }
 
-static __always_inline u64 tag_of(u32 pid)
+/* The word of @p if it gets a CPU after having waited for @delay ns in all. */
+static __always_inline u64 make_word(const struct task_struct *p, u64 delay)
 {
-	return (u64)(pid >> PID_LOW_BITS) << PID_SHIFT;
+	return (u64)(p->pid >> 16) << PID_SHIFT | (p->nvcsw & 1 ? SLEPT : 0) | KNOWN |
+	       (delay & DELAY_MASK);
 }
 
-/* @p is ready to run from now on, unless it was before. @woken: WOKEN if it had slept, else 0. */
-static __always_inline void set_ready(const struct task_struct *p, u64 now, u64 woken)
+/* @p, one of @group, gets the CPU: its wait is over. */
+static __always_inline void end_wait(struct obs_cpu *c, const struct task_struct *p, u32 group,
+				     u64 now)
 {
-	u64 *slot = ready_slot(p->pid), tag = tag_of(p->pid), before;
-	struct obs_cpu *c;
-
-	if (!slot)
-		return;
-	before = *slot;
-	if (before && (before & PID_MASK) == tag)
-		return;
-	*slot = tag | woken | (now & TIME_MASK);
-	if (before && (c = cpu_here()))
-		c->nr_overwritten++;
-}
-
-/* @p gets the CPU: its wait is over. */
-static __always_inline void end_wait(struct obs_cpu *c, const struct task_struct *p, u64 now)
-{
-	u64 *slot = ready_slot(p->pid), since;
-	struct obs_group *g = group_of(p);
+	u64 *word = word_of(p->pid), before, after;
+	u64 queued_at = p->sched_info.last_queued, delay = p->sched_info.run_delay;
+	struct obs_group *g = group_here(group);
 	s64 wait_ns;
 
-	if (!slot || !g)
+	if (!word || !g)
 		return;
-	since = *slot;
-	if (!since || (since & PID_MASK) != tag_of(p->pid)) {
+	if (queued_at)
+		delay += now - queued_at;
+	before = *word;
+	after = make_word(p, delay);
+	*word = after;
+	if (!p->sched_info.pcount) /* it has never run */
+		before = after & ~DELAY_MASK;
+	if ((before & KNOWN) && (before ^ after) >> PID_SHIFT) {
+		c->nr_collided++;
+		return;
+	}
+	if (!(before & KNOWN) || !(before & LEFT) != !!queued_at) {
 		c->nr_unseen++;
 		return;
 	}
-	*slot = 0;
-	wait_ns = (s64)((now - since) << (64 - TIME_BITS)) >> (64 - TIME_BITS);
+	wait_ns = after - before;
+	if (before & LEFT)
+		wait_ns += now;
+	wait_ns = wait_ns << (64 - DELAY_BITS) >> (64 - DELAY_BITS);
 	if (wait_ns < 0)
 		wait_ns = 0; /* clocks of two CPUs may differ by a little */
-	add(&g->wait, wait_ns);
-	if (since & WOKEN)
-		add(&g->wakeup, wait_ns);
+	add((before ^ after) & SLEPT ? &g->wakeup : &g->turn, wait_ns);
 }
 
-/* @p leaves the CPU: its slice is over. */
-static __always_inline void end_slice(const struct obs_cpu *c, const struct task_struct *p, u64 now)
+/* The task that ran here leaves the CPU: its slice is over. */
+static __always_inline void end_slice(const struct obs_cpu *c, u64 now)
 {
-	struct obs_group *g = group_of(p);
+	struct obs_group *g = group_here(c->group);
 
-	if (g && c->started_at && c->pid == p->pid)
+	if (g && c->started_at)
 		add(&g->slice, now - c->started_at);
 }
 
-/*
- * A task that still runs (on_cpu) is woken before it got to sleep: it waits for nothing. If it
- * loses the CPU after all, it is switched out ready, which observe_switch() sees.
- */
-static __always_inline int becomes_ready(const struct task_struct *task, u64 woken)
+/* @p was preempted on its way to sleep. */
+static __noinline void note_left(const struct task_struct *p, u64 now)
 {
-	/* its size differs between kernels; the macro has a p of its own */
-	if (!BPF_CORE_READ_BITFIELD(task, on_cpu))
-		set_ready(task, bpf_ktime_get_ns(), woken);
-	return 0;
+	u64 *word = word_of(p->pid);
+
+	if (word && (*word & KNOWN) && *word >> PID_SHIFT == p->pid >> 16)
+		*word = (*word & ~DELAY_MASK) | ((*word + now) & DELAY_MASK) | LEFT;
 }
 
-SEC("tp_btf/sched_wakeup")
-int BPF_PROG(observe_wakeup, struct task_struct *p)
-{
-	return becomes_ready(p, WOKEN);
-}
-
-SEC("tp_btf/sched_wakeup_new")
-int BPF_PROG(observe_wakeup_new, struct task_struct *p)
-{
-	return becomes_ready(p, 0);
-}
-
-/*
- * Preempted tasks stay ready whatever their state says: they may have been on their way to sleep.
- * The state is read from the task, since the argument of the tracepoint still names the old one
- * when a signal called the sleep off.
- */
 SEC("tp_btf/sched_switch")
 int BPF_PROG(observe_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
+	u64 now = prev->se.cfs_rq->rq->clock; /* that of this CPU, whatever the class */
 	struct obs_cpu *c = cpu_here();
-	u64 now = bpf_ktime_get_ns();
 
 	if (!c)
 		return 0;
 	if (prev->pid) {
-		end_slice(c, prev, now);
-		if (preempt || !prev->__state)
-			set_ready(prev, now, 0);
+		end_slice(c, now);
+		if (preempt && prev->__state)
+			note_left(prev, now);
 	}
-	if (next->pid)
-		end_wait(c, next, now);
+	if (next->pid) {
+		c->group = group_of(next);
+		end_wait(c, next, c->group, now);
+	}
 	c->started_at = now;
-	c->pid = next->pid;
+	return 0;
+}
+
+/*
+ * The tasks that are there when we begin: what they have waited until now. Runs after the switches
+ * are traced, and leaves alone what has been noted since.
+ */
+SEC("iter/task")
+int observe_known(struct bpf_iter__task *ctx)
+{
+	struct task_struct *p = ctx->task;
+	u64 *word, known;
+
+	if (!p || !p->pid)
+		return 0;
+	word = word_of(p->pid);
+	if (!word)
+		return 0;
+	known = make_word(p, p->sched_info.run_delay);
+	if (p->__state && !is_on_cpu(p))
+		known ^= SLEPT; /* the end of its sleep will be a wakeup */
+	__sync_val_compare_and_swap(word, 0, known);
 	return 0;
 }
 

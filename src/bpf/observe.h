@@ -20,8 +20,9 @@ enum obs_consts {
 	OBS_SUB_BITS = 4,
 	OBS_SUBS = 1 << OBS_SUB_BITS,
 	OBS_BUCKETS = 36 * OBS_SUBS, /* up to 2^39 ns (9 minutes); the last bucket has the rest */
-	OBS_SLOTS = 1 << 16,	     /* tasks that can wait at the same time, by PID */
-	OBS_PROBES = 32,	     /* values per call of observe_buckets() */
+	OBS_MIN_SLOTS = 1 << 16,     /* words for tasks, by PID: a power of two between these */
+	OBS_MAX_SLOTS = 1 << 20,
+	OBS_PROBES = 32, /* values per call of observe_buckets() */
 };
 
 /* Who schedules a task. */
@@ -48,17 +49,17 @@ struct obs_hist {
 
 /* One group of tasks on one CPU; written by that CPU only. */
 struct obs_group {
-	struct obs_hist wait;	/* from ready to running */
-	struct obs_hist wakeup; /* of these, the waits of tasks that had slept */
+	struct obs_hist wakeup; /* from ready to running, after a sleep */
+	struct obs_hist turn;	/* the same, of tasks that were switched out ready, or are new */
 	struct obs_hist slice;	/* from switched in to switched out */
 };
 
 /* One CPU; written by that CPU only. */
 struct obs_cpu {
-	u64 started_at;	    /* when the task that runs was switched in; 0: not seen */
-	u64 nr_unseen;	    /* switched in without our having seen it become ready */
-	u64 nr_overwritten; /* ready marks lost to another task whose PID shares the slot */
-	s32 pid;	    /* of the task that runs */
+	u64 started_at;	 /* when the task that runs was switched in; 0: not seen */
+	u64 nr_unseen;	 /* waits whose beginning is not known */
+	u64 nr_collided; /* waits of tasks that share a word with another */
+	u32 group;	 /* of the task that runs */
 	u32 pad;
 };
 

@@ -23,11 +23,18 @@ int takt_selftest_dsq(void *ctx)
 	return err;
 }
 
-/* One record into the ring, with the notification that an urgent event would use. */
+/* One record of the type asked for into the ring, with the notification that such an event uses. */
 SEC("syscall")
-int takt_selftest_ring(void *ctx)
+int takt_selftest_ring(u32 *type)
 {
-	tell_exit();
+	struct takt_event e = {.type = TAKT_EV_LONG_WAIT};
+
+	if (*type == TAKT_EV_EXIT)
+		tell_exit();
+	else if (*type == TAKT_EV_FAULT)
+		tell_fault(bpf_get_current_task_btf(), TAKT_FAULT_NO_CONTEXT);
+	else
+		send(&e, wakeup_flags());
 	return 0;
 }
 

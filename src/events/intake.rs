@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use libbpf_rs::MapImpl;
-use scx_ops::ring::{self, Consumer, End, Imbalance, Ledger, Produced, Waiter};
+use scx_ops::ring::{self, Consumer, End, Imbalance, Ledger, Produced, Waiter, Wake};
 use serde::Serialize;
 
 use crate::bpf_abi::intf::{self, takt_cpu_stats, takt_event};
 use crate::snapshot::Counters;
+
+/// So full that the fill mark must have been crossed: well above the band in which it is noticed.
+const FULL_BYTES: usize = 3 * intf::takt_consts_TAKT_RING_BYTES as usize / 4;
 
 /// Drains the ring and knows what should have been in it.
 pub struct Intake {
@@ -20,6 +23,9 @@ pub struct Intake {
     /// An account that did not balance at the last quiet moment, and what had been produced by then.
     suspect: Option<(Produced, Imbalance)>,
     told: bool,
+    /// A notification came since the last drain.
+    notified: bool,
+    late_finds: u64,
 }
 
 /// The account of a life of the scheduler. Counts are records.
@@ -31,8 +37,15 @@ pub struct Account {
     pub discarded: u64,
     /// The ring was full.
     pub lost: u64,
+    /// Numbers that never came, which are those of what was discarded or lost.
+    pub gaps: u64,
+    /// Times that the agent found an urgent event, or a ring far beyond its fill mark, though nobody had
+    /// woken it: a notification was missed, or was on its way for longer than its record by a hair.
+    pub late_finds: u64,
     /// Not tried: held back by the rate limit.
     pub suppressed: u64,
+    /// Counted and not told: CPUs that a task passed on to the one that it had just woken.
+    pub hand_overs: u64,
     /// Most bytes that ever waited in the ring when the agent looked.
     pub highest_fill_bytes: usize,
     /// attempts = received + discarded + lost, and no gap in the numbers but for the last two.
@@ -54,6 +67,8 @@ impl Intake {
             ledger: Ledger::new(cpus, kinds),
             suspect: None,
             told: false,
+            notified: false,
+            late_finds: 0,
         })
     }
 
@@ -62,8 +77,17 @@ impl Intake {
     /// # Errors
     /// If the ring is damaged or somebody else reads it.
     pub fn acknowledge(&mut self) -> Result<()> {
-        self.waiter.wait(&mut self.ring, Duration::ZERO)?;
+        self.notified_within(Duration::ZERO)?;
         Ok(())
+    }
+
+    /// Waits for a notification: did one come?
+    ///
+    /// # Errors
+    /// As [`Self::acknowledge`].
+    pub fn notified_within(&mut self, timeout: Duration) -> Result<bool> {
+        self.notified |= self.waiter.wait(&mut self.ring, timeout)? == Wake::Notified;
+        Ok(self.notified)
     }
 
     /// Hands over every event that is there; one that is not of the right size is only counted.
@@ -71,17 +95,21 @@ impl Intake {
     /// # Errors
     /// If the ring is damaged or somebody else reads it.
     pub fn drain(&mut self, mut each: impl FnMut(&takt_event)) -> Result<End> {
+        let notified = std::mem::take(&mut self.notified) || self.waiter.notified()?;
+        let mut urgent = self.ring.occupancy()? >= FULL_BYTES;
         let ledger = &mut self.ledger;
         let drained = self.ring.drain(|bytes| {
             match ring::record::<takt_event>(bytes) {
                 Ok(event) => {
                     ledger.note(event.cpu, event.type_.into(), event.seq);
+                    urgent |= is_urgent(event.type_.into());
                     each(event);
                 }
                 Err(_) => ledger.note(u32::MAX, u32::MAX, 0), // a stranger
             }
             ControlFlow::Continue(())
         })?;
+        self.late_finds += u64::from(urgent && !notified);
         Ok(drained.end)
     }
 
@@ -130,6 +158,9 @@ impl Intake {
             received: stats.received,
             discarded: stats.discarded,
             lost: sum.ev_failed.iter().sum(),
+            gaps: self.ledger.gaps(),
+            late_finds: self.late_finds,
+            hand_overs: sum.placed[intf::takt_place_TAKT_PLACE_HANDOFF as usize],
             suppressed: sum.ev_suppressed.iter().sum(),
             highest_fill_bytes: stats.highest_occupancy,
             balanced: imbalance.is_none() && end == End::Empty && self.ledger.strangers() == 0,
@@ -149,6 +180,14 @@ impl AsFd for Intake {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.waiter.as_fd()
     }
+}
+
+/// Does this type of event wake the agent?
+fn is_urgent(event_type: u32) -> bool {
+    matches!(
+        event_type,
+        intf::takt_event_type_TAKT_EV_FAULT | intf::takt_event_type_TAKT_EV_EXIT
+    )
 }
 
 /// What the BPF side has counted, over all CPUs and types.

@@ -246,15 +246,20 @@ impl fmt::Display for Account {
         write!(
             f,
             "events: {} attempted = {} received + {} discarded + {} lost{}; {} held back by the rate \
-             limit; ring {} % full at most",
+             limit; ring {} % full at most; {} hand-overs",
             self.attempts,
             self.received,
             self.discarded,
             self.lost,
             if self.balanced { "" } else { " DOES NOT HOLD" },
             self.suppressed,
-            100 * self.highest_fill_bytes / intf::takt_consts_TAKT_RING_BYTES as usize
-        )
+            100 * self.highest_fill_bytes / intf::takt_consts_TAKT_RING_BYTES as usize,
+            self.hand_overs
+        )?;
+        match self.late_finds {
+            0 => Ok(()),
+            late => write!(f, "; {late} notifications MISSED"),
+        }
     }
 }
 
@@ -341,11 +346,17 @@ mod tests {
             received: 7,
             discarded: 0,
             lost: 3,
+            gaps: 3,
+            late_finds: 0,
             suppressed: 1,
+            hand_overs: 0,
             highest_fill_bytes: 0,
             balanced: true,
         };
         assert!(!account.to_string().contains("DOES NOT HOLD"));
+        assert!(!account.to_string().contains("MISSED"));
+        account.late_finds = 1;
+        assert!(account.to_string().contains("MISSED"));
         account.balanced = false;
         assert!(account.to_string().contains("DOES NOT HOLD"));
         let json = serde_json::to_value(Told::Account(account)).unwrap();

@@ -1,11 +1,15 @@
 //! The observer itself: loads the tracing programs, reads what they count.
 
+use std::fs;
+use std::io::Read;
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle};
+use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
+use nix::time::{ClockId, clock_gettime};
 use scx_ops::kernel;
 
 use super::abi::ObserveSkelBuilder;
@@ -69,14 +73,15 @@ pub struct Group {
 pub struct Reading {
     /// The moment.
     pub at: Instant,
+    /// The same in nanoseconds of `CLOCK_MONOTONIC`, to be held against other tools.
+    pub at_ns: u64,
     /// The time that it covers.
     pub span: Duration,
     /// One per class, tasks of user space first, then kernel threads.
     pub groups: Vec<Group>,
-    /// Tasks that got a CPU without our having seen them become ready: those that were ready when the
-    /// observer was loaded, and those whose PIDs collided.
+    /// Waits that are missing because their beginning is not known.
     pub unseen: u64,
-    /// Waits that are missing because two ready tasks had PIDs with the same low 16 bits.
+    /// Waits that are missing because two tasks have PIDs with the same low bits.
     pub collisions: u64,
 }
 
@@ -84,6 +89,7 @@ impl Reading {
     fn nothing() -> Self {
         Self {
             at: Instant::now(),
+            at_ns: monotonic_ns(),
             span: Duration::ZERO,
             groups: Vec::with_capacity(2 * Class::ALL.len()),
             unseen: 0,
@@ -96,6 +102,7 @@ impl Reading {
         let pairs = self.groups.iter().zip(&earlier.groups);
         Self {
             at: self.at,
+            at_ns: self.at_ns,
             span: self.at.saturating_duration_since(earlier.at),
             groups: pairs
                 .map(|(now, then)| Group {
@@ -144,8 +151,8 @@ pub struct Observer {
     cpus: MapHandle,
     /// What was counted while only some of the programs were in.
     base: Reading,
-    // The programs live as long as their links do.
-    _links: [Link; 3],
+    // The program lives as long as its link does.
+    _switch: Link,
 }
 
 impl Observer {
@@ -164,37 +171,39 @@ impl Observer {
              built with CONFIG_DEBUG_INFO_BTF=y",
             kernel::release()
         );
+        ensure!(
+            Path::new("/proc/self/schedstat").exists(),
+            "kernel {} keeps no account of waiting times: boot one built with CONFIG_SCHEDSTATS=y or \
+             CONFIG_TASK_DELAY_ACCT=y",
+            kernel::release()
+        );
         let mut storage = MaybeUninit::uninit();
         let mut open = ObserveSkelBuilder::default()
             .open(&mut storage)
             .context("cannot open the observer")?;
         open.progs.observe_buckets.set_autoload(false);
+        let slots = slots();
+        open.maps.delays.set_max_entries(slots)?;
+        if let Some(constants) = open.maps.rodata_data.as_deref_mut() {
+            constants.slot_mask = slots - 1;
+        }
         let skel = open.load().with_context(|| {
             format!(
                 "kernel {} refuses the observer's tracing programs",
                 kernel::release()
             )
         })?;
-        // The switches first: a mark set before they are traced would outlive its wait, and the next
-        // one would seem to have begun then.
         let switch = skel.progs.observe_switch.attach_trace();
-        let wakeups = [
-            skel.progs.observe_wakeup.attach_trace(),
-            skel.progs.observe_wakeup_new.attach_trace(),
-        ];
-        let [wakeup, wakeup_new] = wakeups;
-        let links = [
-            switch.context("cannot trace sched_switch")?,
-            wakeup.context("cannot trace sched_wakeup")?,
-            wakeup_new.context("cannot trace sched_wakeup_new")?,
-        ];
+        let switch = switch.context("cannot trace sched_switch")?;
+        know_tasks(&skel.progs.observe_known.attach()?)
+            .context("cannot take note of the tasks that are there")?;
         let mut observer = Self {
             groups: MapHandle::try_from(&skel.maps.groups)?,
             cpus: MapHandle::try_from(&skel.maps.cpus)?,
             base: Reading::nothing(),
-            _links: links,
+            _switch: switch,
         };
-        // Until the wakeups are traced as well, most tasks seem to come from nowhere.
+        // Until the tasks were known, most of them seemed to come from nowhere.
         observer.base = observer.count()?;
         Ok(observer)
     }
@@ -217,7 +226,7 @@ impl Observer {
         }
         for cpu in per_cpu::<obs_cpu>(&self.cpus, 0)? {
             reading.unseen += cpu.nr_unseen;
-            reading.collisions += cpu.nr_overwritten;
+            reading.collisions += cpu.nr_collided;
         }
         Ok(reading)
     }
@@ -232,12 +241,35 @@ impl Observer {
         };
         let index = 2 * class as u32 + u32::from(kernel_thread);
         for raw in per_cpu::<obs_group>(&self.groups, index)? {
-            group.waits.merge_raw(&raw.wait);
+            group.waits.merge_raw(&raw.turn);
             group.wakeups.merge_raw(&raw.wakeup);
             group.slices.merge_raw(&raw.slice);
         }
+        group.waits.merge(&group.wakeups);
         Ok(group)
     }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |now| Duration::from(now).as_nanos() as u64)
+}
+
+/// How many words to keep for tasks: one for each PID that there may be, within bounds.
+fn slots() -> u32 {
+    let most = fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+    let most = most.and_then(|text| text.trim().parse::<u32>().ok());
+    let bounds = intf::obs_consts_OBS_MIN_SLOTS..=intf::obs_consts_OBS_MAX_SLOTS;
+    most.and_then(u32::checked_next_power_of_two)
+        .unwrap_or(u32::MAX)
+        .clamp(*bounds.start(), *bounds.end())
+}
+
+/// Lets the kernel walk over all tasks that are there.
+fn know_tasks(walk: &Link) -> Result<()> {
+    let mut nothing = Vec::new();
+    Iter::new(walk)?.read_to_end(&mut nothing)?;
+    Ok(())
 }
 
 /// One entry of a per-CPU array, for each CPU.

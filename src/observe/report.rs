@@ -14,11 +14,14 @@ pub struct Report {
     /// Who scheduled when it ended.
     scheduler: String,
     seconds: f64,
+    /// When it began and ended, by `CLOCK_MONOTONIC`.
+    began_ns: u64,
+    ended_ns: u64,
     /// False: ended early.
     complete: bool,
-    /// Tasks that got a CPU without a known beginning of their wait.
+    /// Waits that are missing because their beginning is not known.
     unseen: u64,
-    /// Waits that are missing because of colliding PIDs.
+    /// Waits that are missing because two tasks' PIDs have the same low bits.
     collisions: u64,
     /// Groups in which anything happened, then all of them together.
     groups: Vec<Row>,
@@ -99,6 +102,8 @@ impl Report {
             kernel: kernel::release(),
             scheduler,
             seconds: reading.span.as_secs_f64(),
+            began_ns: reading.at_ns.saturating_sub(reading.span.as_nanos() as u64),
+            ended_ns: reading.at_ns,
             complete,
             unseen: reading.unseen,
             collisions: reading.collisions,
@@ -119,7 +124,7 @@ impl Report {
         );
         if self.collisions > 0 {
             text += &format!(
-                "\n\n{} waits are missing: PIDs with the same low 16 bits",
+                "\n\n{} waits are missing: PIDs with the same low bits",
                 self.collisions
             );
         }
@@ -163,6 +168,7 @@ mod tests {
         };
         Reading {
             at: Instant::now(),
+            at_ns: 5_000_000_000,
             span: Duration::from_secs(2),
             groups: vec![
                 group(Class::Fair, false, &waits),
@@ -189,6 +195,10 @@ mod tests {
     fn json_has_every_bucket() {
         let json = serde_json::to_value(Report::new(&reading(), "EEVDF".into(), true)).unwrap();
         assert_eq!(json["complete"], true);
+        assert_eq!(
+            (&json["began_ns"], &json["ended_ns"]),
+            (&3_000_000_000_u64.into(), &5_000_000_000_u64.into())
+        );
         let waits = &json["groups"][0]["waits"];
         let buckets = waits["buckets"].as_array().unwrap();
         let sum: u64 = buckets.iter().map(|b| b[2].as_u64().unwrap()).sum();

@@ -120,8 +120,9 @@ fn sees_the_waits_and_slices_of_threads_that_share_a_cpu() {
     let (seen, ran, _) = total(&observer.read().unwrap().since(&before));
     let hogs_ran: u64 = accounts.iter().map(|account| account.1).sum();
     assert!(waited > 0, "three threads on one CPU must have waited");
-    // The kernel's clock and ours are read a few hundred nanoseconds apart at each switch.
-    assert!(seen as f64 >= waited as f64 * 0.98, "{seen} of {waited} ns");
+    // It is the same account, so that no wait may be short of it.
+    assert!(seen >= waited, "{seen} of {waited} ns");
+    // What interrupts take is not a task's in the kernel's account of running.
     assert!(
         ran as f64 >= hogs_ran as f64 * 0.98,
         "{ran} of {hogs_ran} ns"

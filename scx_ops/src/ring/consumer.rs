@@ -123,6 +123,14 @@ impl<M: Memory> Consumer<M> {
         self.reader.ready()
     }
 
+    /// How full the ring is: see [`Reader::occupancy`].
+    ///
+    /// # Errors
+    /// As [`Self::drain`].
+    pub fn occupancy(&mut self) -> Result<usize> {
+        self.reader.occupancy()
+    }
+
     /// What this consumer has seen since it was made.
     pub fn stats(&self) -> Stats {
         self.reader.stats()
@@ -208,6 +216,15 @@ impl Waiter {
             }
             wake => Ok(wake),
         }
+    }
+
+    /// Has a producer notified since this was last asked, or waited for? Ask before draining: the kernel
+    /// forgets a notification of records that are gone.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn notified(&mut self) -> Result<bool> {
+        Ok(self.poll(Duration::ZERO)? == Wake::Notified)
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<Wake> {

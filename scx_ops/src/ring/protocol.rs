@@ -201,6 +201,15 @@ impl<M: Memory> Reader<M> {
         Ok(matches!(self.next()?, Next::Committed { .. }))
     }
 
+    /// Bytes, headers included, that are reserved and not yet consumed.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn occupancy(&mut self) -> Result<usize> {
+        self.refresh()?;
+        Ok(self.producer.wrapping_sub(self.position))
+    }
+
     /// Counts one late find: a wait timed out, and [`Self::ready`] then said true.
     pub fn count_late_find(&mut self) {
         self.stats.late_finds += 1;
