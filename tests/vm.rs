@@ -14,6 +14,8 @@ mod control;
 mod events;
 #[path = "vm/placement.rs"]
 mod placement;
+#[path = "vm/figures.rs"]
+mod figures;
 #[path = "vm/top.rs"]
 mod top;
 

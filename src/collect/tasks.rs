@@ -214,10 +214,14 @@ fn why_of_ours(task: &Task, temper: &Temper) -> String {
         let lead = text::time(task.lead_ns.unsigned_abs());
         return format!("had {lead} beyond its share: others first");
     }
-    if task.burst_ns == 0 || task.burst_ns > temper.burst_max_ns {
-        return "hog: a wakeup may take its CPU".into();
+    let burst = text::time(task.burst_ns);
+    match task.burst_ns {
+        0 => "has not slept yet: a wakeup may take its CPU".into(),
+        ns if ns > temper.burst_max_ns => {
+            format!("hog, {burst} at a time: a wakeup may take its CPU")
+        }
+        _ => format!("sleeps after {burst}: left alone"),
     }
-    format!("sleeps after {}: left alone", text::time(task.burst_ns))
 }
 
 /// A task that sleeps does not show who would schedule it: `all_ext` does.
@@ -348,7 +352,8 @@ mod tests {
             allowed_cpus: 4,
             ..Default::default()
         };
-        assert!(why(&of(0, 0), &temper).starts_with("hog"));
+        assert!(why(&of(0, 0), &temper).starts_with("has not slept"));
+        assert!(why(&of(12_000_000, 0), &temper).starts_with("hog, 12 ms"));
         assert!(why(&of(0, 5_000_000), &temper).contains("5 ms beyond its share"));
         assert!(why(&of(1_500_000, -1), &temper).contains("sleeps after 1.5 ms"));
     }

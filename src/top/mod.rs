@@ -5,6 +5,7 @@
 
 mod cpus;
 mod draw;
+mod flow;
 mod glyphs;
 mod head;
 mod keys;
@@ -151,7 +152,9 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
         };
         let due = Instant::now() + pause;
         loop {
-            screen.draw(&view)?;
+            if screen.draw(&view)?.is_break() {
+                return Ok(ExitCode::SUCCESS);
+            }
             if args.count.is_some_and(|count| looks > count) {
                 return Ok(ExitCode::SUCCESS);
             }

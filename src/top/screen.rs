@@ -4,6 +4,7 @@
 //! the signal thread, which waits for a drawing to be finished first. SIGKILL leaves it as it is (`reset`).
 
 use std::io;
+use std::ops::ControlFlow;
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,15 +15,29 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::disable_raw_mode;
 
 use super::draw::draw;
 use super::view::View;
+
+/// How long a terminal may take to be given back.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Held while the terminal is drawn on, and for ever by the thread that ends the process.
 static DRAWING: Mutex<()> = Mutex::new(());
 
 fn drawing() -> MutexGuard<'static, ()> {
     DRAWING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A terminal that takes nothing any more (a connection that hangs) holds up whoever draws: the process ends
+/// without it.
+fn end_soon() {
+    thread::spawn(|| {
+        thread::sleep(LAST_WORDS);
+        let _ = disable_raw_mode();
+        process::exit(0);
+    });
 }
 
 /// The terminal, in our hands.
@@ -50,6 +65,7 @@ impl Screen {
     /// If it cannot be.
     pub fn open() -> Result<Self> {
         ctrlc::set_handler(|| {
+            end_soon();
             let guard = drawing();
             ratatui::restore();
             // Nobody is left to mind a terminal that is gone.
@@ -68,15 +84,17 @@ impl Screen {
         })
     }
 
-    /// Draws the view.
+    /// Draws the view; `Break`: the terminal is gone.
     ///
     /// # Errors
     /// If the terminal cannot be written to.
-    pub fn draw(&mut self, view: &View) -> Result<()> {
+    pub fn draw(&mut self, view: &View) -> Result<ControlFlow<()>> {
         let _guard = drawing();
-        let drawn = self.terminal.draw(|frame| draw(frame, view));
-        drawn.context("cannot draw on the terminal")?;
-        Ok(())
+        match self.terminal.draw(|frame| draw(frame, view)) {
+            Ok(_) => Ok(ControlFlow::Continue(())),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(ControlFlow::Break(())),
+            Err(error) => Err(error).context("cannot draw on the terminal"),
+        }
     }
 
     /// Waits for input for so long. Without a keyboard (standard input closed, no terminal behind it) the
@@ -115,3 +133,7 @@ impl Drop for Screen {
         ratatui::restore();
     }
 }
+
+#[cfg(test)]
+#[path = "screen_tests.rs"]
+mod tests;
