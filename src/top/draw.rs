@@ -5,6 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
+use super::flow::words_within;
 use super::glyphs::Tone;
 use super::view::{Page, View};
 use super::{cpus, head, pages, tables};
@@ -59,7 +60,7 @@ fn overview(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let for_cpus = room - wanted.min(room / 2);
     let grid = cpus::lines(view, area.width, for_cpus);
     let left = room - grid.len().min(room);
-    let events = events(view, left.saturating_sub(wanted));
+    let events = events(view, area.width, left.saturating_sub(wanted));
     let for_tables = left - events.len();
     let heights = [
         top.len(),
@@ -78,12 +79,16 @@ fn overview(frame: &mut Frame<'_>, area: Rect, view: &View) {
 }
 
 /// The latest events, in lines that nobody else wants.
-fn events(view: &View, room: usize) -> Vec<Line<'static>> {
+fn events(view: &View, width: u16, room: usize) -> Vec<Line<'static>> {
     // A heading, the latest two, and an empty line before and after.
     if room < 5 || view.now.events.is_empty() {
         return Vec::new();
     }
     let latest = pages::latest_events(view).take(room - 3);
+    let latest = latest.map(|event| {
+        let text = words_within(&event, width.into());
+        span(view, Tone::Plain, text).into()
+    });
     let heading = span(view, Tone::Strong, "latest events").into();
     let mut lines = vec![Line::default(), heading];
     lines.extend(latest);

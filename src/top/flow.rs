@@ -117,6 +117,25 @@ impl<'v> Flow<'v> {
     }
 }
 
+/// As many words of a sentence as `room` columns hold.
+pub fn words_within(text: &str, room: usize) -> String {
+    if Span::raw(text).width() <= room {
+        return text.to_owned();
+    }
+    let mut shown = String::new();
+    for word in text.split_inclusive(' ') {
+        let longer = format!("{shown}{word}");
+        if Span::raw(longer.trim_end()).width() + 1 + MORE.len() > room {
+            break;
+        }
+        shown = longer;
+    }
+    if room < MORE.len() {
+        return String::new();
+    }
+    shown + MORE
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +182,15 @@ mod tests {
             .words(Tone::Plain, "EJECTED: a runnable task stalled");
         let expected = ["EEVDF", "EJECTED: a runnable", "task stalled"];
         assert_eq!(shown(&flow.lines(9)), expected);
+    }
+
+    #[test]
+    fn words_are_left_out_whole() {
+        let within = |room| words_within("sleeps after 1.5 ms: left alone", room);
+        assert_eq!(within(31), "sleeps after 1.5 ms: left alone");
+        assert_eq!(within(30), "sleeps after 1.5 ms: left ..");
+        assert_eq!(within(18), "sleeps after ..");
+        assert_eq!((within(5), within(1)), ("..".into(), String::new()));
     }
 
     #[test]

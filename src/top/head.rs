@@ -157,7 +157,7 @@ fn longest(view: &View, width: u16) -> Vec<Line<'static>> {
     };
     let waits = time(task.waits_ns);
     let who = format!("{} ({}) waits for {waits}", task.comm, task.pid);
-    flow.part([span(view, Tone::Plain, who)]);
+    flow.words(Tone::Plain, &who);
     let watchdog = view.now.scheduler.watchdog_ns;
     if watchdog > 0 {
         let left = 100.0 * (1.0 - task.waits_ns as f64 / watchdog as f64);
@@ -178,7 +178,7 @@ fn placed(view: &View, width: u16) -> Vec<Line<'static>> {
     flow.part([span(view, Tone::Plain, format!("{rate}/s"))]);
     for (name, percent) in shares(activity) {
         let level = view.look.level(percent);
-        let text = format!("{name} {level} {percent} %");
+        let text = format!("{name} {level} {percent}%");
         flow.part([span(view, Tone::Plain, text)]);
     }
     for (name, counter) in [("stolen", "nr_stolen"), ("rescued", "nr_rescued")] {

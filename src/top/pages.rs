@@ -68,16 +68,15 @@ pub fn events(view: &View) -> Vec<Line<'static>> {
         let text = "none yet; they are collected while somebody watches scx_takt";
         lines.push(span(view, Tone::Dim, text).into());
     }
-    lines.extend(latest_events(view));
+    lines.extend(latest_events(view).map(|event| span(view, Tone::Plain, event).into()));
     lines
 }
 
 /// A line per event.
-pub fn latest_events(view: &View) -> impl Iterator<Item = Line<'static>> + '_ {
+pub fn latest_events(view: &View) -> impl Iterator<Item = String> + '_ {
     view.now.events.iter().rev().map(|event| {
         let ago = view.now.at_ns.saturating_sub(event.at_ns) as f64 / 1e9;
-        let text = format!("{ago:>8.1} s ago  {}", event.text);
-        span(view, Tone::Plain, text).into()
+        format!("{ago:>8.1} s ago  {}", event.text)
     })
 }
 

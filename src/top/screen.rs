@@ -129,6 +129,11 @@ fn read(timeout: Duration) -> io::Result<Input> {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        // A panic has done so already, before it said why. Once more would put the cursor back to where it was
+        // before that, and what comes next over the reason.
+        if thread::panicking() {
+            return;
+        }
         let _guard = drawing();
         ratatui::restore();
     }

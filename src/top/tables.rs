@@ -6,7 +6,7 @@ use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
 use super::draw::span;
-use super::flow::Flow;
+use super::flow::{Flow, words_within};
 use super::glyphs::Tone;
 use super::view::View;
 use crate::snapshot::Task;
@@ -42,8 +42,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View, wide: bool) {
         tasks: &tasks.waiters,
         permille: |task| task.wait_permille,
     };
-    frame.render_widget(Paragraph::new(ran.lines(view, left.height)), left);
-    frame.render_widget(Paragraph::new(waited.lines(view, right.height)), right);
+    frame.render_widget(Paragraph::new(ran.lines(view, left)), left);
+    frame.render_widget(Paragraph::new(waited.lines(view, right)), right);
 }
 
 /// One of them.
@@ -54,8 +54,8 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// At most `height` lines; the task that is selected is among them.
-    fn lines(&self, view: &View, height: u16) -> Vec<Line<'static>> {
+    /// As many as there is room for in `area`; the task that is selected is among them.
+    fn lines(&self, view: &View, area: Rect) -> Vec<Line<'static>> {
         let heading = format!(
             "{:>7} {:<15} {:<4} {:>3} {:>6} why",
             "pid", self.title, "", "CPU", "%"
@@ -71,14 +71,14 @@ impl Table<'_> {
         }
         let selected = view.selected().map(|task| task.pid);
         let at = |task: &Task| Some(task.pid) == selected;
-        let rows = usize::from(height).saturating_sub(1).max(1);
+        let rows = usize::from(area.height).saturating_sub(1).max(1);
         let last = self.tasks.iter().position(at).unwrap_or(0);
         let shown = self.tasks.iter().skip((last + 1).saturating_sub(rows));
-        lines.extend(shown.map(|task| self.row(view, task, at(task))));
+        lines.extend(shown.map(|task| self.row(view, task, at(task), area.width)));
         lines
     }
 
-    fn row(&self, view: &View, task: &Task, is_selected: bool) -> Line<'static> {
+    fn row(&self, view: &View, task: &Task, is_selected: bool, width: u16) -> Line<'static> {
         let tone = if is_selected { Tone::Warn } else { Tone::Plain };
         let text = format!(
             "{:>7} {:<15} {:<4} {:>3} {:>6.1} ",
@@ -88,7 +88,10 @@ impl Table<'_> {
             task.cpu,
             (self.permille)(task) as f64 / 10.0
         );
-        vec![span(view, tone, text), span(view, Tone::Dim, &task.why)].into()
+        let text = span(view, tone, text);
+        let room = usize::from(width).saturating_sub(text.width());
+        let why = span(view, Tone::Dim, words_within(&task.why, room));
+        vec![text, why].into()
     }
 }
 
