@@ -46,7 +46,7 @@ pub fn run(args: &TopArgs) -> Result<ExitCode> {
     libbpf_rs::set_print(None);
     let term = env::var("TERM").unwrap_or_default();
     let terminal = io::stdout().is_terminal() && !["", "dumb"].contains(&term.as_str());
-    if args.lines || !terminal {
+    if args.lines || !terminal || !screen::has_keyboard() {
         return lines(args);
     }
     full_screen(args)
@@ -159,6 +159,7 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             match screen.input(due.saturating_duration_since(Instant::now()))? {
+                Input::Gone => return Ok(ExitCode::SUCCESS),
                 Input::Nothing => break,
                 Input::Changed => {}
                 Input::Key(key) => match keys::press(&mut view, key) {

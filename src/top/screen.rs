@@ -3,14 +3,18 @@
 //! At a return and at an error by `Drop`, at a panic by ratatui's hook, at SIGINT, SIGTERM and SIGHUP by
 //! the signal thread, which waits for a drawing to be finished first. SIGKILL leaves it as it is (`reset`).
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
@@ -43,8 +47,8 @@ fn end_soon() {
 /// The terminal, in our hands.
 pub struct Screen {
     terminal: DefaultTerminal,
-    /// Keys can be read.
-    keys: bool,
+    /// Where keys come from, if they can be read.
+    keys: Option<File>,
 }
 
 /// What came from the terminal.
@@ -56,6 +60,8 @@ pub enum Input {
     Changed,
     /// A key.
     Key(KeyEvent),
+    /// The terminal is gone.
+    Gone,
 }
 
 impl Screen {
@@ -80,7 +86,7 @@ impl Screen {
         drop(guard);
         Ok(Self {
             terminal,
-            keys: true,
+            keys: keyboard(),
         })
     }
 
@@ -97,34 +103,72 @@ impl Screen {
         }
     }
 
-    /// Waits for input for so long. Without a keyboard (standard input closed, no terminal behind it) the
-    /// view goes on, and ends by a signal.
+    /// Waits for input for so long. Should keys become unreadable, the view goes on, and ends by a signal.
     ///
     /// # Errors
     /// None that is known.
     pub fn input(&mut self, timeout: Duration) -> Result<Input> {
-        if !self.keys {
+        let Some(keys) = &self.keys else {
             thread::sleep(timeout);
             return Ok(Input::Nothing);
-        }
-        match read(timeout) {
+        };
+        match read(keys, timeout) {
             Ok(input) => Ok(input),
             Err(_) => {
-                self.keys = false;
+                self.keys = None;
                 Ok(Input::Changed)
             }
         }
     }
 }
 
-fn read(timeout: Duration) -> io::Result<Input> {
-    if !event::poll(timeout)? {
-        return Ok(Input::Nothing);
+/// What crossterm reads keys from: standard input, or the controlling terminal where that is something else.
+fn keyboard() -> Option<File> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        let keys = stdin.as_fd().try_clone_to_owned();
+        return keys.ok().map(File::from);
+    }
+    File::open("/dev/tty").ok()
+}
+
+/// Is there a keyboard, by which a view that takes the whole screen could be ended?
+pub fn has_keyboard() -> bool {
+    keyboard().is_some()
+}
+
+/// Crossterm is only asked while the terminal is there: of one that is gone it would read without an end.
+fn read(keys: &File, timeout: Duration) -> io::Result<Input> {
+    if is_gone(keys, Duration::ZERO)? {
+        return Ok(Input::Gone);
+    }
+    if !event::poll(Duration::ZERO)? {
+        if is_gone(keys, timeout)? {
+            return Ok(Input::Gone);
+        }
+        if !event::poll(Duration::ZERO)? {
+            return Ok(Input::Nothing);
+        }
     }
     Ok(match event::read()? {
         Event::Key(key) if key.kind != KeyEventKind::Release => Input::Key(key),
         _ => Input::Changed,
     })
+}
+
+/// Waits for a key, a change of size or `timeout`.
+fn is_gone(keys: &File, timeout: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(keys.as_fd(), PollFlags::POLLIN)];
+    let timeout = timeout.as_micros().div_ceil(1000);
+    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    Ok(fds[0]
+        .revents()
+        .is_some_and(|events| events.intersects(gone)))
 }
 
 impl Drop for Screen {

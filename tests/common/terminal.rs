@@ -3,15 +3,18 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, setsid};
 
 /// What a program sends to take the whole screen, and to give it back.
 pub const ENTER: &str = "\x1b[?1049h";
@@ -23,6 +26,34 @@ const HIDE: &str = "\x1b[?25l";
 const SHOW: &str = "\x1b[?25h";
 /// Long enough for a loaded machine; only a test that fails takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Both ends of a terminal. No program inherits them unasked: it would keep them open.
+fn pair() -> (File, File) {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = posix_openpt(flags).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let slave = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOCTTY.bits())
+        .open(ptsname_r(&master).unwrap())
+        .unwrap();
+    (OwnedFd::from(master).into(), slave)
+}
+
+/// Gives a terminal another size.
+pub fn resize(master: &File, columns: u16, rows: u16) {
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the kernel reads one struct.
+    let result = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    assert_eq!(result, 0);
+}
 
 /// The terminal and the program on it.
 pub struct Terminal {
@@ -66,7 +97,7 @@ impl Terminal {
         program.stderr(Stdio::null());
         Self {
             child,
-            master: pty.master.into(),
+            master,
             seen: String::new(),
             before,
         }
