@@ -126,6 +126,12 @@ struct Seen {
 impl Table {
     /// Who ran and who waited since the last look; of the first look only who waits now.
     pub fn look(&mut self, tasks: &[intf::takt_task], at_ns: u64, temper: &Temper) -> Tasks {
+        if tasks.is_empty() {
+            // They cannot be seen. What is seen next has no period, or all that tasks have ever used would be
+            // of the last one.
+            *self = Self::default();
+            return Tasks::default();
+        }
         let period_ns = if self.at_ns == 0 {
             0
         } else {
@@ -318,6 +324,15 @@ mod tests {
         );
         assert_eq!(seen.longest.unwrap().waits_ns, 400);
         assert_eq!(seen.runners.len(), 1, "who did nothing is not listed");
+    }
+
+    #[test]
+    fn who_was_not_seen_before_is_not_taken_for_new() {
+        let mut table = Table::default();
+        table.look(&[task(1, 500, 0)], 1_000, &Temper::default());
+        table.look(&[], 2_000, &Temper::default());
+        let seen = table.look(&[task(1, 900, 0)], 3_000, &Temper::default());
+        assert!(seen.runners.is_empty(), "{:?}", seen.runners);
     }
 
     #[test]

@@ -153,7 +153,7 @@ fn cost(view: &View, width: u16) -> Vec<Line<'static>> {
         let lost = format!("events lost {}", now.events_lost);
         flow.part([span(view, tone, lost)]);
     }
-    let mut before = "per call: ";
+    let mut before = "call: ";
     for name in ["select_cpu", "enqueue", "dispatch", "running", "stopping"] {
         let ns = now
             .callbacks

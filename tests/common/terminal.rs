@@ -75,22 +75,15 @@ impl Terminal {
 
     /// Starts the program, with the terminal or nothing as its standard input.
     pub fn open_with(columns: u16, rows: u16, program: &mut Command, input: bool) -> Self {
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(&size, None).unwrap();
-        let before = tcgetattr(&pty.master).unwrap();
-        let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
-        let stdin = if input {
-            end(&pty.slave)
-        } else {
-            Stdio::null()
-        };
-        program.stdin(stdin);
-        program.stdout(end(&pty.slave)).stderr(end(&pty.slave));
+        let (master, slave) = pair();
+        resize(&master, columns, rows);
+        let before = tcgetattr(&master).unwrap();
+        let end = |file: &File| Stdio::from(file.try_clone().unwrap());
+        program.stdin(if input { end(&slave) } else { Stdio::null() });
+        program.stdout(end(&slave)).stderr(end(&slave));
+        // Nobody's controlling terminal is at hand.
+        // SAFETY: setsid() may be called between fork and exec.
+        unsafe { program.pre_exec(|| Ok(setsid().map(|_| ())?)) };
         let child = program.spawn().unwrap();
         // Else our own copies would keep the other end open.
         program.stdin(Stdio::null()).stdout(Stdio::null());
