@@ -12,10 +12,10 @@ mod common;
 mod control;
 #[path = "vm/events.rs"]
 mod events;
-#[path = "vm/placement.rs"]
-mod placement;
 #[path = "vm/figures.rs"]
 mod figures;
+#[path = "vm/placement.rs"]
+mod placement;
 #[path = "vm/top.rs"]
 mod top;
 
