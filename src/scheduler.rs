@@ -17,7 +17,7 @@ use crate::cli::RunArgs;
 use crate::collect;
 use crate::config::{Config, knobs};
 use crate::control::Control;
-use crate::events::{self, Intake, Printer};
+use crate::events::{Intake, Printer};
 use crate::power;
 use crate::signals::Signals;
 use crate::snapshot::Ejection;
@@ -66,6 +66,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
         &config.knobs(power::on_battery()),
     )?;
     let mut skel = load(open)?;
+    session.desk.count(&mut skel, args, false);
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
     drop(hurry);
     let mut intake = Intake::new(&skel.maps.events)?;
@@ -179,13 +180,6 @@ pub fn configure(
         .context("the BPF object has no knobs")?;
     // SAFETY: bindgen's and the skeleton's `takt_knobs` are made from the same C type.
     slots.knobs.slot = [unsafe { std::mem::transmute_copy(knobs) }; 2];
-    let bss = skel
-        .maps
-        .bss_data
-        .as_mut()
-        .context("the BPF object has no .bss")?;
-    bss.watched = args.stats.is_some() || args.events.is_some();
-    bss.events_wanted = events::wanted(args);
     let masked = compat::mask_callbacks(skel.open_object_mut(), OPS, &callbacks)?;
     if args.verbose {
         eprintln!(

@@ -3,131 +3,123 @@
 // Helpers are not seen as tests by clippy.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::fs::File;
+#[path = "common/terminal.rs"]
+mod terminal;
+
+use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use terminal::{ENTER, Terminal, resize};
 
-/// What a program sends to take the whole screen, and to give it back.
-const ENTER: &str = "\x1b[?1049h";
-const LEAVE: &str = "\x1b[?1049l";
-/// Long enough for a loaded machine; only a test that fails takes so long.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Terminal {
-    child: Child,
-    master: File,
-    seen: String,
-}
-
-impl Terminal {
-    fn open(columns: u16, rows: u16, flags: &[&str], variables: &[(&str, &str)]) -> Self {
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(&size, None).unwrap();
-        let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
-        let child = Command::new(env!("CARGO_BIN_EXE_scx_takt"))
-            .arg("top")
-            .args(flags)
-            .env("TERM", "xterm-256color")
-            .env("LC_ALL", "C.UTF-8")
-            .env_remove("NO_COLOR")
-            .envs(variables.iter().copied())
-            .stdin(end(&pty.slave))
-            .stdout(end(&pty.slave))
-            .stderr(end(&pty.slave))
-            .spawn()
-            .unwrap();
-        Self {
-            child,
-            master: pty.master.into(),
-            seen: String::new(),
-        }
-    }
-
-    /// Reads on until `text` was seen.
-    fn await_text(&mut self, text: &str) {
-        while !self.seen.contains(text) {
-            assert!(self.read(), "{text:?} did not come; seen:\n{}", self.seen);
-        }
-    }
-
-    /// False: the other end is closed.
-    fn read(&mut self) -> bool {
-        let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
-        let patience = PollTimeout::try_from(PATIENCE).unwrap();
-        assert!(
-            poll(&mut fds, patience).unwrap() > 0,
-            "nothing more comes:\n{}",
-            self.seen
-        );
-        let mut bytes = [0; 4096];
-        let read = self.master.read(&mut bytes).unwrap_or(0);
-        self.seen += &String::from_utf8_lossy(&bytes[..read]);
-        read > 0
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-
-    /// Everything up to the end, and the exit status.
-    fn end(mut self) -> (String, ExitStatus) {
-        while self.read() {}
-        (self.seen, self.child.wait().unwrap())
-    }
-}
-
-/// The terminal is the user's again: whatever comes, nothing is drawn after that.
-fn assert_restored(seen: &str) {
-    let (_, after) = seen
-        .rsplit_once(LEAVE)
-        .unwrap_or_else(|| panic!("not restored:\n{seen}"));
-    assert!(
-        !after.contains("\x1b[H") && !after.contains("quit"),
-        "drawn on after the end: {after:?}"
-    );
-    assert!(seen.contains("\x1b[?25h"), "the cursor stays hidden");
+/// `scx_takt top` with these flags, on a terminal that can do everything but for what `variables` say.
+fn top(flags: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scx_takt"));
+    command
+        .arg("top")
+        .args(flags)
+        .env("TERM", "xterm-256color")
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("NO_COLOR")
+        .envs(variables.iter().copied());
+    command
 }
 
 #[test]
 fn keys_end_it_and_give_the_terminal_back() {
     for keys in ["q", "\x03"] {
-        let mut terminal = Terminal::open(80, 24, &[], &[]);
+        let mut terminal = Terminal::open(80, 24, &mut top(&[], &[]));
         terminal.await_text(ENTER);
         terminal.await_text("q quit");
+        assert!(terminal.is_raw());
         terminal.master.write_all(keys.as_bytes()).unwrap();
-        let (seen, status) = terminal.end();
-        assert_restored(&seen);
+        let (_, status) = terminal.end();
         assert!(status.success(), "{status}");
+        terminal.assert_restored();
     }
 }
 
 #[test]
 fn signals_end_it_and_give_the_terminal_back() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        let mut terminal = Terminal::open(80, 24, &["--interval", "0.1"], &[]);
+        let mut terminal = Terminal::open(80, 24, &mut top(&["--interval", "0.1"], &[]));
         terminal.await_text("q quit");
+        assert!(terminal.is_raw());
         terminal.signal(signal);
-        let (seen, status) = terminal.end();
-        assert_restored(&seen);
+        let (_, status) = terminal.end();
         assert!(status.success(), "{signal}: {status}");
+        terminal.assert_restored();
     }
+}
+
+/// A window that is closed: there is nobody left to tell, and nothing to restore.
+#[test]
+fn a_terminal_that_goes_away_ends_it() {
+    let mut terminal = Terminal::open(80, 24, &mut top(&["--interval", "0.1"], &[]));
+    terminal.await_text("q quit");
+    let Terminal {
+        mut child, master, ..
+    } = terminal;
+    drop(master);
+    assert!(child.wait().unwrap().success());
+}
+
+/// A connection that hangs: whoever draws is stuck in the kernel, and SIGTERM ends it all the same.
+#[test]
+fn a_terminal_that_takes_nothing_holds_nobody_up() {
+    let mut terminal = Terminal::open(200, 60, &mut top(&["--interval", "0.1"], &[]));
+    terminal.await_text("q quit");
+    await_stuck(&terminal);
+    terminal.signal(Signal::SIGTERM);
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+/// Changes the size of the terminal, and so has all of it drawn anew, until no more is drawn.
+fn await_stuck(terminal: &Terminal) {
+    let drawn = || {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the kernel writes one integer.
+        let result =
+            unsafe { libc::ioctl(terminal.master.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+        assert_eq!(result, 0);
+        bytes
+    };
+    let mut still_for = 0;
+    let mut columns = 200;
+    while still_for < 10 {
+        let before = drawn();
+        columns = 399 - columns;
+        resize(&terminal.master, columns, 60);
+        terminal.signal(Signal::SIGWINCH);
+        sleep(Duration::from_millis(50));
+        still_for = if drawn() == before { still_for + 1 } else { 0 };
+    }
+    let state = fs::read_to_string(format!("/proc/{}/stat", terminal.child.id())).unwrap();
+    assert!(state.contains(") S "), "it is not stuck: {state}");
+}
+
+/// Without a keyboard, and no terminal behind it, there are lines, which end by a signal.
+#[test]
+fn a_closed_standard_input_is_no_reason_to_end() {
+    let mut program = top(&["--interval", "0.1"], &[]);
+    let mut terminal = Terminal::open_with(80, 24, &mut program, false);
+    for _ in 0..3 {
+        terminal.seen.clear();
+        terminal.await_text("busy");
+    }
+    terminal.signal(Signal::SIGTERM);
+    let (seen, status) = terminal.end();
+    assert!(status.success(), "{status}: {seen}");
+    assert!(!seen.contains(ENTER), "nobody could end that: {seen}");
 }
 
 #[test]
 fn a_tiny_terminal_and_pages_do_no_harm() {
-    let mut terminal = Terminal::open(20, 5, &["--interval", "0.1"], &[]);
+    let mut terminal = Terminal::open(20, 5, &mut top(&["--interval", "0.1"], &[]));
     terminal.await_text("q quit");
     terminal
         .master
@@ -136,17 +128,17 @@ fn a_tiny_terminal_and_pages_do_no_harm() {
     terminal.await_text("keys");
     terminal.master.write_all(b"q").unwrap();
     let (seen, status) = terminal.end();
-    assert_restored(&seen);
     assert!(status.success() && !seen.contains("panicked"), "{seen}");
+    terminal.assert_restored();
 }
 
 #[test]
 fn no_colour_means_no_colour() {
     let colours = |variables: &[(&str, &str)]| {
-        let terminal = Terminal::open(80, 24, &["--count", "1"], variables);
+        let mut terminal = Terminal::open(80, 24, &mut top(&["--count", "1"], variables));
         let (seen, _) = terminal.end();
         assert!(
-            seen.contains("healthy") || seen.contains("DEGRADED"),
+            seen.contains("health") || seen.contains("DEGRADED"),
             "{seen}"
         );
         seen.contains("\x1b[32m") || seen.contains("\x1b[38;5;")
@@ -157,12 +149,8 @@ fn no_colour_means_no_colour() {
 
 #[test]
 fn a_dumb_terminal_gets_lines() {
-    let terminal = Terminal::open(
-        80,
-        24,
-        &["--count", "2", "--interval", "0.1"],
-        &[("TERM", "dumb")],
-    );
+    let flags = ["--count", "2", "--interval", "0.1"];
+    let mut terminal = Terminal::open(80, 24, &mut top(&flags, &[("TERM", "dumb")]));
     let (seen, status) = terminal.end();
     assert!(!seen.contains('\x1b'), "{seen:?}");
     assert!(

@@ -14,6 +14,8 @@ mod bench;
 mod control;
 #[path = "vm/events.rs"]
 mod events;
+#[path = "vm/figures.rs"]
+mod figures;
 #[path = "vm/placement.rs"]
 mod placement;
 #[path = "vm/top.rs"]

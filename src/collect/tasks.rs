@@ -126,6 +126,12 @@ struct Seen {
 impl Table {
     /// Who ran and who waited since the last look; of the first look only who waits now.
     pub fn look(&mut self, tasks: &[intf::takt_task], at_ns: u64, temper: &Temper) -> Tasks {
+        if tasks.is_empty() {
+            // They cannot be seen. What is seen next has no period, or all that tasks have ever used would be
+            // of the last one.
+            *self = Self::default();
+            return Tasks::default();
+        }
         let period_ns = if self.at_ns == 0 {
             0
         } else {
@@ -214,10 +220,14 @@ fn why_of_ours(task: &Task, temper: &Temper) -> String {
         let lead = text::time(task.lead_ns.unsigned_abs());
         return format!("had {lead} beyond its share: others first");
     }
-    if task.burst_ns == 0 || task.burst_ns > temper.burst_max_ns {
-        return "hog: a wakeup may take its CPU".into();
+    let burst = text::time(task.burst_ns);
+    match task.burst_ns {
+        0 => "has not slept yet: a wakeup may take its CPU".into(),
+        ns if ns > temper.burst_max_ns => {
+            format!("hog, {burst} at a time: a wakeup may take its CPU")
+        }
+        _ => format!("sleeps after {burst}: left alone"),
     }
-    format!("sleeps after {}: left alone", text::time(task.burst_ns))
 }
 
 /// A task that sleeps does not show who would schedule it: `all_ext` does.
@@ -317,6 +327,15 @@ mod tests {
     }
 
     #[test]
+    fn who_was_not_seen_before_is_not_taken_for_new() {
+        let mut table = Table::default();
+        table.look(&[task(1, 500, 0)], 1_000, &Temper::default());
+        table.look(&[], 2_000, &Temper::default());
+        let seen = table.look(&[task(1, 900, 0)], 3_000, &Temper::default());
+        assert!(seen.runners.is_empty(), "{:?}", seen.runners);
+    }
+
+    #[test]
     fn a_reused_pid_is_another_task() {
         let mut table = Table::default();
         table.look(&[task(1, 900, 0)], 1_000, &Temper::default());
@@ -348,7 +367,8 @@ mod tests {
             allowed_cpus: 4,
             ..Default::default()
         };
-        assert!(why(&of(0, 0), &temper).starts_with("hog"));
+        assert!(why(&of(0, 0), &temper).starts_with("has not slept"));
+        assert!(why(&of(12_000_000, 0), &temper).starts_with("hog, 12 ms"));
         assert!(why(&of(0, 5_000_000), &temper).contains("5 ms beyond its share"));
         assert!(why(&of(1_500_000, -1), &temper).contains("sleeps after 1.5 ms"));
     }

@@ -14,6 +14,8 @@ const AGENT_PERMILLE: u64 = 200;
 pub enum Health {
     /// Nothing to complain about.
     Healthy,
+    /// Nothing seen to complain about; but whether tasks wait cannot be seen.
+    Unknown,
     /// It works, but not as it should; each reason in a few words.
     Degraded(Vec<String>),
 }
@@ -29,10 +31,10 @@ pub fn judge(now: &Snapshot, delta: &Snapshot) -> Health {
     .into_iter()
     .flatten()
     .collect();
-    if reasons.is_empty() {
-        Health::Healthy
-    } else {
-        Health::Degraded(reasons)
+    match (reasons.is_empty(), now.tasks.total) {
+        (false, _) => Health::Degraded(reasons),
+        (true, 0) => Health::Unknown,
+        (true, _) => Health::Healthy,
     }
 }
 
@@ -75,11 +77,11 @@ mod tests {
     use crate::snapshot::Task;
 
     #[test]
-    fn calm_is_healthy() {
-        assert_eq!(
-            judge(&Snapshot::default(), &Snapshot::default()),
-            Health::Healthy
-        );
+    fn calm_is_healthy_where_it_can_be_seen() {
+        let mut now = Snapshot::default();
+        assert_eq!(judge(&now, &Snapshot::default()), Health::Unknown);
+        now.tasks.total = 70;
+        assert_eq!(judge(&now, &Snapshot::default()), Health::Healthy);
     }
 
     #[test]

@@ -70,13 +70,11 @@ fn add_scheduler(registry: &mut Registry, snapshot: &Snapshot) {
     registry.register("scheduler", "Who schedules", Info::new(info));
     let uptime = scheduler.uptime_ns;
     gauge_s(registry, "uptime", "Time since it was attached", uptime);
-    let healthy = health::judge(snapshot, &Snapshot::default()) == health::Health::Healthy;
-    gauge(
-        registry,
-        "healthy",
-        "1: nothing to complain about",
-        f64::from(healthy),
-    );
+    let health = health::judge(snapshot, &Snapshot::default());
+    if health != health::Health::Unknown {
+        let healthy = f64::from(health == health::Health::Healthy);
+        gauge(registry, "healthy", "1: nothing to complain about", healthy);
+    }
     let rejected = scheduler.rejected as f64;
     gauge(
         registry,

@@ -1,14 +1,17 @@
 //! The server with made pictures: real clients, and clients that mean it ill.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, poll};
-use scx_stats::StatsClient;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use scx_stats::{StatsClient, StatsResponse};
 
 use super::*;
 use crate::snapshot::Snapshot;
@@ -173,6 +176,65 @@ fn garbage_is_answered_and_harms_nobody() {
     assert!(line_of(&stream).contains("known are top, snapshot"));
     stream.write_all(b"\xff\xfe\n").unwrap();
     assert!(line_of(&stream).contains(r#""errno":22"#));
+    lab.still_serves();
+}
+
+/// Anything at all, or a request with a piece of it replaced by anything.
+fn nonsense(request: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
+    let spoilt = (any::<prop::sample::Index>(), vec(any::<u8>(), 0..8)).prop_map(|(at, with)| {
+        let mut bytes = request.to_vec();
+        let at = at.index(bytes.len());
+        let end = (at + with.len()).min(bytes.len());
+        bytes.splice(at..end, with);
+        bytes
+    });
+    prop_oneof![vec(any::<u8>(), 0..400), spoilt]
+}
+
+/// Sends `bytes` and nothing more; all that comes back.
+fn answers<S: Read + Write>(mut stream: S, bytes: &[u8], done: impl FnOnce(&S)) -> String {
+    let _ = stream.write_all(bytes);
+    done(&stream);
+    let mut answer = Vec::new();
+    // A server that hangs up before it has read all is right to; one that is silent runs into the time-out.
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{bytes:?}");
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn whatever_is_sent_is_answered_and_forgotten() {
+    let lab = Lab::new();
+    lab.still_serves();
+    let before_kib = rss_kib();
+    let mut runner = TestRunner::new(Config::with_cases(1_000));
+    let request = b"{\"req\":\"stats\",\"args\":{\"target\":\"top\"}}\n";
+    let said = runner.run(&nonsense(request), |bytes| {
+        let hang_up = |stream: &UnixStream| stream.shutdown(Shutdown::Write).unwrap();
+        let answer = answers(lab.raw(), &bytes, hang_up);
+        for line in answer.lines() {
+            prop_assert!(
+                serde_json::from_str::<StatsResponse>(line).is_ok(),
+                "{line}"
+            );
+        }
+        Ok(())
+    });
+    said.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    let said = runner.run(&nonsense(request), |bytes| {
+        let hang_up = |stream: &TcpStream| stream.shutdown(Shutdown::Write).unwrap();
+        let answer = answers(lab.http(), &bytes, hang_up);
+        prop_assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1."),
+            "{answer}"
+        );
+        Ok(())
+    });
+    said.unwrap();
+    let grown_kib = rss_kib().saturating_sub(before_kib);
+    assert!(grown_kib < 32 * 1024, "memory grew by {grown_kib} KiB");
     lab.still_serves();
 }
 

@@ -1,24 +1,31 @@
 //! Where a viewer takes its pictures: from scx_takt's agent where that schedules, else with its own eyes.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use scx_ops::kernel::{self, Active};
 use scx_stats::StatsClient;
 
 use super::server::SOCKET;
-use crate::collect::{LocalTasks, System, Temper};
+use crate::collect::{LocalTasks, System, Temper, monotonic_ns};
 use crate::observe::{Class, Group, Histogram, Observer, Reading};
 use crate::snapshot::{self, Snapshot, Waits};
 
 /// How long the agent may take to answer, in milliseconds.
 const TIMEOUT_MS: u64 = 3_000;
+/// An agent that did not answer is not asked again for so long: who waits for it cannot see to keys.
+const PAUSE: Duration = Duration::from_secs(10);
+/// A picture this old is not of now: the agent does not get round to taking a new one.
+const OLD: Duration = Duration::from_millis(2_500);
 
 /// Takes pictures of whatever scheduler is active.
 pub struct Source {
     socket: PathBuf,
     client: Option<StatsClient>,
     local: Option<Local>,
+    /// When the agent last failed to answer, and how.
+    failed: Option<(Instant, String)>,
     /// What cannot be seen, and why; empty: all can.
     pub blind: String,
 }
@@ -30,6 +37,7 @@ impl Source {
             socket: Path::new(SOCKET).to_owned(),
             client: None,
             local: None,
+            failed: None,
             blind: String::new(),
         }
     }
@@ -38,17 +46,13 @@ impl Source {
     pub fn look(&mut self) -> Snapshot {
         self.blind.clear();
         let ours = matches!(kernel::active(), Ok(Active::SchedExt(ops)) if snapshot::is_takt(&ops));
-        if ours {
-            match self.ask() {
-                Ok(snapshot) => {
-                    // Nobody needs our own eyes now, and tracing costs.
-                    if let Some(local) = &mut self.local {
-                        local.close_eyes();
-                    }
-                    return snapshot;
-                }
-                Err(error) => self.blind = format!("scx_takt does not answer: {error:#}"),
+        if ours && let Some(snapshot) = self.ask_with_patience() {
+            // Nobody needs our own eyes now, and tracing costs.
+            if let Some(local) = &mut self.local {
+                local.close_eyes();
             }
+            self.blind = lateness(&snapshot, monotonic_ns());
+            return snapshot;
         }
         self.client = None;
         let local = self.local.get_or_insert_default();
@@ -57,6 +61,21 @@ impl Source {
             self.blind.clone_from(&local.blind);
         }
         snapshot
+    }
+
+    /// Asks the agent, unless it has not answered a moment ago; `blind` says what became of it.
+    fn ask_with_patience(&mut self) -> Option<Snapshot> {
+        self.failed.take_if(|(at, _)| at.elapsed() >= PAUSE);
+        if self.failed.is_none() {
+            match self.ask() {
+                Ok(snapshot) => return Some(snapshot),
+                Err(error) => self.failed = Some((Instant::now(), format!("{error:#}"))),
+            }
+        }
+        if let Some((_, error)) = &self.failed {
+            self.blind = format!("scx_takt does not answer: {error}");
+        }
+        None
     }
 
     /// Is there more to see than the last look has seen, as soon as one looks again?
@@ -85,6 +104,16 @@ impl Source {
         self.client = Some(client);
         Ok(answer)
     }
+}
+
+/// What to say of a picture that is too old by now; nothing if it is not.
+fn lateness(snapshot: &Snapshot, now_ns: u64) -> String {
+    let age = Duration::from_nanos(now_ns.saturating_sub(snapshot.at_ns));
+    if age < OLD {
+        return String::new();
+    }
+    let s = age.as_secs_f64();
+    format!("scx_takt's agent takes no pictures: this one is {s:.0} s old")
 }
 
 /// Loading the programs takes a moment; what can be seen without them is shown first.
@@ -162,4 +191,31 @@ impl Local {
 /// How long the waits of each bucket were at most, and how many there were.
 fn lengths(waits: &Histogram) -> impl Iterator<Item = (u64, u64)> + '_ {
     waits.buckets().map(|(_, last_ns, count)| (last_ns, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_picture_is_said_to_be_old() {
+        let picture = Snapshot {
+            at_ns: 5_000_000_000,
+            ..Default::default()
+        };
+        assert_eq!(lateness(&picture, 6_000_000_000), "");
+        assert!(lateness(&picture, 9_200_000_000).contains("4 s old"));
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_is_not_asked_at_every_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut source = Source::new();
+        source.socket = dir.path().join("nobody");
+        assert!(source.ask_with_patience().is_none());
+        assert!(source.blind.contains("does not answer"), "{}", source.blind);
+        let failed_at = source.failed.as_ref().unwrap().0;
+        assert!(source.ask_with_patience().is_none());
+        assert_eq!(source.failed.as_ref().unwrap().0, failed_at, "asked again");
+    }
 }

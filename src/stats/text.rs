@@ -48,6 +48,7 @@ pub fn line(earlier: &Snapshot, now: &Snapshot) -> String {
 fn verdict(now: &Snapshot, delta: &Snapshot) -> String {
     match health::judge(now, delta) {
         health::Health::Healthy => "healthy".to_owned(),
+        health::Health::Unknown => "health unknown".to_owned(),
         health::Health::Degraded(reasons) => format!("DEGRADED: {}", reasons.join("; ")),
     }
 }
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn nothing_known_no_division() {
         let nothing = Snapshot::default();
-        assert_eq!(line(&nothing, &nothing), "healthy    busy 0 %");
+        assert_eq!(line(&nothing, &nothing), "health unknown    busy 0 %");
     }
 
     #[test]

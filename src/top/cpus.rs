@@ -111,7 +111,7 @@ fn packed(view: &View, width: usize) -> Vec<Line<'static>> {
         let room = width.saturating_sub(NAME + name.len() + 1).max(1);
         for (i, row) in llc.chunks(room).enumerate() {
             let name = if i == 0 { name.as_str() } else { "   " };
-            let levels: String = row.iter().map(|(_, load)| view.look.level(*load)).collect();
+            let levels: String = row.iter().map(|(_, load)| view.look.cell(*load)).collect();
             let used = name.len() + row.len() + 1;
             let node = format!("{:<NAME$}", format!("N{}", first.node));
             match lines.last_mut() {

@@ -5,12 +5,15 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
+use super::flow::words_within;
 use super::glyphs::Tone;
 use super::view::{Page, View};
 use super::{cpus, head, pages, tables};
 
 /// From this width on, the two tables stand side by side.
 const WIDE: u16 = 150;
+/// From this height on, all knobs are shown.
+const TALL: u16 = 30;
 
 /// Draws the view on whatever space there is.
 pub fn draw(frame: &mut Frame<'_>, view: &View) {
@@ -43,22 +46,54 @@ fn page(frame: &mut Frame<'_>, area: Rect, view: &View, lines: Vec<Line<'static>
 }
 
 fn overview(frame: &mut Frame<'_>, area: Rect, view: &View) {
-    let top = head::lines(view, area.width);
-    let bottom = tables::bottom(view, area.width);
-    let room = usize::from(area.height).saturating_sub(top.len() + bottom.len());
+    let height = usize::from(area.height);
+    let mut top = head::lines(view, area.width);
+    top.truncate(height);
+    let mut bottom = tables::bottom(view, area.width, area.height >= TALL);
+    if top.len() + bottom.len() > height {
+        bottom.clear(); // what is above matters more
+    }
+    let room = height - top.len() - bottom.len();
     let wide = area.width >= WIDE;
     let wanted = tables::wanted(view, wide);
     // The tables want half of what is left; what they do not use is the CPUs'.
     let for_cpus = room - wanted.min(room / 2);
     let grid = cpus::lines(view, area.width, for_cpus);
-    let for_tables = room - grid.len().min(room);
-    let heights = [top.len(), grid.len(), for_tables, bottom.len()];
-    let [at_top, at_grid, at_tables, at_bottom] =
+    let left = room - grid.len().min(room);
+    let events = events(view, area.width, left.saturating_sub(wanted));
+    let for_tables = left - events.len();
+    let heights = [
+        top.len(),
+        grid.len(),
+        for_tables,
+        events.len(),
+        bottom.len(),
+    ];
+    let [at_top, at_grid, at_tables, at_events, at_bottom] =
         Layout::vertical(heights.map(|lines| Constraint::Length(lines as u16))).areas(area);
     frame.render_widget(Paragraph::new(top), at_top);
     frame.render_widget(Paragraph::new(grid), at_grid);
     tables::draw(frame, at_tables, view, wide);
+    frame.render_widget(Paragraph::new(events), at_events);
     frame.render_widget(Paragraph::new(bottom), at_bottom);
+}
+
+/// The latest events, in lines that nobody else wants.
+fn events(view: &View, width: u16, room: usize) -> Vec<Line<'static>> {
+    // A heading, the latest two, and an empty line before and after.
+    if room < 5 || view.now.events.is_empty() {
+        return Vec::new();
+    }
+    let latest = pages::latest_events(view).take(room - 3);
+    let latest = latest.map(|event| {
+        let text = words_within(&event, width.into());
+        span(view, Tone::Plain, text).into()
+    });
+    let heading = span(view, Tone::Strong, "latest events").into();
+    let mut lines = vec![Line::default(), heading];
+    lines.extend(latest);
+    lines.push(Line::default());
+    lines
 }
 
 fn footer(view: &View, width: u16) -> Line<'static> {

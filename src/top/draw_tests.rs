@@ -5,7 +5,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::*;
-use crate::snapshot::{Change, Ejection, Event, Snapshot, Turn, Waits};
+use crate::snapshot::{Callback, Change, Ejection, Event, Snapshot, Turn, Waits};
 use crate::stats::testing;
 use crate::top::view::Look;
 
@@ -189,6 +189,38 @@ fn pages() {
     }
 }
 
+/// A figure that is cut in two is another figure: `4924` would read as `492`.
+#[test]
+fn no_figure_is_cut() {
+    let view = with_baseline(view(RICH, |snapshot| {
+        let calls = Callback {
+            calls: 1_000,
+            run_ns: 24_924_000,
+        };
+        for name in ["select_cpu", "enqueue", "dispatch", "running", "stopping"] {
+            snapshot.cost.callbacks.insert(name.into(), calls.clone());
+        }
+        snapshot.tasks.longest.as_mut().unwrap().comm = "a-name-of-15-ch".into();
+    }));
+    let wide = screen(&view, 300, 40);
+    let figures = |line: &str| -> Vec<String> {
+        let words = line.split(|c: char| !(c.is_ascii_alphanumeric() || ".-_".contains(c)));
+        let numbers = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+        numbers.map(ToOwned::to_owned).collect()
+    };
+    let known = figures(&wide);
+    for width in 40..300 {
+        for line in screen(&view, width, 40).lines() {
+            for figure in figures(line) {
+                assert!(
+                    known.contains(&figure),
+                    "{figure} at {width} columns: {line}"
+                );
+            }
+        }
+    }
+}
+
 /// No size is too small, no state too empty.
 #[test]
 fn any_size_can_be_drawn() {
@@ -210,4 +242,5 @@ fn any_size_can_be_drawn() {
 fn a_small_terminal_shows_the_verdict() {
     let text = screen(&view(RICH, |_| ()), 20, 5);
     assert!(text.starts_with("takt_0.1.0_x86_64"), "{text}");
+    assert!(text.contains("healthy"), "{text}");
 }

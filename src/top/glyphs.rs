@@ -46,6 +46,15 @@ impl Look {
         glyphs[at]
     }
 
+    /// As [`Self::level`], where it stands among others without a space: 0 is seen as well.
+    pub fn cell(self, percent: u64) -> char {
+        match (percent, self.unicode) {
+            (0, true) => '·',
+            (0, false) => '_',
+            _ => self.level(percent),
+        }
+    }
+
     /// The last `width` values, on a logarithmic scale from the least to the greatest of them, since
     /// waits differ by orders of magnitude.
     pub fn sparkline(self, values: impl DoubleEndedIterator<Item = u64>, width: usize) -> String {

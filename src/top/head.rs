@@ -3,6 +3,7 @@
 use ratatui::text::{Line, Span};
 
 use super::draw::{label, span};
+use super::flow::Flow;
 use super::glyphs::Tone;
 use super::view::{QUANTILES, View};
 use crate::snapshot::Snapshot;
@@ -13,83 +14,91 @@ use crate::stats::text::{busy_percent, per_second, shares, time, uptime};
 /// be chance.
 const CLEAR: u64 = 2;
 
+/// Lines of the verdict at most: it is what people look for, but not all there is.
+const VERDICT_LINES: usize = 4;
+
 /// All lines of it.
 pub fn lines(view: &View, width: u16) -> Vec<Line<'static>> {
-    let mut lines = vec![verdict(view), system(view)];
+    let mut lines = verdict(view, width);
+    lines.extend(system(view, width));
     if !view.blind.is_empty() {
-        lines.push(span(view, Tone::Warn, &view.blind).into());
+        let mut flow = Flow::new(view, "", width);
+        lines.extend(flow.words(Tone::Warn, &view.blind).lines(2));
     }
     lines.extend(latency(view, width));
-    lines.extend([longest(view)]);
-    lines.extend(placed(view));
+    lines.extend(longest(view, width));
+    lines.extend(placed(view, width));
     lines.extend(queues(view, width));
     lines
 }
 
-fn verdict(view: &View) -> Line<'static> {
+fn verdict(view: &View, width: u16) -> Vec<Line<'static>> {
     let scheduler = &view.now.scheduler;
-    let mut parts = vec![span(view, Tone::Strong, &scheduler.name)];
+    let mut flow = Flow::new(view, "", width);
+    flow.part([span(view, Tone::Strong, &scheduler.name)]);
     if !scheduler.profile.is_empty() {
-        parts.push(span(
-            view,
-            Tone::Plain,
-            format!("  profile {}", scheduler.profile),
-        ));
+        let profile = format!("profile {}", scheduler.profile);
+        flow.part([span(view, Tone::Plain, profile)]);
     }
     if scheduler.uptime_ns > 0 {
-        let up = uptime(scheduler.uptime_ns);
-        parts.push(span(view, Tone::Plain, format!("  up {up}")));
+        let up = format!("up {}", uptime(scheduler.uptime_ns));
+        flow.part([span(view, Tone::Plain, up)]);
     }
-    parts.push(Span::raw("  "));
-    parts.extend(state(view));
-    parts.into()
+    state(view, &mut flow);
+    flow.lines(VERDICT_LINES)
 }
 
-fn state(view: &View) -> Vec<Span<'static>> {
-    let mut parts = Vec::new();
+fn state(view: &View, flow: &mut Flow<'_>) {
+    match judge(&view.now, &view.delta) {
+        Health::Degraded(reasons) => {
+            flow.words(Tone::Bad, &format!("DEGRADED: {}", reasons.join("; ")));
+        }
+        Health::Unknown => {
+            flow.part([span(view, Tone::Warn, "health unknown")]);
+        }
+        // Who has just seen a scheduler thrown out does not want to read that all is well.
+        Health::Healthy if matches!(view.gone(), Some((_, Some(_)))) => {}
+        Health::Healthy => {
+            flow.part([span(view, Tone::Good, "healthy")]);
+        }
+    }
     match view.gone() {
         Some((name, Some(reason))) => {
-            parts.push(span(view, Tone::Bad, format!("EJECTED: {name}: {reason}")));
-            parts.push(Span::raw("  "));
+            flow.words(Tone::Bad, &format!("EJECTED: {name}: {reason}"));
         }
         Some((name, None)) => {
-            parts.push(span(view, Tone::Warn, format!("{name} HAS ENDED")));
-            parts.push(Span::raw("  "));
+            flow.part([span(view, Tone::Warn, format!("{name} HAS ENDED"))]);
         }
         None => {}
     }
-    match judge(&view.now, &view.delta) {
-        Health::Healthy => parts.push(span(view, Tone::Good, "healthy")),
-        Health::Degraded(reasons) => {
-            let text = format!("DEGRADED: {}", reasons.join("; "));
-            parts.push(span(view, Tone::Bad, text));
-        }
-    }
-    parts
 }
 
-fn system(view: &View) -> Line<'static> {
-    let now = &view.now;
-    let mut text = format!(
-        "{}  {} CPUs {} % busy",
-        now.kernel,
-        now.cpus.len(),
-        busy_percent(&view.delta)
-    );
-    if now.tasks.total > 0 {
-        text += &format!("  {} of {} tasks wait", now.tasks.waiting, now.tasks.total);
-    }
-    match &now.scheduler.last_ejection {
-        Some(ejection) => {
-            let ago = uptime(now.unix_s.saturating_sub(ejection.unix_s) * 1_000_000_000);
-            text += &format!("  last ejection {ago} ago: {}", ejection.reason);
-        }
-        None => text += "  never ejected",
+fn system(view: &View, width: u16) -> Vec<Line<'static>> {
+    let (now, tasks) = (&view.now, &view.now.tasks);
+    let mut flow = Flow::new(view, "", width);
+    let mut part = |text: String| {
+        flow.part([span(view, Tone::Plain, text)]);
+    };
+    let busy = busy_percent(&view.delta);
+    part(now.kernel.clone());
+    part(format!("{} CPUs {busy} % busy", now.cpus.len()));
+    if tasks.total > 0 {
+        part(format!("{} of {} tasks wait", tasks.waiting, tasks.total));
     }
     if now.scheduler.restarts > 0 {
-        text += &format!("  {} restarts", now.scheduler.restarts);
+        part(format!("{} restarts", now.scheduler.restarts));
     }
-    span(view, Tone::Plain, text).into()
+    match &now.scheduler.last_ejection {
+        None => part("never ejected".to_owned()),
+        // The verdict says it.
+        Some(_) if matches!(view.gone(), Some((_, Some(_)))) => {}
+        Some(ejection) => {
+            let ago = uptime(now.unix_s.saturating_sub(ejection.unix_s) * 1_000_000_000);
+            let text = format!("last ejection {ago} ago: {}", ejection.reason);
+            flow.words(Tone::Plain, &text);
+        }
+    }
+    flow.lines(2)
 }
 
 fn latency(view: &View, width: u16) -> Vec<Line<'static>> {
@@ -97,14 +106,15 @@ fn latency(view: &View, width: u16) -> Vec<Line<'static>> {
         let text = "not measured here";
         return vec![vec![label(view, "latency"), span(view, Tone::Dim, text)].into()];
     }
-    let heading = match &view.baseline {
-        Some(_) => format!("{} (now | EEVDF here | history)", view.now.wakeups.kind),
-        None => format!(
-            "{} (now | history; no EEVDF baseline yet)",
-            view.now.wakeups.kind
-        ),
+    let (columns, missing) = match &view.baseline {
+        Some(_) => ("(now | EEVDF here | history)", ""),
+        None => ("(now | history)", "EEVDF: not measured yet"),
     };
-    let mut lines = vec![vec![label(view, "latency"), span(view, Tone::Dim, heading)].into()];
+    let heading = format!("{} {columns}", view.now.wakeups.kind);
+    let mut flow = Flow::new(view, "latency", width);
+    flow.part([span(view, Tone::Dim, heading)]);
+    flow.part([span(view, Tone::Dim, missing)]);
+    let mut lines = flow.lines(1);
     for (i, (name, permille)) in QUANTILES.into_iter().enumerate() {
         lines.push(quantile(view, width, i, name, permille));
     }
@@ -138,58 +148,44 @@ fn quantile(view: &View, width: u16, i: usize, name: &str, permille: u64) -> Lin
     parts.into()
 }
 
-fn longest(view: &View) -> Line<'static> {
-    let mut parts = vec![label(view, "longest")];
+fn longest(view: &View, width: u16) -> Vec<Line<'static>> {
+    let mut flow = Flow::new(view, "longest", width);
     let Some(task) = &view.now.tasks.longest else {
         let seen = view.now.tasks.total > 0;
         let text = if seen { "nobody waits now" } else { "not seen" };
-        parts.push(span(view, Tone::Dim, text));
-        return parts.into();
+        return flow.part([span(view, Tone::Dim, text)]).lines(1);
     };
-    let who = format!(
-        "{} ({}) waits for {}",
-        task.comm,
-        task.pid,
-        time(task.waits_ns)
-    );
-    parts.push(span(view, Tone::Plain, who));
+    let waits = time(task.waits_ns);
+    let who = format!("{} ({}) waits for {waits}", task.comm, task.pid);
+    flow.words(Tone::Plain, &who);
     let watchdog = view.now.scheduler.watchdog_ns;
     if watchdog > 0 {
         let left = 100.0 * (1.0 - task.waits_ns as f64 / watchdog as f64);
         let tone = if left < 75.0 { Tone::Bad } else { Tone::Dim };
-        let text = format!("  watchdog {}: {left:.1} % left", time(watchdog));
-        parts.push(span(view, tone, text));
+        let text = format!("watchdog {}: {left:.1} % left", time(watchdog));
+        flow.part([span(view, tone, text)]);
     }
-    if !task.why.is_empty() {
-        parts.push(span(view, Tone::Dim, format!("  {}", task.why)));
-    }
-    parts.into()
+    flow.part([span(view, Tone::Dim, &task.why)]).lines(1)
 }
 
-fn placed(view: &View) -> Option<Line<'static>> {
-    let activity = view.delta.activity.as_ref()?;
+fn placed(view: &View, width: u16) -> Vec<Line<'static>> {
+    let Some(activity) = view.delta.activity.as_ref() else {
+        return Vec::new();
+    };
     let period = view.delta.at_ns;
     let rate = per_second(activity.placements(), period);
-    let mut parts = vec![
-        label(view, "placed"),
-        span(view, Tone::Plain, format!("{rate}/s")),
-    ];
+    let mut flow = Flow::new(view, "placed", width);
+    flow.part([span(view, Tone::Plain, format!("{rate}/s"))]);
     for (name, percent) in shares(activity) {
         let level = view.look.level(percent);
-        parts.push(span(
-            view,
-            Tone::Plain,
-            format!("  {name} {level} {percent} %"),
-        ));
+        let text = format!("{name} {level} {percent}%");
+        flow.part([span(view, Tone::Plain, text)]);
     }
-    let of = |name| per_second(activity.counter(name), period);
-    let rest = format!(
-        "  stolen {}/s rescued {}/s",
-        of("nr_stolen"),
-        of("nr_rescued")
-    );
-    parts.push(span(view, Tone::Dim, rest));
-    Some(parts.into())
+    for (name, counter) in [("stolen", "nr_stolen"), ("rescued", "nr_rescued")] {
+        let rate = per_second(activity.counter(counter), period);
+        flow.part([span(view, Tone::Dim, format!("{name} {rate}/s"))]);
+    }
+    flow.lines(1)
 }
 
 /// Dispatch queues; under EEVDF there are none.

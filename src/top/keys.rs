@@ -29,15 +29,17 @@ pub fn press(view: &mut View, key: KeyEvent) -> Action {
         KeyCode::Esc => turn(view, Page::Overview),
         KeyCode::Char('?' | 'h') | KeyCode::F(1) => turn(view, Page::Help),
         KeyCode::Char('e') => turn(view, Page::Events),
-        KeyCode::Enter | KeyCode::Char('t') => turn(view, Page::Task),
+        KeyCode::Enter | KeyCode::Char('t') => {
+            view.choose();
+            turn(view, Page::Task);
+        }
         KeyCode::PageUp => view.scroll = view.scroll.saturating_sub(LEAP),
         KeyCode::PageDown => scroll_down(view, LEAP),
         KeyCode::Up | KeyCode::Char('k') if view.page == Page::Overview => {
-            view.selected = view.selected.saturating_sub(1);
+            view.select(-1);
         }
         KeyCode::Down | KeyCode::Char('j') if view.page == Page::Overview => {
-            let last = view.listed().len().saturating_sub(1);
-            view.selected = (view.selected + 1).min(last);
+            view.select(1);
         }
         KeyCode::Up | KeyCode::Char('k') => view.scroll = view.scroll.saturating_sub(1),
         KeyCode::Down | KeyCode::Char('j') => scroll_down(view, 1),
@@ -65,6 +67,7 @@ fn turn(view: &mut View, page: Page) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::Task;
     use crate::stats::testing;
     use crate::top::view::Look;
 
@@ -100,9 +103,25 @@ mod tests {
     fn the_selection_stays_in_the_list() {
         let mut view = view();
         presses(&mut view, &[KeyCode::Down; 40]);
-        assert_eq!(view.selected + 1, view.listed().len());
+        let pid = |task: Option<&Task>| task.map(|task| task.pid);
+        assert_eq!(pid(view.selected()), pid(view.listed().last().copied()));
         presses(&mut view, &[KeyCode::Up; 40]);
-        assert_eq!(view.selected, 0);
+        assert_eq!(pid(view.selected()), pid(view.listed().first().copied()));
+    }
+
+    #[test]
+    fn the_selection_stays_with_its_task() {
+        let mut view = view();
+        presses(&mut view, &[KeyCode::Down, KeyCode::Enter]);
+        let pid = view.selected().unwrap().pid;
+        let mut now = testing::snapshot(2);
+        now.tasks.runners.reverse();
+        view.take(now);
+        assert_eq!(view.selected().unwrap().pid, pid);
+        let mut now = testing::snapshot(3);
+        now.tasks = Default::default();
+        view.take(now);
+        assert_eq!(view.selected().unwrap().pid, pid, "it is shown as it was");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod cpus;
 mod draw;
+mod flow;
 mod glyphs;
 mod head;
 mod keys;
@@ -45,7 +46,7 @@ pub fn run(args: &TopArgs) -> Result<ExitCode> {
     libbpf_rs::set_print(None);
     let term = env::var("TERM").unwrap_or_default();
     let terminal = io::stdout().is_terminal() && !["", "dumb"].contains(&term.as_str());
-    if args.lines || !terminal {
+    if args.lines || !terminal || !screen::has_keyboard() {
         return lines(args);
     }
     full_screen(args)
@@ -151,11 +152,14 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
         };
         let due = Instant::now() + pause;
         loop {
-            screen.draw(&view)?;
+            if screen.draw(&view)?.is_break() {
+                return Ok(ExitCode::SUCCESS);
+            }
             if args.count.is_some_and(|count| looks > count) {
                 return Ok(ExitCode::SUCCESS);
             }
             match screen.input(due.saturating_duration_since(Instant::now()))? {
+                Input::Gone => return Ok(ExitCode::SUCCESS),
                 Input::Nothing => break,
                 Input::Changed => {}
                 Input::Key(key) => match keys::press(&mut view, key) {

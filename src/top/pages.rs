@@ -9,12 +9,18 @@ use crate::stats::text::time;
 
 /// The task that is selected.
 pub fn task(view: &View) -> Vec<Line<'static>> {
-    let listed = view.listed();
-    let Some(task) = listed.get(view.selected) else {
+    let Some(task) = view.selected() else {
         return vec![span(view, Tone::Dim, "no task is listed now").into()];
     };
     let heading = format!("{} (pid {}, process {})", task.comm, task.pid, task.tgid);
-    let mut lines = vec![span(view, Tone::Strong, heading).into(), Line::default()];
+    let mut lines = vec![span(view, Tone::Strong, heading).into()];
+    let is_listed = view.listed().iter().any(|listed| listed.pid == task.pid);
+    lines.push(if is_listed {
+        Line::default()
+    } else {
+        let text = "It has ended or hardly runs: this is how it was last listed.";
+        span(view, Tone::Warn, text).into()
+    });
     let percent = |permille: u64| format!("{:.1} % of the last period", permille as f64 / 10.0);
     let wait = match task.waits_ns {
         0 => "no".to_owned(),
@@ -62,12 +68,16 @@ pub fn events(view: &View) -> Vec<Line<'static>> {
         let text = "none yet; they are collected while somebody watches scx_takt";
         lines.push(span(view, Tone::Dim, text).into());
     }
-    for event in view.now.events.iter().rev() {
-        let ago = view.now.at_ns.saturating_sub(event.at_ns) as f64 / 1e9;
-        let text = format!("{ago:>8.1} s ago  {}", event.text);
-        lines.push(span(view, Tone::Plain, text).into());
-    }
+    lines.extend(latest_events(view).map(|event| span(view, Tone::Plain, event).into()));
     lines
+}
+
+/// A line per event.
+pub fn latest_events(view: &View) -> impl Iterator<Item = String> + '_ {
+    view.now.events.iter().rev().map(|event| {
+        let ago = view.now.at_ns.saturating_sub(event.at_ns) as f64 / 1e9;
+        format!("{ago:>8.1} s ago  {}", event.text)
+    })
 }
 
 /// Keys and words.

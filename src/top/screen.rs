@@ -3,20 +3,29 @@
 //! At a return and at an error by `Drop`, at a panic by ratatui's hook, at SIGINT, SIGTERM and SIGHUP by
 //! the signal thread, which waits for a drawing to be finished first. SIGKILL leaves it as it is (`reset`).
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::disable_raw_mode;
 
 use super::draw::draw;
 use super::view::View;
+
+/// How long a terminal may take to be given back.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Held while the terminal is drawn on, and for ever by the thread that ends the process.
 static DRAWING: Mutex<()> = Mutex::new(());
@@ -25,11 +34,21 @@ fn drawing() -> MutexGuard<'static, ()> {
     DRAWING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A terminal that takes nothing any more (a connection that hangs) holds up whoever draws: the process ends
+/// without it.
+fn end_soon() {
+    thread::spawn(|| {
+        thread::sleep(LAST_WORDS);
+        let _ = disable_raw_mode();
+        process::exit(0);
+    });
+}
+
 /// The terminal, in our hands.
 pub struct Screen {
     terminal: DefaultTerminal,
-    /// Keys can be read.
-    keys: bool,
+    /// Where keys come from, if they can be read.
+    keys: Option<File>,
 }
 
 /// What came from the terminal.
@@ -41,6 +60,8 @@ pub enum Input {
     Changed,
     /// A key.
     Key(KeyEvent),
+    /// The terminal is gone.
+    Gone,
 }
 
 impl Screen {
@@ -50,6 +71,7 @@ impl Screen {
     /// If it cannot be.
     pub fn open() -> Result<Self> {
         ctrlc::set_handler(|| {
+            end_soon();
             let guard = drawing();
             ratatui::restore();
             // Nobody is left to mind a terminal that is gone.
@@ -64,44 +86,69 @@ impl Screen {
         drop(guard);
         Ok(Self {
             terminal,
-            keys: true,
+            keys: keyboard(),
         })
     }
 
-    /// Draws the view.
+    /// Draws the view; `Break`: the terminal is gone.
     ///
     /// # Errors
     /// If the terminal cannot be written to.
-    pub fn draw(&mut self, view: &View) -> Result<()> {
+    pub fn draw(&mut self, view: &View) -> Result<ControlFlow<()>> {
         let _guard = drawing();
-        let drawn = self.terminal.draw(|frame| draw(frame, view));
-        drawn.context("cannot draw on the terminal")?;
-        Ok(())
+        match self.terminal.draw(|frame| draw(frame, view)) {
+            Ok(_) => Ok(ControlFlow::Continue(())),
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(ControlFlow::Break(())),
+            Err(error) => Err(error).context("cannot draw on the terminal"),
+        }
     }
 
-    /// Waits for input for so long. Without a keyboard (standard input closed, no terminal behind it) the
-    /// view goes on, and ends by a signal.
+    /// Waits for input for so long. Should keys become unreadable, the view goes on, and ends by a signal.
     ///
     /// # Errors
     /// None that is known.
     pub fn input(&mut self, timeout: Duration) -> Result<Input> {
-        if !self.keys {
+        let Some(keys) = &self.keys else {
             thread::sleep(timeout);
             return Ok(Input::Nothing);
-        }
-        match read(timeout) {
+        };
+        match read(keys, timeout) {
             Ok(input) => Ok(input),
             Err(_) => {
-                self.keys = false;
+                self.keys = None;
                 Ok(Input::Changed)
             }
         }
     }
 }
 
-fn read(timeout: Duration) -> io::Result<Input> {
-    if !event::poll(timeout)? {
-        return Ok(Input::Nothing);
+/// What crossterm reads keys from: standard input, or the controlling terminal where that is something else.
+fn keyboard() -> Option<File> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        let keys = stdin.as_fd().try_clone_to_owned();
+        return keys.ok().map(File::from);
+    }
+    File::open("/dev/tty").ok()
+}
+
+/// Is there a keyboard, by which a view that takes the whole screen could be ended?
+pub fn has_keyboard() -> bool {
+    keyboard().is_some()
+}
+
+/// Crossterm is only asked while the terminal is there: of one that is gone it would read without an end.
+fn read(keys: &File, timeout: Duration) -> io::Result<Input> {
+    if is_gone(keys, Duration::ZERO)? {
+        return Ok(Input::Gone);
+    }
+    if !event::poll(Duration::ZERO)? {
+        if is_gone(keys, timeout)? {
+            return Ok(Input::Gone);
+        }
+        if !event::poll(Duration::ZERO)? {
+            return Ok(Input::Nothing);
+        }
     }
     Ok(match event::read()? {
         Event::Key(key) if key.kind != KeyEventKind::Release => Input::Key(key),
@@ -109,9 +156,33 @@ fn read(timeout: Duration) -> io::Result<Input> {
     })
 }
 
+/// Waits for a key, a change of size or `timeout`.
+fn is_gone(keys: &File, timeout: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(keys.as_fd(), PollFlags::POLLIN)];
+    let timeout = timeout.as_micros().div_ceil(1000);
+    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    Ok(fds[0]
+        .revents()
+        .is_some_and(|events| events.intersects(gone)))
+}
+
 impl Drop for Screen {
     fn drop(&mut self) {
+        // A panic has done so already, before it said why. Once more would put the cursor back to where it was
+        // before that, and what comes next over the reason.
+        if thread::panicking() {
+            return;
+        }
         let _guard = drawing();
         ratatui::restore();
     }
 }
+
+#[cfg(test)]
+#[path = "screen_tests.rs"]
+mod tests;

@@ -2,10 +2,11 @@
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-use super::draw::{label, span};
+use super::draw::span;
+use super::flow::{Flow, words_within};
 use super::glyphs::Tone;
 use super::view::View;
 use crate::snapshot::Task;
@@ -31,125 +32,138 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View, wide: bool) {
     } else {
         Layout::vertical(halves).areas(area)
     };
-    let ran = table(view, "ran most", &tasks.runners, |task| task.run_permille);
-    let waited = table(view, "waited most", &tasks.waiters, |task| {
-        task.wait_permille
-    });
-    frame.render_widget(Paragraph::new(ran), left);
-    frame.render_widget(Paragraph::new(waited), right);
+    let ran = Table {
+        title: "ran most",
+        tasks: &tasks.runners,
+        permille: |task| task.run_permille,
+    };
+    let waited = Table {
+        title: "waited most",
+        tasks: &tasks.waiters,
+        permille: |task| task.wait_permille,
+    };
+    frame.render_widget(Paragraph::new(ran.lines(view, left)), left);
+    frame.render_widget(Paragraph::new(waited.lines(view, right)), right);
 }
 
-fn table(
-    view: &View,
-    title: &str,
-    tasks: &[Task],
-    permille: impl Fn(&Task) -> u64,
-) -> Vec<Line<'static>> {
-    let heading = format!(
-        "{:>7} {:<15} {:<4} {:>3} {:>6} why",
-        "pid", title, "", "CPU", "%"
-    );
-    let mut lines = vec![span(view, Tone::Strong, heading).into()];
-    let selected = view.listed().get(view.selected).map(|task| task.pid);
-    for task in tasks {
-        let tone = match selected {
-            Some(pid) if pid == task.pid => Tone::Warn,
-            _ => Tone::Plain,
-        };
+/// One of them.
+struct Table<'a> {
+    title: &'a str,
+    tasks: &'a [Task],
+    permille: fn(&Task) -> u64,
+}
+
+impl Table<'_> {
+    /// As many as there is room for in `area`; the task that is selected is among them.
+    fn lines(&self, view: &View, area: Rect) -> Vec<Line<'static>> {
+        let heading = format!(
+            "{:>7} {:<15} {:<4} {:>3} {:>6} why",
+            "pid", self.title, "", "CPU", "%"
+        );
+        let mut lines = vec![span(view, Tone::Strong, heading).into()];
+        if self.tasks.is_empty() {
+            let text = if view.now.tasks.total == 0 {
+                "not seen"
+            } else {
+                "nobody"
+            };
+            lines.push(span(view, Tone::Dim, format!("{text:>15}")).into());
+        }
+        let selected = view.selected().map(|task| task.pid);
+        let at = |task: &Task| Some(task.pid) == selected;
+        let rows = usize::from(area.height).saturating_sub(1).max(1);
+        let last = self.tasks.iter().position(at).unwrap_or(0);
+        let shown = self.tasks.iter().skip((last + 1).saturating_sub(rows));
+        lines.extend(shown.map(|task| self.row(view, task, at(task), area.width)));
+        lines
+    }
+
+    fn row(&self, view: &View, task: &Task, is_selected: bool, width: u16) -> Line<'static> {
+        let tone = if is_selected { Tone::Warn } else { Tone::Plain };
         let text = format!(
             "{:>7} {:<15} {:<4} {:>3} {:>6.1} ",
             task.pid,
             task.comm,
             task.class,
             task.cpu,
-            permille(task) as f64 / 10.0
+            (self.permille)(task) as f64 / 10.0
         );
-        lines.push(vec![span(view, tone, text), span(view, Tone::Dim, &task.why)].into());
+        let text = span(view, tone, text);
+        let room = usize::from(width).saturating_sub(text.width());
+        let why = span(view, Tone::Dim, words_within(&task.why, room));
+        vec![text, why].into()
     }
-    if tasks.is_empty() {
-        let text = if view.now.tasks.total == 0 {
-            "not seen"
-        } else {
-            "nobody"
-        };
-        lines.push(span(view, Tone::Dim, format!("{text:>15}")).into());
-    }
-    lines
 }
 
-/// Knobs and cost.
-pub fn bottom(view: &View, width: u16) -> Vec<Line<'static>> {
-    let mut lines = knobs(view, width);
+/// Knobs and cost. `tall`: there is room for all knobs.
+pub fn bottom(view: &View, width: u16, tall: bool) -> Vec<Line<'static>> {
+    let mut lines = knobs(view, width, if tall { 3 } else { 1 });
+    lines.extend(last_change(view, width));
     lines.extend(cost(view, width));
     lines
 }
 
-fn knobs(view: &View, width: u16) -> Vec<Line<'static>> {
+fn knobs(view: &View, width: u16, most: usize) -> Vec<Line<'static>> {
     if view.now.knobs.is_empty() {
         return Vec::new();
     }
-    let mut parts = vec![label(view, "knobs")];
-    let mut used = 9;
+    let mut flow = Flow::new(view, "knobs", width);
     for (name, ns) in &view.now.knobs {
-        let text = format!("{} {}  ", name.trim_end_matches("_ns"), time(*ns));
-        used += text.len();
-        if used + 2 > usize::from(width) {
-            parts.push(span(view, Tone::Dim, ".."));
-            break;
-        }
-        parts.push(span(view, Tone::Plain, text));
+        let text = format!("{} {}", name.trim_end_matches("_ns"), time(*ns));
+        flow.part([span(view, Tone::Plain, text)]);
     }
-    let mut lines = vec![parts.into()];
-    if let Some(change) = &view.now.last_change {
-        let ago = uptime(view.now.unix_s.saturating_sub(change.unix_s) * 1_000_000_000);
-        let mut text = format!("{ago} ago: {}", change.reason);
-        for (i, turn) in change.turned.iter().enumerate() {
-            let knob = turn.knob.trim_end_matches("_ns");
-            let (from, to) = (time(turn.from_ns), time(turn.to_ns));
-            let before = if i == 0 { ": " } else { ", " };
-            text += &format!("{before}{knob} {from} -> {to}");
-        }
-        lines.push(vec![label(view, ""), span(view, Tone::Dim, text)].into());
+    flow.lines(most)
+}
+
+fn last_change(view: &View, width: u16) -> Vec<Line<'static>> {
+    let Some(change) = &view.now.last_change else {
+        return Vec::new();
+    };
+    let ago = uptime(view.now.unix_s.saturating_sub(change.unix_s) * 1_000_000_000);
+    let mut text = format!("{ago} ago: {}", change.reason);
+    for (i, turn) in change.turned.iter().enumerate() {
+        let knob = turn.knob.trim_end_matches("_ns");
+        let (from, to) = (time(turn.from_ns), time(turn.to_ns));
+        let before = if i == 0 { ": " } else { ", " };
+        text += &format!("{before}{knob} {from} -> {to}");
     }
-    lines
+    let mut flow = Flow::new(view, "turned", width);
+    flow.words(Tone::Dim, &text).lines(2)
 }
 
 fn cost(view: &View, width: u16) -> Vec<Line<'static>> {
     let now = &view.now.cost;
-    let mut parts = vec![label(view, "cost")];
     let share = (100.0 * view.delta.cost.agent_cpu_ns as f64) / view.delta.at_ns.max(1) as f64;
-    let who = if view.now.is_takt() { "agent" } else { "top" };
-    let text = format!(
-        "{who} {share:.2} % of a CPU, {} MiB",
-        now.agent_rss_bytes >> 20
-    );
-    parts.push(span(view, Tone::Plain, text));
-    if view.now.is_takt() {
+    let is_takt = view.now.is_takt();
+    let who = if is_takt { "agent" } else { "top" };
+    let mut flow = Flow::new(view, "cost", width);
+    flow.part([span(
+        view,
+        Tone::Plain,
+        format!("{who} {share:.2} % of a CPU"),
+    )]);
+    let memory = format!("{} MiB", now.agent_rss_bytes >> 20);
+    flow.part([span(view, Tone::Plain, memory)]);
+    if is_takt {
         let tone = if view.delta.cost.events_lost > 0 {
             Tone::Bad
         } else {
             Tone::Plain
         };
-        parts.push(span(
-            view,
-            tone,
-            format!("  events lost {}", now.events_lost),
-        ));
+        let lost = format!("events lost {}", now.events_lost);
+        flow.part([span(view, tone, lost)]);
     }
-    let callbacks = ["select_cpu", "enqueue", "dispatch", "running", "stopping"].map(|name| {
-        let ns = now.callbacks.get(name)?.ns_per_call()?;
-        Some(format!(" {name} {ns}"))
-    });
-    let all: String = callbacks.into_iter().flatten().collect();
-    if all.is_empty() {
-        return vec![parts.into()];
+    let mut before = "call: ";
+    for name in ["select_cpu", "enqueue", "dispatch", "running", "stopping"] {
+        let ns = now
+            .callbacks
+            .get(name)
+            .and_then(|callback| callback.ns_per_call());
+        if let Some(ns) = ns {
+            let text = format!("{before}{name} {}", time(ns));
+            flow.part([span(view, Tone::Dim, text)]);
+            before = "";
+        }
     }
-    let callbacks = span(view, Tone::Dim, format!("ns/call{all}"));
-    let used: usize = parts.iter().map(Span::width).sum();
-    if used + 2 + callbacks.width() > usize::from(width) {
-        let callbacks = span(view, Tone::Dim, all.trim_start());
-        return vec![parts.into(), vec![label(view, "ns/call"), callbacks].into()];
-    }
-    parts.extend([Span::raw("  "), callbacks]);
-    vec![parts.into()]
+    flow.lines(2)
 }

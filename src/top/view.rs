@@ -50,8 +50,8 @@ pub struct View {
     pub page: Page,
     /// How far the page is scrolled, in lines.
     pub scroll: usize,
-    /// Which of [`View::listed`] is selected.
-    pub selected: usize,
+    /// The task that the viewer has selected, as it was last listed.
+    chosen: Option<Task>,
     /// An answer to the last key.
     pub note: String,
     /// What the terminal can show.
@@ -70,7 +70,7 @@ impl View {
             blind: String::new(),
             page: Page::Overview,
             scroll: 0,
-            selected: 0,
+            chosen: None,
             note: String::new(),
             look,
         }
@@ -107,7 +107,33 @@ impl View {
             self.was = Some((now.scheduler.name.clone(), now.unix_s));
         }
         self.now = now;
-        self.selected = self.selected.min(self.listed().len().saturating_sub(1));
+        // Tasks change places from look to look; the selection stays with its task.
+        let chosen = self.chosen.as_ref().map(|task| task.pid);
+        if let Some(&found) = self.listed().iter().find(|task| Some(task.pid) == chosen) {
+            self.chosen = Some(found.clone());
+        }
+    }
+
+    /// The task that is selected: the first one, until the viewer selects another.
+    pub fn selected(&self) -> Option<&Task> {
+        self.chosen
+            .as_ref()
+            .or_else(|| self.listed().first().copied())
+    }
+
+    /// Keeps the task that is selected, wherever it goes.
+    pub fn choose(&mut self) {
+        self.chosen = self.selected().cloned();
+    }
+
+    /// Selects the task `by` places further down, as far as there are any.
+    pub fn select(&mut self, by: isize) {
+        let listed = self.listed();
+        let selected = self.selected().map(|task| task.pid);
+        let at = listed.iter().position(|task| Some(task.pid) == selected);
+        let to = at.map_or(0, |at| at.saturating_add_signed(by));
+        let last = listed.len().saturating_sub(1);
+        self.chosen = listed.get(to.min(last)).map(|&task| task.clone());
     }
 
     /// The tasks on the screen, those that ran most first.
