@@ -12,7 +12,11 @@
 //! of the switch to it; the observer's are those of the kernel's own account. They differ by the time that
 //! the scheduler takes to decide, a microsecond or less on bare metal.
 
-#![allow(clippy::panic, reason = "helpers of tests are not seen as tests")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests are not seen as tests"
+)]
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};

@@ -5,11 +5,11 @@
 //! `cargo test --release --test vm -- --ignored long_`.
 
 // Helpers are not seen as tests by clippy.
-#![allow(clippy::panic)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
-mod common;
 #[path = "vm/bench.rs"]
 mod bench;
+mod common;
 #[path = "vm/control.rs"]
 mod control;
 #[path = "vm/events.rs"]

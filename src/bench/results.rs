@@ -217,6 +217,7 @@ pub mod tests {
     fn nothing_seen() -> Reading {
         Reading {
             at: Instant::now(),
+            at_ns: 0,
             span: Duration::ZERO,
             groups: Vec::new(),
             unseen: 0,

@@ -179,7 +179,11 @@ impl Machine<'_> {
         // When instructions are counted, what the guest writes must be taken at that very instruction:
         // handed to another thread of the emulator, its interrupt would come at the host's whim, and no
         // two boots would be alike.
-        let handed_over = if self.deterministic { ",ioeventfd=off" } else { "" };
+        let handed_over = if self.deterministic {
+            ",ioeventfd=off"
+        } else {
+            ""
+        };
         let serial = format!("virtio-serial-pci,max_ports=31{handed_over}");
         add(&["-serial", "chardev:log", "-device", &serial]);
         for (index, (name, descriptor)) in ports.iter().enumerate() {
