@@ -53,31 +53,38 @@ impl Profile {
         match self {
             Self::Auto if on_battery => Self::Powersave.knobs(false),
             Self::Auto => base,
-            // Turns shorter than a third of a frame of 60 Hz; a render thread is spared for two
-            // bursts of half a frame at most.
+            // Turns shorter than a third of a frame of 60 Hz. Work in progress is spared up to a quarter of
+            // a frame, which is what the threads of a game do in one go; a browser that lays out a page
+            // takes longer, and has to make room.
             Self::Gaming => takt_knobs {
                 slice_max_ns: 10 * MS,
                 slice_min_ns: 2 * MS,
                 latency_ns: 6 * MS,
                 preempt_margin_ns: 100 * US,
-                burst_max_ns: 8 * MS,
+                preempt_after_ns: 200 * US,
+                burst_max_ns: 4 * MS,
                 ..base
             },
-            // Short turns, early preemption, and twice the credit for those that sleep.
+            // Short turns, early preemption, twice the credit for those that sleep, and little sparing of
+            // work in progress.
             Self::Latency => takt_knobs {
                 slice_max_ns: 10 * MS,
                 slice_min_ns: MS,
                 latency_ns: 4 * MS,
                 lag_max_ns: 6 * MS,
                 preempt_margin_ns: 100 * US,
-                preempt_after_ns: 500 * US,
+                preempt_after_ns: 200 * US,
+                burst_max_ns: 2 * MS,
                 ..base
             },
-            // Long turns keep caches warm; work in progress is spared for longer.
+            // Long turns keep caches warm; work in progress is spared for longer. The shorter lead keeps a
+            // task that has waited from coming before all others, which is what breaks up batches of
+            // messages between processes.
             Self::Server => takt_knobs {
                 slice_max_ns: 40 * MS,
                 slice_min_ns: 6 * MS,
                 latency_ns: 48 * MS,
+                lead_max_ns: 24 * MS,
                 preempt_margin_ns: 500 * US,
                 preempt_after_ns: 2 * MS,
                 burst_max_ns: 20 * MS,

@@ -81,8 +81,10 @@ pub struct Change {
     pub knobs: takt_knobs,
     /// "p99 1,240 us over goal 500 us 2 times".
     pub why: String,
-    /// "p99 1,240 us over goal 500 us twice: level 0 -> 2 (...)".
+    /// "p99 1,240 us over goal 500 us 2 times: level 2; slice_max 20 ms -> 11 ms, ...".
     pub reason: String,
+    /// What the user asked for cannot be had: to be said in any case.
+    pub is_important: bool,
 }
 
 /// Where the tuner starts from and what it is to reach.
@@ -110,6 +112,8 @@ pub struct Tuner {
     relaxed: Option<u32>,
     settling: bool,
     missing: bool,
+    /// That the goal cannot be met has been said.
+    said_unmet: bool,
     load: Load,
     reach: Reach,
     history: VecDeque<String>,
@@ -143,6 +147,7 @@ impl Tuner {
             relaxed: None,
             settling: false,
             missing: false,
+            said_unmet: false,
             load: Load::default(),
             reach: Reach::default(),
             history: VecDeque::new(),
@@ -179,6 +184,17 @@ impl Tuner {
         self.turn(why.to_owned())
     }
 
+    /// No more turns: the knobs of `task` as they were set. What was learnt is forgotten.
+    pub fn park(&mut self, task: Task, why: &str) -> Option<Change> {
+        let (from, history) = (self.knobs, std::mem::take(&mut self.history));
+        *self = Self {
+            history,
+            ..Self::new(task)
+        };
+        let turned = !levels::differences(&from, &self.knobs).is_empty();
+        turned.then(|| self.tell(from, why.to_owned()))
+    }
+
     /// Figures that cannot be had: back to where we started.
     pub fn missing(&mut self, why: &str) -> Option<Change> {
         if std::mem::replace(&mut self.missing, true) {
@@ -191,7 +207,10 @@ impl Tuner {
         let from = self.knobs;
         self.knobs = self.task.base;
         let why = format!("no figures to go by ({why}), knobs as they were set");
-        Some(self.tell(from, why))
+        Some(Change {
+            is_important: true,
+            ..self.tell(from, why)
+        })
     }
 
     /// Looks at what was seen and turns the knobs if need be.
@@ -288,7 +307,12 @@ impl Tuner {
             self.level = level;
             let why = format!("{said} at every level: it cannot be met under this load");
             let change = self.turn(why.clone());
-            return Some(change.unwrap_or_else(|| self.tell(self.knobs, why)));
+            let change = change.unwrap_or_else(|| self.tell(self.knobs, why));
+            // Once for each goal: under a load that comes and goes it would be said again and again.
+            return Some(Change {
+                is_important: !std::mem::replace(&mut self.said_unmet, true),
+                ..change
+            });
         }
         if self.relaxed.take().is_some() {
             self.patience = (self.patience * 2).min(PATIENCE.1);
@@ -361,6 +385,7 @@ impl Tuner {
             knobs: self.knobs,
             why,
             reason,
+            is_important: false,
         }
     }
 
