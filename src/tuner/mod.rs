@@ -21,13 +21,14 @@
 //!   next try comes after twice as many judgements, up to 512. A change of load by a factor of two
 //!   resets that, for what was learnt about the old load says little about the new one.
 //! - *Anti-windup*: a goal missed at the tightest level for 8 judgements cannot be met. That is said
-//!   once, and the level goes to the loosest that was nearly as good as the best one, until the load
+//!   once for each goal, and the level goes to the loosest that was nearly as good as the best one, until the load
 //!   changes or the goal is met.
 //! - *Figures that are missing or absurd*: back to level 0, said once.
 //!
-//! Without a goal nothing is measured in the kernel and the agent looks every two seconds. The knobs follow the power source (profile `auto`)
-//! and, where throughput was asked for (`server`, `powersave`), the load: with more than 8 runnable tasks
-//! per CPU for 3 seconds turns are twice as long, with less than 4 for 3 seconds as before.
+//! Without a goal nothing is measured in the kernel and the agent looks every two seconds. The knobs follow
+//! the power source (profile `auto`) and, where throughput was asked for (`server`), the load: with more
+//! than 8 runnable tasks per CPU for 3 seconds turns are twice as long, with less than 4 for 3 seconds as
+//! before.
 
 pub mod levels;
 mod load;
