@@ -82,7 +82,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (
             "[gaol]\nwakeup_p99_us = 500",
-            "f.toml:1:2: unknown key \"gaol\"; did you mean \"goal\"?",
+            "unknown key \"gaol\"; did you mean \"goal\"?",
         ),
         (
             "[goal]\nwakeup_p99_ms = 1",

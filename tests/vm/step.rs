@@ -106,7 +106,7 @@ impl Seen {
     /// the goal.
     fn rounds(&self, from: f64, to: f64) -> impl Iterator<Item = &Value> {
         let (from, to) = (self.began_s + from, (self.began_s + to).min(self.dropped_s));
-        let at = |round: &&Value| (from..to).contains(&number(&round["clock_s"]));
+        let at = move |round: &&Value| (from..to).contains(&number(&round["clock_s"]));
         self.rounds.iter().filter(at)
     }
 
@@ -184,7 +184,7 @@ impl Seen {
             let field = format!("{name}_ns");
             (
                 name,
-                line(&|round| Some(number(&round["knobs"][&field]) / 1e6)),
+                line(&|round: &Value| Some(number(&round["knobs"][&field]) / 1e6)),
             )
         };
         let untuned = rate(&self.untuned, 0.0, f64::INFINITY);
@@ -193,7 +193,7 @@ impl Seen {
             _ => None,
         });
         let plot = plot::Plot {
-            p99_us: line(&|round| self.p99_us(round)),
+            p99_us: line(&|round: &Value| self.p99_us(round)),
             goal_us: self.step.goal_us,
             knobs_ms: [
                 "slice_max",
@@ -221,7 +221,7 @@ fn number(value: &Value) -> f64 {
 }
 
 /// Operations per second between the first and the last point within `from..to`.
-fn rate(points: &plot::Points, from: f64, to: f64) -> f64 {
+fn rate(points: &[(f64, f64)], from: f64, to: f64) -> f64 {
     let within: Vec<_> = points
         .iter()
         .filter(|point| (from..to).contains(&point.0))
