@@ -126,7 +126,7 @@ fn a_rule_shows_in_latency_and_in_the_picture() {
     let text = Vm::new("7.2").deterministic().passes(
         r#"
         cp "$(which scx_takt)" /tmp/urgent
-        echo >/tmp/config.toml
+        printf '[[rule]]\ncomm = "nobody"\n' >/tmp/config.toml
         start_agent --config /tmp/config.toml
         scx_takt stress --seconds 600 --kinds bursts >/dev/null 2>&1 &
         stress=$!
