@@ -324,7 +324,8 @@ pub struct StressArgs {
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
 
-    /// Kinds of load, separated by commas; without it: all but rt-hogs, bursts and hotplug. A kind that is
+    /// Kinds of load, separated by commas; without it: all but those that take a machine for themselves
+    /// (rt-hogs, bursts, crowd, redraw, hotplug). A kind that is
     /// asked for by name must be able to run.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_enum)]
     pub kinds: Vec<StressKind>,
@@ -348,6 +349,10 @@ pub struct StressArgs {
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,
+
+    /// Write what was done so far to this file four times a second, one JSON object a line (for plots).
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
 
     /// End at once: what the exec storm executes.
     #[arg(long, hide = true)]
@@ -397,6 +402,11 @@ pub enum StressKind {
     RtHogs,
     /// Threads that compute for milliseconds between very short sleeps, eight per CPU.
     Bursts,
+    /// Threads that compute without end, eight per CPU.
+    Crowd,
+    /// Threads that compute for two milliseconds some thirty times a second, as a desktop that redraws
+    /// itself; one per CPU.
+    Redraw,
     /// CPUs other than 0 that go offline and come back.
     Hotplug,
 }

@@ -7,15 +7,16 @@ use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use crate::bpf_abi::BpfSkel;
 use crate::bpf_abi::intf::takt_knobs;
 use crate::cli::RunArgs;
+use crate::collect;
 use crate::config::profile::Profile;
 use crate::config::watch::Watch;
-use crate::config::{Config, Goal};
+use crate::config::{Config, Goal, knobs};
 use crate::knob_writer;
 use crate::power;
 use crate::rules::Rules;
@@ -48,6 +49,17 @@ pub struct Control<'a> {
     record: Option<File>,
     /// Turns that have not been told as events yet.
     untold: Vec<Change>,
+    /// The same for configurations that were read again.
+    reloads: Vec<Reload>,
+}
+
+/// What became of a configuration that was read again.
+#[derive(Debug)]
+pub struct Reload {
+    /// Was it taken over? If not, the one before stays in force.
+    pub taken: bool,
+    /// What is in force now, or what is wrong; one line.
+    pub what: String,
 }
 
 impl<'a> Control<'a> {
@@ -79,6 +91,7 @@ impl<'a> Control<'a> {
             on_battery,
             nr_cpus,
             untold: Vec::new(),
+            reloads: Vec::new(),
             record: record.context("cannot make the file for --record-tuning")?,
         };
         control.watch = match Watch::new(&control.config.path) {
@@ -141,6 +154,11 @@ impl<'a> Control<'a> {
         self.must_load_again
     }
 
+    /// What became of configurations that were read again since the last call.
+    pub fn take_reloads(&mut self) -> Vec<Reload> {
+        std::mem::take(&mut self.reloads)
+    }
+
     /// Looks whether the file has changed, and if so reads it again.
     pub fn look_at_file(&mut self, skel: &mut BpfSkel<'_>) {
         if self.watch.as_ref().is_some_and(Watch::changed) {
@@ -150,55 +168,52 @@ impl<'a> Control<'a> {
 
     /// Reads the configuration again: all of it is taken over, or nothing.
     pub fn reload(&mut self, skel: &mut BpfSkel<'_>) {
-        let path = self.config.path.clone();
-        if !path.exists() {
-            eprintln!(
-                "scx_takt: {} is gone: the configuration stays as it was",
-                path.display()
-            );
-            return;
-        }
-        let new = match Config::load(self.args) {
-            Ok(new) => new,
-            Err(wrong) => {
-                eprintln!("scx_takt: {wrong}\nscx_takt: the configuration stays as it was");
-                return;
+        let (taken, said) = match self.read_again(skel) {
+            Ok(what) => (true, what),
+            Err(error) => {
+                let stays = "the configuration stays as it was";
+                (false, format!("{error:#}\nscx_takt: {stays}"))
             }
         };
+        eprintln!("scx_takt: {said}");
+        let what = said.replace("\nscx_takt: ", "; ");
+        self.reloads.push(Reload { taken, what });
+    }
+
+    /// What is in force then; an error has changed nothing.
+    fn read_again(&mut self, skel: &mut BpfSkel<'_>) -> Result<String> {
+        let path = self.config.path.clone();
+        if !path.exists() {
+            bail!("{} is gone", path.display());
+        }
+        let new = Config::load(self.args)?;
         if !self.can_rule && !new.rules.is_empty() {
             warn(&new.warnings);
-            eprintln!(
-                "scx_takt: {} has rules now, the first since I was loaded: loading again",
-                path.display()
-            );
             *self.config = new;
             self.must_load_again = true;
-            return;
+            let what = "has rules now, the first since I was loaded: loading again";
+            return Ok(format!("{} {what}", path.display()));
         }
         // The rules are the only part that the kernel may refuse: first.
-        match self.rules.replace(skel, &new.rules) {
-            Ok(warnings) => {
-                warn(&new.warnings);
-                warn(&warnings);
-            }
-            Err(error) => {
-                eprintln!("scx_takt: {error:#}; the configuration stays as it was");
-                return;
-            }
-        }
+        let warnings = self.rules.replace(skel, &new.rules)?;
+        warn(&new.warnings);
+        warn(&warnings);
         *self.config = new;
         self.last = None;
-        eprintln!(
-            "scx_takt: {} taken over: profile {}, {} rules, {}",
+        let (task, why) = (task(self.config, self.on_battery), "new configuration");
+        let change = if self.config.tune {
+            self.tuner.retarget(task, why)
+        } else {
+            self.tuner.park(task, why)
+        };
+        self.apply(skel, change);
+        Ok(format!(
+            "{} taken over: profile {}, {} rules, {}",
             path.display(),
             self.config.profile.name(),
             self.config.rules.len(),
             goal_text(&self.config.goal)
-        );
-        let change = self
-            .tuner
-            .retarget(task(self.config, self.on_battery), "new configuration");
-        self.apply(skel, change);
+        ))
     }
 
     /// One round of the loop, if it is due.
@@ -275,9 +290,7 @@ impl<'a> Control<'a> {
             eprintln!("scx_takt: knobs not turned: {error:#}");
             return;
         }
-        // What the user asked for and cannot have is said in any case.
-        let always = ["cannot be met", "no figures"];
-        if always.iter().any(|what| change.reason.contains(what)) {
+        if change.is_important {
             eprintln!("scx_takt: {}", change.reason);
         } else {
             self.say_more(&change.reason);
@@ -296,9 +309,9 @@ impl<'a> Control<'a> {
         let Some(file) = &mut self.record else {
             return;
         };
-        let knobs = self.tuner.knobs();
         let all = &figures.wakeups[NORMAL].plus(&figures.wakeups[LATENCY]);
         let line = json!({
+            "clock_s": collect::monotonic_ns() as f64 / 1e9,
             "at_s": self.started_at.elapsed().as_secs_f64(),
             "period_s": figures.period.as_secs_f64(),
             "level": self.tuner.level(),
@@ -306,11 +319,7 @@ impl<'a> Control<'a> {
             "class_p99_ns": figures.wakeups.each_ref().map(|seen| seen.quantile_ns(990)),
             "p99_ns": all.quantile_ns(990),
             "load": figures.load,
-            "slice_max_ns": knobs.slice_max_ns,
-            "slice_min_ns": knobs.slice_min_ns,
-            "burst_max_ns": knobs.burst_max_ns,
-            "preempt_margin_ns": knobs.preempt_margin_ns,
-            "preempt_after_ns": knobs.preempt_after_ns,
+            "knobs": knobs::named(self.tuner.knobs()),
             "change": change.map(|change| &change.reason),
         });
         if let Err(error) = writeln!(file, "{line}") {

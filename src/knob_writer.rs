@@ -17,18 +17,26 @@ pub fn write(skel: &mut BpfSkel<'_>, new: &intf::takt_knobs) -> Result<()> {
         .data_knobs_data
         .as_mut()
         .context("the BPF object has no knobs")?;
+    wait_for_decisions();
     let slots = std::ptr::from_mut(&mut data.knobs).cast::<intf::takt_knob_slots>();
     // SAFETY: bindgen's and the skeleton's `takt_knob_slots` are made from the same C type; the memory
     // is mapped for as long as the skeleton lives, and only we write to it.
     flip(unsafe { &mut *slots }, new)
 }
 
+/// Waits until every decision that is under way now has been taken: decisions are made under the kernel's
+/// RCU, and this waits for a grace period. Where it cannot be had (`nohz_full`), two changes that follow
+/// one another within microseconds may be seen half done.
+fn wait_for_decisions() {
+    // SAFETY: plain numbers only.
+    unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+}
+
 /// Writes the slot that is not active, then makes it the active one.
 ///
 /// BPF reads `active` and then, through an address made from it, the slot: the release store below
 /// keeps our writes to the slot before it. A decision that began before the flip goes on reading the
-/// old slot; that slot is written again at the next change, a tenth of a second away at least, while
-/// a decision takes microseconds.
+/// old slot, which is not written again before [`wait_for_decisions`] has returned.
 fn flip(slots: &mut intf::takt_knob_slots, new: &intf::takt_knobs) -> Result<()> {
     if let Some(knob) = knobs::out_of_range(new) {
         bail!("{} = {} is out of range", knob.name, knob.of(new));

@@ -95,13 +95,17 @@ impl Session {
         ControlFlow::Continue(())
     }
 
-    /// Turns knobs if need be, and tells of it.
+    /// Takes over what has changed, turns knobs if need be, and tells of both.
     fn steer(&mut self, skel: &mut BpfSkel<'_>, control: &mut Control<'_>, printer: &mut Printer) {
         control.look_at_file(skel);
         control.tick(skel);
         let changes = control.take_changes();
         for change in &changes {
             printer.knobs(&change.from, &change.knobs, &change.why);
+        }
+        for reload in control.take_reloads() {
+            printer.config(reload.taken, &reload.what);
+            self.desk.note_reload(&reload.what);
         }
         self.desk.follow(control.profile(), &changes);
         self.cpu_max.look(skel);

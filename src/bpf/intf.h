@@ -212,6 +212,7 @@ struct takt_task {
 	u8 runs;  /* 1: it is on a CPU now */
 	s32 nice;
 	char comm[TAKT_COMM_LEN];
+	u64 ruled; /* ours only: the class that a rule gave it, enum takt_class */
 };
 
 #endif /* TAKT_INTF_H */

@@ -59,7 +59,7 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 		return false;
 	if (c->class == TAKT_CLASS_BACKGROUND)
 		return true;
-	if (ran_ns < 0 || c->awake_ns + ran_ns <= c->spared_ns)
+	if (ran_ns < 0 || (spares(t, c->class) && c->awake_ns + ran_ns <= c->spared_ns))
 		return false;
 	ahead = c->vruntime + charge_of(ran_ns, c->weight_1024) - t->vruntime;
 	if (t->class == TAKT_CLASS_LATENCY)

@@ -4,7 +4,8 @@
  *
  * What a class means:
  *
- * latency: preempts with a quarter of the margin, keeps twice the lag, is due lag_max sooner.
+ * latency: preempts with a quarter of the margin, even whoever is in the middle of a burst unless
+ * it is of this class itself, keeps twice the lag, is due lag_max sooner.
  *
  * background: never preempts, gives way to whoever wakes, is due latency_ns later. The starvation
  * bound holds for it too: lead_max caps what is added.
@@ -65,6 +66,12 @@ static __always_inline u8 urgency_of(const struct task_ctx *t)
 static __always_inline bool is_background(const struct task_ctx *t)
 {
 	return urgency_of(t) == TAKT_CLASS_BACKGROUND;
+}
+
+/* Does @t wait for the end of a burst of a task of @class? */
+static __always_inline bool spares(const struct task_ctx *t, u8 class)
+{
+	return t->class != TAKT_CLASS_LATENCY || class == TAKT_CLASS_LATENCY;
 }
 
 /* The weight that a task is charged with, given the one that the kernel gave it. */

@@ -23,6 +23,7 @@ int takt_tasks(struct bpf_iter__task *ctx)
 	if (t) {
 		s.burst_ns = t->burst_ns;
 		s.weight = t->weight;
+		s.ruled = t->class;
 		s.lead_ns = t->vruntime - llc_ctx_of(t->llc)->vtime_now;
 	}
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));

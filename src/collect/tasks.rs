@@ -190,6 +190,7 @@ fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, temper:
         waits_ns: task.waits_ns,
         burst_ns: task.burst_ns,
         lead_ns: task.lead_ns,
+        ruled: ruled_name(task.ruled).to_owned(),
         why: String::new(),
     };
     described.why = why(&described, temper);
@@ -199,6 +200,9 @@ fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, temper:
 /// Why a task is treated as it is, in a few words.
 fn why(task: &Task, temper: &Temper) -> String {
     let mut reasons: Vec<String> = Vec::new();
+    if !task.ruled.is_empty() {
+        reasons.push(format!("{} by a rule", task.ruled));
+    }
     match task.class.as_str() {
         "rt" => reasons.push("real-time: before all others".into()),
         "dl" => reasons.push("deadline: before all others".into()),
@@ -238,6 +242,15 @@ fn class_name(class: u8, all_ext: bool) -> &'static str {
         intf::takt_task_class_TAKT_CLASS_RT => "rt",
         intf::takt_task_class_TAKT_CLASS_DEADLINE => "dl",
         _ => "fair",
+    }
+}
+
+/// The class that a rule gives.
+fn ruled_name(class: u64) -> &'static str {
+    match u32::try_from(class) {
+        Ok(intf::takt_class_TAKT_CLASS_LATENCY) => "latency",
+        Ok(intf::takt_class_TAKT_CLASS_BACKGROUND) => "background",
+        _ => "",
     }
 }
 
@@ -371,6 +384,11 @@ mod tests {
         assert!(why(&of(12_000_000, 0), &temper).starts_with("hog, 12 ms"));
         assert!(why(&of(0, 5_000_000), &temper).contains("5 ms beyond its share"));
         assert!(why(&of(1_500_000, -1), &temper).contains("sleeps after 1.5 ms"));
+        let ruled = Task {
+            ruled: ruled_name(intf::takt_class_TAKT_CLASS_LATENCY.into()).to_owned(),
+            ..of(0, 0)
+        };
+        assert!(why(&ruled, &temper).starts_with("latency by a rule, hog"));
     }
 
     /// Loads the iterator on this machine's kernel, whatever schedules there.

@@ -114,10 +114,12 @@ impl Source {
     /// What the parser says, in the words of the manual where it concerns a key.
     fn explain(&self, message: &str, span: &Range<usize>) -> String {
         let message = message.lines().next().unwrap_or_default();
-        if message.starts_with("unknown field") {
-            let mut names = message.split('`').skip(1).step_by(2);
-            let name = names.next().unwrap_or_default();
-            return unknown("key", name, names);
+        for (said, what) in [("unknown field", "key"), ("unknown variant", "value")] {
+            if message.starts_with(said) {
+                let mut names = message.split('`').skip(1).step_by(2);
+                let name = names.next().unwrap_or_default();
+                return unknown(what, name, names);
+            }
         }
         let line = self.line_of(span.start);
         let line = self.text[self.lines[line - 1]..]

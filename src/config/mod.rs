@@ -139,6 +139,8 @@ impl Config {
             ),
         };
         let period_ms = optional("period_ms", &raw.tuner.period_ms, keys::PERIOD_MS);
+        let rules = rules::check(&raw.rule, checker);
+        checker.doubt_goals(raw, &rules);
         Self {
             profile: raw.profile.unwrap_or_default(),
             goal,
@@ -149,7 +151,7 @@ impl Config {
                 .iter()
                 .filter_map(|(name, value)| checker.knob(name, value))
                 .collect(),
-            rules: rules::check(&raw.rule, checker),
+            rules,
             path: PathBuf::new(),
             warnings: Vec::new(),
         }
@@ -187,6 +189,22 @@ impl Checker<'_> {
 
     fn warn(&mut self, offset: usize, what: String) {
         self.warnings.push(format!("{}: {what}", self.at(offset)));
+    }
+
+    /// Warns of goals that nothing is done for, or that are about nobody.
+    fn doubt_goals(&mut self, raw: &Raw, rules: &[Rule]) {
+        let goals = [&raw.goal.wakeup_p99_us, &raw.goal.latency_wakeup_p99_us];
+        if raw.tuner.enabled == Some(false)
+            && let Some(goal) = goals.into_iter().flatten().next()
+        {
+            let what = "[tuner] enabled = false: nothing is done to reach a goal";
+            self.warn(goal.span().start, what.to_owned());
+        }
+        let is_urgent = |rule: &Rule| rule.class == rules::Class::Latency;
+        if let Some(goal) = goals[1].as_ref().filter(|_| !rules.iter().any(is_urgent)) {
+            let what = "no rule gives the class latency: latency_wakeup_p99_us is about no task";
+            self.warn(goal.span().start, what.to_owned());
+        }
     }
 
     /// A number within `range`, or a complaint.

@@ -56,24 +56,28 @@ impl Profile {
         match self {
             Self::Auto if on_battery => Self::Powersave.knobs(false),
             Self::Auto => base,
-            // Turns shorter than a third of a frame of 60 Hz; a render thread is spared for two
-            // bursts of half a frame at most.
+            // Turns shorter than a third of a frame of 60 Hz. Work in progress is spared up to a fifth of a
+            // frame: what takes longer in one go has to make room for the threads of a game, each of
+            // which has but a part of the frame's time.
             Self::Gaming => takt_knobs {
                 slice_max_ns: 10 * MS,
                 slice_min_ns: 2 * MS,
                 latency_ns: 6 * MS,
                 preempt_margin_ns: 100 * US,
-                burst_max_ns: 8 * MS,
+                preempt_after_ns: 200 * US,
+                burst_max_ns: 3 * MS,
                 ..base
             },
-            // Short turns, early preemption, and twice the credit for those that sleep.
+            // Short turns, early preemption, twice the credit for those that sleep, and little sparing of
+            // work in progress.
             Self::Latency => takt_knobs {
                 slice_max_ns: 10 * MS,
                 slice_min_ns: MS,
                 latency_ns: 4 * MS,
                 lag_max_ns: 6 * MS,
                 preempt_margin_ns: 100 * US,
-                preempt_after_ns: 500 * US,
+                preempt_after_ns: 200 * US,
+                burst_max_ns: 2 * MS,
                 ..base
             },
             // Long turns keep caches warm; work in progress is spared for longer.
@@ -86,12 +90,12 @@ impl Profile {
                 burst_max_ns: 20 * MS,
                 ..base
             },
+            // Nobody is preempted for a small difference, and hogs take longer turns where nobody else
+            // waits. Turns among many stay as they are: longer ones cost frames (docs/tuning.md), and a
+            // laptop on battery draws too.
             Self::Powersave => takt_knobs {
                 slice_max_ns: 50 * MS,
-                slice_min_ns: 8 * MS,
-                latency_ns: 64 * MS,
-                preempt_margin_ns: MS,
-                preempt_after_ns: 4 * MS,
+                preempt_margin_ns: 500 * US,
                 ..base
             },
             // Half as many turns: each may cost 512 KiB of cache. Twice the time for work in

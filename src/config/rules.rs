@@ -1,6 +1,7 @@
 //! Task rules as they stand in the file: which tasks, and what they get.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::iter;
 
 use nix::unistd::User;
 use serde::Deserialize;
@@ -9,6 +10,11 @@ use toml::Spanned;
 use super::Checker;
 use super::keys::WEIGHT_PERMILLE;
 use crate::bpf_abi::intf;
+
+/// Different sets of CPUs that rules may name; number 0 stands for none.
+const MAX_CPU_SETS: usize = intf::takt_rule_consts_TAKT_MAX_CPU_SETS as usize - 1;
+/// How deep a cgroup may be for a rule to find it by its path.
+const MAX_DEPTH: usize = intf::takt_rule_consts_TAKT_MAX_CGROUP_DEPTH as usize;
 
 /// How urgent a task is. What each means to the policy stands in `src/bpf/rules.bpf.h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -49,6 +55,25 @@ pub enum Match {
     Unit(String),
 }
 
+impl Match {
+    /// Itself, and all that picks every task that it picks: cgroups above it, units in its path. As many
+    /// as its path is deep.
+    fn covers(&self) -> impl Iterator<Item = Self> + '_ {
+        let path = match self {
+            Self::Cgroup(path) => path.as_str(),
+            _ => "",
+        };
+        let above = path
+            .match_indices('/')
+            .map(|(end, _)| path[..end].to_owned());
+        let units = path.split('/').filter(|name| !name.is_empty());
+        iter::once(self.clone())
+            .chain(iter::once(Self::Cgroup(String::new())))
+            .chain(above.map(Self::Cgroup))
+            .chain(units.map(|name| Self::Unit(name.to_owned())))
+    }
+}
+
 /// One rule, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -86,13 +111,14 @@ pub fn check(raw: &[Spanned<RawRule>], checker: &mut Checker<'_>) -> Vec<Rule> {
     }
     let mut rules = Vec::with_capacity(raw.len());
     let mut seen: HashMap<Match, usize> = HashMap::new();
+    let mut sets = HashSet::new();
     for entry in raw {
         let offset = entry.span().start;
         let Some(rule) = check_one(entry.get_ref(), offset, checker) else {
             continue;
         };
-        if let Some(&earlier) = seen.get(&rule.of) {
-            let line = checker.line_of(earlier);
+        if let Some(earlier) = rule.of.covers().find_map(|of| seen.get(&of)) {
+            let line = checker.line_of(*earlier);
             checker.warn(
                 offset,
                 format!("the same tasks have a rule in line {line}: that one counts"),
@@ -100,24 +126,12 @@ pub fn check(raw: &[Spanned<RawRule>], checker: &mut Checker<'_>) -> Vec<Rule> {
             continue;
         }
         seen.insert(rule.of.clone(), offset);
+        if !rule.cpus.is_empty() && sets.insert(rule.cpus.clone()) && sets.len() == MAX_CPU_SETS + 1
+        {
+            let what = format!("cpus: the rules may name {MAX_CPU_SETS} different sets at most");
+            checker.wrong(offset, what);
+        }
         rules.push(rule);
-    }
-    let mut sets: Vec<_> = rules
-        .iter()
-        .map(|rule| &rule.cpus)
-        .filter(|cpus| !cpus.is_empty())
-        .collect();
-    sets.sort();
-    sets.dedup();
-    let max = intf::takt_rule_consts_TAKT_MAX_CPU_SETS as usize - 1;
-    if sets.len() > max {
-        checker.wrong(
-            0,
-            format!(
-                "the rules name {} different CPU sets; {max} at most",
-                sets.len()
-            ),
-        );
     }
     rules
 }
@@ -165,7 +179,7 @@ fn check_match(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Optio
             Err(what) => Err(what),
         },
         (_, _, _, Some(path), _) if path.starts_with('/') => {
-            Ok(Match::Cgroup(path.trim_end_matches('/').to_owned()))
+            Ok(check_cgroup(path, offset, checker))
         }
         (.., Some(unit)) if !unit.is_empty() && !unit.contains('/') => {
             Ok(Match::Unit(unit.clone()))
@@ -177,6 +191,17 @@ fn check_match(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Optio
         _ => Err("names no tasks".to_owned()),
     };
     result.map_err(|what| checker.wrong(offset, what)).ok()
+}
+
+/// A path without needless slashes; "" is the root.
+fn check_cgroup(path: &str, offset: usize, checker: &mut Checker<'_>) -> Match {
+    let names: Vec<_> = path.split('/').filter(|name| !name.is_empty()).collect();
+    if names.len() > MAX_DEPTH {
+        let what =
+            format!("cgroups are looked at {MAX_DEPTH} levels deep: the rule matches nothing");
+        checker.warn(offset, what);
+    }
+    Match::Cgroup(names.iter().map(|name| format!("/{name}")).collect())
 }
 
 fn check_comm(comm: &str) -> Result<Match, String> {

@@ -81,6 +81,34 @@ fn what_is_wrong_is_said_with_its_place() {
             "f.toml:3:8: cpus: \"3-1\" runs backwards",
         ),
         (
+            "[gaol]\nwakeup_p99_us = 500",
+            "unknown key \"gaol\"; did you mean \"goal\"?",
+        ),
+        (
+            "[goal]\nwakeup_p99_ms = 1",
+            "f.toml:2:1: unknown key \"wakeup_p99_ms\"; did you mean \"wakeup_p99_us\"?",
+        ),
+        (
+            "[goal]\nwakeup_p99_us = 0.5",
+            "f.toml:2:17: invalid type: floating point `0.5`",
+        ),
+        (
+            "[[rules]]\ncomm = \"a\"",
+            "unknown key \"rules\"; did you mean \"rule\"?",
+        ),
+        (
+            "profile = \"gamin\"",
+            "f.toml:1:11: unknown value \"gamin\"; did you mean \"gaming\"?",
+        ),
+        (
+            "\n[[rule]]\ncomm = \"a\"\nclss = \"latency\"",
+            "f.toml:4:1: unknown key \"clss\"; did you mean \"class\"?",
+        ),
+        (
+            "[[rule]]\ncomm = \"a\"\nclass = \"latncy\"",
+            "f.toml:3:9: unknown value \"latncy\"; did you mean \"latency\"?",
+        ),
+        (
             "[[rule]]\ncomm = \"a\"\nweight_permille = 1",
             "f.toml:3:19: weight_permille takes 10 to 10_000",
         ),
@@ -128,6 +156,59 @@ fn the_first_of_two_rules_for_the_same_tasks_counts() {
     assert_eq!(
         config.warnings,
         ["f.toml:4:1: the same tasks have a rule in line 1: that one counts"]
+    );
+}
+
+#[test]
+fn a_rule_for_what_an_earlier_one_covers_is_useless() {
+    for (earlier, later, is_useless) in [
+        ("cgroup = \"/a\"", "cgroup = \"/a/b\"", true),
+        ("cgroup = \"/a/\"", "cgroup = \"//a\"", true),
+        ("cgroup = \"/a/b\"", "cgroup = \"/a\"", false),
+        ("cgroup = \"/a\"", "cgroup = \"/ab\"", false),
+        ("unit = \"x.service\"", "cgroup = \"/s/x.service/y\"", true),
+        ("cgroup = \"/s/x.service\"", "unit = \"x.service\"", false),
+        ("cgroup = \"/\"", "comm = \"a\"", true),
+        ("comm = \"a\"", "cgroup = \"/\"", false),
+    ] {
+        let text = format!("[[rule]]\n{earlier}\nclass = \"latency\"\n[[rule]]\n{later}");
+        let config = read(&text).unwrap();
+        let kept = if is_useless { 1 } else { 2 };
+        assert_eq!(config.rules.len(), kept, "{text}: {:?}", config.warnings);
+        assert_eq!(config.warnings.len(), 2 - kept, "{text}");
+    }
+}
+
+#[test]
+fn goals_that_nothing_is_done_for_are_warned_of() {
+    let config = read("[goal]\nlatency_wakeup_p99_us = 200").unwrap();
+    let expected =
+        "f.toml:2:25: no rule gives the class latency: latency_wakeup_p99_us is about no task";
+    assert_eq!(config.warnings, [expected]);
+    let config = read("[goal]\nwakeup_p99_us = 200\n[tuner]\nenabled = false").unwrap();
+    assert!(config.warnings[0].starts_with("f.toml:2:17: [tuner] enabled = false"));
+    let rule = "[[rule]]\ncomm = \"a\"\nclass = \"latency\"";
+    let config = read(&format!("[goal]\nlatency_wakeup_p99_us = 200\n{rule}")).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn the_rule_that_names_one_cpu_set_too_many_is_told() {
+    let rule = |cpu: usize| format!("[[rule]]\ncomm = \"c{cpu}\"\ncpus = \"{cpu}\"\n");
+    let text: String = (0..15).map(rule).collect();
+    assert!(read(&text).is_ok());
+    let said = complaint(&format!("{text}{}", rule(15)));
+    assert!(said.starts_with("f.toml:46:1: cpus:"), "{said}");
+}
+
+#[test]
+fn a_cgroup_too_deep_to_be_found_is_a_warning() {
+    let deep = "/a".repeat(17);
+    let config = read(&format!("[[rule]]\ncgroup = \"{deep}\"")).unwrap();
+    assert!(
+        config.warnings[0].contains("16 levels deep"),
+        "{:?}",
+        config.warnings
     );
 }
 

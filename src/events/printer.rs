@@ -69,6 +69,14 @@ impl Printer {
         }
     }
 
+    /// Tells what became of a configuration that was read again.
+    pub fn config(&mut self, taken: bool, what: &str) {
+        if self.format.is_some() {
+            let what = what.to_owned();
+            self.tell(&Told::Config { taken, what });
+        }
+    }
+
     /// Tells, on standard error as well, that events were lost without being counted.
     pub fn imbalance(&mut self, imbalance: Imbalance) {
         eprintln!("scx_takt: FAULT: {imbalance}: please report it");

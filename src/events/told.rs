@@ -73,6 +73,12 @@ pub enum Told {
         to: u64,
         reason: String,
     },
+    /// The configuration was read again. Told by the agent.
+    Config {
+        /// Was it taken over? If not, the one before stays in force, as a whole.
+        taken: bool,
+        what: String,
+    },
     /// The scheduler found itself wrong.
     Fault { what: String },
     /// The scheduler has left the kernel.
@@ -150,7 +156,7 @@ impl Told {
             | Self::Preempt { at_ns, .. }
             | Self::Migrate { at_ns, .. }
             | Self::Exit { at_ns } => Some(*at_ns),
-            Self::Knob { .. } | Self::Fault { .. } | Self::Account(_) => None,
+            Self::Knob { .. } | Self::Config { .. } | Self::Fault { .. } | Self::Account(_) => None,
         }
     }
 }
@@ -234,6 +240,7 @@ impl fmt::Display for Told {
             } => {
                 write!(f, "knob: {knob} from {from} to {to}: {reason}")
             }
+            Self::Config { what, .. } => write!(f, "configuration: {what}"),
             Self::Fault { what } => write!(f, "FAULT: {what}"),
             Self::Exit { .. } => write!(f, "exit: the scheduler has left the kernel"),
             Self::Account(account) => write!(f, "{account}"),

@@ -12,6 +12,9 @@ use crate::bpf_abi::intf::{
 };
 use crate::config::rules::{Class, Match, Rule};
 
+/// Programs that are looked at in one go. A look costs a microsecond or two.
+const LOOKS: usize = 1024;
+
 /// What the BPF side is given.
 #[derive(Default)]
 pub struct Compiled {
@@ -23,6 +26,8 @@ pub struct Compiled {
     pub cpu_sets: Vec<Vec<u16>>,
     /// Rules that cannot match now.
     pub warnings: Vec<String>,
+    /// The programs that rules name, with what the file behind the name was known by.
+    programs: Vec<(String, Option<(u64, u64)>)>,
 }
 
 impl Compiled {
@@ -35,7 +40,12 @@ impl Compiled {
         let mut seen = HashSet::new();
         for (order, rule) in (0u32..).zip(rules) {
             let cpu_set = compiled.cpu_set(&rule.cpus);
-            let Some(key) = key_of(&rule.of) else {
+            let key = key_of(&rule.of);
+            if let Match::Exe(path) = &rule.of {
+                let known_by = key.map(|key| (key.a, key.b));
+                compiled.programs.push((path.clone(), known_by));
+            }
+            let Some(key) = key else {
                 compiled
                     .warnings
                     .push(format!("{rule}: there is no such file now"));
@@ -63,17 +73,16 @@ impl Compiled {
         compiled
     }
 
-    /// Does a program that a rule names have another file behind its name than it had?
-    pub fn programs_have_changed(&self, rules: &[Rule]) -> bool {
-        let kind = u64::from(takt_rule_kind_TAKT_RULE_EXE);
-        let now: HashSet<_> = rules
-            .iter()
-            .filter(|rule| matches!(rule.of, Match::Exe(_)))
-            .filter_map(|rule| key_of(&rule.of))
-            .map(|key| (key.a, key.b))
-            .collect();
-        let then = self.entries.iter().filter(|(key, _)| key.kind == kind);
-        then.map(|(key, _)| (key.a, key.b)).collect::<HashSet<_>>() != now
+    /// Is there another file behind the name of one of the programs than there was? Looks at
+    /// [`LOOKS`] of them, from number `next` on, which is moved on.
+    pub fn programs_have_changed(&self, next: &mut usize) -> bool {
+        let count = self.programs.len().min(LOOKS);
+        let from = std::mem::take(next).min(self.programs.len());
+        let looked_at = self.programs.iter().cycle().skip(from).take(count);
+        *next = (from + count).checked_rem(self.programs.len()).unwrap_or(0);
+        looked_at
+            .into_iter()
+            .any(|(path, known_by)| known_by != &file_of(path))
     }
 
     /// The number of a CPU set; the configuration has checked that there are not too many.
@@ -91,6 +100,12 @@ impl Compiled {
     }
 }
 
+/// What a program is known by: inode number and size; `None`: there is no such file.
+fn file_of(path: &str) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok().filter(|file| file.is_file())?;
+    Some((file.ino(), file.size()))
+}
+
 /// What a task must have to match; `None`: nothing can.
 fn key_of(of: &Match) -> Option<takt_rule_key> {
     let (kind, a, b) = match of {
@@ -102,8 +117,8 @@ fn key_of(of: &Match) -> Option<takt_rule_key> {
         Match::Cgroup(path) => (takt_rule_kind_TAKT_RULE_CGROUP, hash_of_path(path), 0),
         Match::Unit(name) => (takt_rule_kind_TAKT_RULE_UNIT, hash_of_name(name), 0),
         Match::Exe(path) => {
-            let file = fs::metadata(path).ok().filter(|file| file.is_file())?;
-            (takt_rule_kind_TAKT_RULE_EXE, file.ino(), file.size())
+            let (inode, size) = file_of(path)?;
+            (takt_rule_kind_TAKT_RULE_EXE, inode, size)
         }
     };
     Some(takt_rule_key {
@@ -185,7 +200,7 @@ mod tests {
         assert!(compiled.entries.iter().all(|(_, rule)| rule.cpu_set == 1));
         assert_eq!(compiled.kinds, 0b11);
         assert!(compiled.warnings[0].contains("no such file"));
-        assert!(!compiled.programs_have_changed(&rules));
+        assert!(!compiled.programs_have_changed(&mut 0));
     }
 
     #[test]
@@ -193,9 +208,28 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let rules = [rule(Match::Exe(file.path().display().to_string()), &[])];
         let compiled = Compiled::new(&rules);
-        assert!(!compiled.programs_have_changed(&rules));
+        assert!(!compiled.programs_have_changed(&mut 0));
         fs::write(file.path(), "longer").unwrap();
-        assert!(compiled.programs_have_changed(&rules));
+        assert!(compiled.programs_have_changed(&mut 0));
+    }
+
+    /// However many programs the rules name, a look is bounded, and each has its turn.
+    #[test]
+    fn many_programs_are_looked_at_in_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |i: usize| directory.path().join(i.to_string());
+        let count = 2 * LOOKS + 10;
+        let rules: Vec<_> = (0..count)
+            .map(|i| rule(Match::Exe(path(i).display().to_string()), &[]))
+            .collect();
+        let compiled = Compiled::new(&rules);
+        assert_eq!(compiled.warnings.len(), count, "there are no such files");
+        fs::write(path(count - 1), "now there is").unwrap();
+        let mut next = 0;
+        let seen: Vec<_> = (0..4)
+            .map(|_| compiled.programs_have_changed(&mut next))
+            .collect();
+        assert_eq!(seen, [false, false, true, false]);
     }
 
     #[test]

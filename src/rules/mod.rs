@@ -20,6 +20,8 @@ pub struct Rules {
     map: Option<MapHandle>,
     compiled: Compiled,
     source: Vec<Rule>,
+    /// The next program to look at.
+    next_program: usize,
 }
 
 impl Rules {
@@ -78,7 +80,7 @@ impl Rules {
         if self.source.is_empty() {
             return Ok(());
         }
-        if self.compiled.programs_have_changed(&self.source) {
+        if self.compiled.programs_have_changed(&mut self.next_program) {
             let rules = self.source.clone();
             return self.replace(skel, &rules).map(|_| ());
         }

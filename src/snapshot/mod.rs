@@ -155,6 +155,8 @@ figures! {
         level burst_ns: u64,
         /// scx_takt only: weighted time that it has had beyond its share.
         level lead_ns: i64,
+        /// scx_takt only: the class that a rule gave it, `latency` or `background`; empty: none.
+        level ruled: String,
         /// Why it is treated as it is.
         level why: String,
     }

@@ -11,7 +11,7 @@ use super::board::Board;
 use super::server::{SOCKET, Server, listen};
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::RunArgs;
-use crate::collect::{Agent, Attachment};
+use crate::collect::{self, Agent, Attachment};
 use crate::config::profile::Profile;
 use crate::events::{self, Printer};
 use crate::tuner::Change;
@@ -80,6 +80,14 @@ impl Desk {
         profile.name().clone_into(&mut self.agent.profile);
         for change in changes {
             self.agent.note_change(change);
+        }
+    }
+
+    /// Keeps what became of a configuration that was read again for those who look later.
+    pub fn note_reload(&mut self, what: &str) {
+        if self.board.watched() {
+            let words = format!("configuration: {what}");
+            self.agent.note(collect::monotonic_ns(), words);
         }
     }
 

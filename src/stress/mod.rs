@@ -11,6 +11,7 @@ mod report;
 mod rng;
 mod sched_ext;
 mod sys;
+mod trace;
 mod watch;
 
 use std::io::{self, Write};
@@ -25,6 +26,7 @@ use crate::cli::{StressArgs, StressKind};
 use crew::{Crew, Load, Member};
 use report::{LeftOut, Summary};
 use sched_ext::SchedExt;
+use trace::Trace;
 use watch::Watch;
 
 /// How often the watch looks at the workers.
@@ -45,7 +47,8 @@ pub fn run(args: StressArgs) -> Result<ExitCode> {
 
     let before = SchedExt::read();
     let began = Instant::now();
-    let mut run = Run::new(&args, load, before);
+    let trace = args.trace.as_deref().map(Trace::create).transpose()?;
+    let mut run = Run::new(&args, load, before, trace);
     run.start(&kinds);
     run.watch();
     run.finish();
@@ -97,11 +100,12 @@ struct Run<'a> {
     reload_allowed: bool,
     patience: Duration,
     watch: Watch,
+    trace: Option<Trace>,
     problems: Vec<String>,
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a StressArgs, load: Arc<Load>, before: SchedExt) -> Self {
+    fn new(args: &'a StressArgs, load: Arc<Load>, before: SchedExt, trace: Option<Trace>) -> Self {
         let patience = Duration::from_secs(args.stall_seconds);
         Self {
             args,
@@ -110,6 +114,7 @@ impl<'a> Run<'a> {
             reload_allowed: args.kinds.contains(&StressKind::Hotplug),
             patience,
             watch: Watch::new(Vec::new(), Instant::now(), patience),
+            trace,
             problems: Vec::new(),
         }
     }
@@ -163,12 +168,24 @@ impl<'a> Run<'a> {
         for stall in self.watch.look(Instant::now()) {
             self.problem(stall);
         }
+        self.trace();
         if self.args.any_scheduler {
             return;
         }
         let trouble = SchedExt::read().trouble_since(&self.before, self.reload_allowed);
         if let Some(trouble) = trouble.filter(|trouble| !self.problems.contains(trouble)) {
             self.problem(trouble);
+        }
+    }
+
+    /// What was done so far; a file that cannot be written to any more is a problem, and left alone.
+    fn trace(&mut self) {
+        let Some(trace) = &mut self.trace else {
+            return;
+        };
+        if let Err(error) = trace.write(&self.watch.results()) {
+            self.trace = None;
+            self.problem(format!("{error:#}"));
         }
     }
 

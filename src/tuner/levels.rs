@@ -20,7 +20,9 @@ const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 
 /// What makes a wakeup wait: the slice of whoever runs, the margin and the spared time that keep it
-/// from being preempted, and the credit that a sleeper lost while it slept. The starvation bound
+/// from being preempted, and the credit that a sleeper lost while it slept. A wakeup that finds a task in
+/// the time that it is spared waits for the end of its burst, so both `burst_max_ns` and `preempt_after_ns`
+/// have to come down to what a frame of a game computes, and less. The starvation bound
 /// (`lead_max_ns`) is a promise and `handoff_gap_ns` is learnt behaviour: neither is turned.
 const TURNS: [Turn; 7] = [
     Turn {
@@ -45,13 +47,13 @@ const TURNS: [Turn; 7] = [
     },
     Turn {
         knob: "preempt_after_ns",
-        factor: 0.75,
-        end_ns: 100 * US,
+        factor: 0.7,
+        end_ns: 20 * US,
     },
     Turn {
         knob: "burst_max_ns",
-        factor: 0.8,
-        end_ns: MS,
+        factor: 0.7,
+        end_ns: 100 * US,
     },
     Turn {
         knob: "lag_max_ns",

@@ -70,7 +70,7 @@ impl Load {
     /// What to set under this load when there is no goal.
     pub fn knobs(&self, task: &Task) -> takt_knobs {
         let mut wanted = task.base;
-        if self.crowded && matches!(task.profile, Profile::Server | Profile::Powersave) {
+        if self.crowded && task.profile == Profile::Server {
             for name in ["slice_min_ns", "latency_ns"] {
                 if let Some(knob) = knobs::find(name) {
                     knob.set(&mut wanted, 2 * knob.of(&task.base));

@@ -21,13 +21,14 @@
 //!   next try comes after twice as many judgements, up to 512. A change of load by a factor of two
 //!   resets that, for what was learnt about the old load says little about the new one.
 //! - *Anti-windup*: a goal missed at the tightest level for 8 judgements cannot be met. That is said
-//!   once, and the level goes to the loosest that was nearly as good as the best one, until the load
+//!   once for each goal, and the level goes to the loosest that was nearly as good as the best one, until the load
 //!   changes or the goal is met.
 //! - *Figures that are missing or absurd*: back to level 0, said once.
 //!
-//! Without a goal nothing is measured in the kernel and the agent looks every two seconds. The knobs follow the power source (profile `auto`)
-//! and, where throughput was asked for (`server`, `powersave`), the load: with more than 8 runnable tasks
-//! per CPU for 3 seconds turns are twice as long, with less than 4 for 3 seconds as before.
+//! Without a goal nothing is measured in the kernel and the agent looks every two seconds. The knobs follow
+//! the power source (profile `auto`) and, where throughput was asked for (`server`), the load: with more
+//! than 8 runnable tasks per CPU for 3 seconds turns are twice as long, with less than 4 for 3 seconds as
+//! before.
 
 pub mod levels;
 mod load;
@@ -81,8 +82,10 @@ pub struct Change {
     pub knobs: takt_knobs,
     /// "p99 1,240 us over goal 500 us 2 times".
     pub why: String,
-    /// "p99 1,240 us over goal 500 us twice: level 0 -> 2 (...)".
+    /// "p99 1,240 us over goal 500 us 2 times: level 2; slice_max 20 ms -> 11 ms, ...".
     pub reason: String,
+    /// What the user asked for cannot be had: to be said in any case.
+    pub is_important: bool,
 }
 
 /// Where the tuner starts from and what it is to reach.
@@ -110,6 +113,8 @@ pub struct Tuner {
     relaxed: Option<u32>,
     settling: bool,
     missing: bool,
+    /// That the goal cannot be met has been said.
+    said_unmet: bool,
     load: Load,
     reach: Reach,
     history: VecDeque<String>,
@@ -143,6 +148,7 @@ impl Tuner {
             relaxed: None,
             settling: false,
             missing: false,
+            said_unmet: false,
             load: Load::default(),
             reach: Reach::default(),
             history: VecDeque::new(),
@@ -179,6 +185,17 @@ impl Tuner {
         self.turn(why.to_owned())
     }
 
+    /// No more turns: the knobs of `task` as they were set. What was learnt is forgotten.
+    pub fn park(&mut self, task: Task, why: &str) -> Option<Change> {
+        let (from, history) = (self.knobs, std::mem::take(&mut self.history));
+        *self = Self {
+            history,
+            ..Self::new(task)
+        };
+        let turned = !levels::differences(&from, &self.knobs).is_empty();
+        turned.then(|| self.tell(from, why.to_owned()))
+    }
+
     /// Figures that cannot be had: back to where we started.
     pub fn missing(&mut self, why: &str) -> Option<Change> {
         if std::mem::replace(&mut self.missing, true) {
@@ -191,7 +208,10 @@ impl Tuner {
         let from = self.knobs;
         self.knobs = self.task.base;
         let why = format!("no figures to go by ({why}), knobs as they were set");
-        Some(self.tell(from, why))
+        Some(Change {
+            is_important: true,
+            ..self.tell(from, why)
+        })
     }
 
     /// Looks at what was seen and turns the knobs if need be.
@@ -288,7 +308,12 @@ impl Tuner {
             self.level = level;
             let why = format!("{said} at every level: it cannot be met under this load");
             let change = self.turn(why.clone());
-            return Some(change.unwrap_or_else(|| self.tell(self.knobs, why)));
+            let change = change.unwrap_or_else(|| self.tell(self.knobs, why));
+            // Once for each goal: under a load that comes and goes it would be said again and again.
+            return Some(Change {
+                is_important: !std::mem::replace(&mut self.said_unmet, true),
+                ..change
+            });
         }
         if self.relaxed.take().is_some() {
             self.patience = (self.patience * 2).min(PATIENCE.1);
@@ -361,6 +386,7 @@ impl Tuner {
             knobs: self.knobs,
             why,
             reason,
+            is_important: false,
         }
     }
 

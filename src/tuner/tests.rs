@@ -96,6 +96,51 @@ fn a_goal_that_cannot_be_met_is_said_once() {
     );
 }
 
+/// A load that comes and goes makes it try again, but not say it again.
+#[test]
+fn a_goal_that_cannot_be_met_under_a_changing_load_is_said_once() {
+    let mut machine = Machine::new(2);
+    machine.floor_ns = 2_000_000;
+    let mut tuner = tuner(Profile::Auto, goal(100));
+    let mut said = 0;
+    for round in 0..10 {
+        machine.hogs = if round % 2 == 0 { 16 } else { 2 };
+        for _ in 0..100 {
+            let figures = machine.run(tuner.knobs(), PERIOD);
+            let change = tuner.step(&figures);
+            said += usize::from(change.is_some_and(|change| change.is_important));
+        }
+    }
+    assert_eq!(said, 1, "{:?}", tuner.history);
+    let other = Task {
+        goal: goal(90),
+        ..tuner.task
+    };
+    tuner.retarget(other, "another goal");
+    let figures = machine.run(tuner.knobs(), PERIOD);
+    let again = (0..100).any(|_| {
+        tuner
+            .step(&figures)
+            .is_some_and(|change| change.is_important)
+    });
+    assert!(again, "another goal is another matter");
+}
+
+/// Switched off by a reload, it leaves nothing turned behind.
+#[test]
+fn parked_the_knobs_are_as_they_were_set() {
+    let mut machine = Machine::new(7);
+    machine.hogs = 8;
+    let mut tuner = tuner(Profile::Server, goal(300));
+    run(&mut tuner, &mut machine, 40);
+    assert!(tuner.level() > 0);
+    let task = tuner.task;
+    let change = tuner.park(task, "new configuration").unwrap();
+    assert!(levels::differences(&change.knobs, &task.base).is_empty());
+    assert_eq!(tuner.level(), 0);
+    assert!(tuner.park(task, "new configuration").is_none());
+}
+
 #[test]
 fn missing_and_absurd_figures_put_the_knobs_back_and_are_said_once() {
     let mut machine = Machine::new(3);
@@ -128,8 +173,9 @@ fn missing_and_absurd_figures_put_the_knobs_back_and_are_said_once() {
 }
 
 #[test]
-fn without_a_goal_only_throughput_profiles_follow_the_load() {
-    for (profile, turns) in [(Profile::Auto, false), (Profile::Server, true)] {
+fn without_a_goal_only_the_throughput_profile_follows_the_load() {
+    let profiles = [Profile::Auto, Profile::Powersave, Profile::Server];
+    for (profile, turns) in profiles.map(|p| (p, p == Profile::Server)) {
         let mut machine = Machine::new(4);
         let mut tuner = tuner(profile, Goal::default());
         machine.hogs = 12;

@@ -22,7 +22,11 @@ use crate::cli::StressKind;
 pub fn is_opt_in(kind: StressKind) -> bool {
     matches!(
         kind,
-        StressKind::RtHogs | StressKind::Hotplug | StressKind::Bursts
+        StressKind::RtHogs
+            | StressKind::Hotplug
+            | StressKind::Bursts
+            | StressKind::Crowd
+            | StressKind::Redraw
     )
 }
 
@@ -83,6 +87,8 @@ pub fn start(kind: StressKind, crew: &mut Crew, rt_duty: u64) -> Result<()> {
         StressKind::Rt => realtime::bursts(crew),
         StressKind::Flips => realtime::flips(crew),
         StressKind::Bursts => compute::bursts(crew),
+        StressKind::Crowd => compute::crowd(crew),
+        StressKind::Redraw => compute::redraws(crew),
         StressKind::RtHogs => realtime::hogs(crew, rt_duty),
         StressKind::Sleepers => sleep::sleepers(crew),
         StressKind::Membarrier => sleep::membarriers(crew),
