@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::OpenObject;
 use libbpf_rs::PrintLevel;
+use libbpf_rs::ProgramInput;
 use libbpf_rs::skel::OpenSkel;
 use scx_ops::lifecycle::{self, Attached, Next};
 use scx_ops::{compat, kernel};
@@ -66,6 +67,10 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
         &config.knobs(power::on_battery()),
     )?;
     let mut skel = load(open)?;
+    skel.progs
+        .takt_know_agent
+        .test_run(ProgramInput::default())
+        .context("the kernel does not run the program that tells it who I am")?;
     session.desk.count(&mut skel, args, false);
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
     drop(hurry);
@@ -156,7 +161,6 @@ pub fn configure(
         .as_mut()
         .context("the BPF object has no .rodata")?;
     rodata.nr_llcs = machine.nr_llcs;
-    rodata.agent_tgid = std::process::id() as i32;
     rodata.nr_cpus_at_start = machine.nr_cpus;
     rodata.nr_cpu_ids = machine.llc_of_cpu.len() as u32;
     for (cpu, llc) in machine.llc_of_cpu.iter().enumerate() {

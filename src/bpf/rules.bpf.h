@@ -50,6 +50,14 @@ struct {
 	__array(values, struct rule_set);
 } rule_sets SEC(".maps");
 
+/* The agent says who it is, in the kernel's own numbers: it may live in a PID namespace. */
+SEC("syscall")
+int takt_know_agent(void *ctx)
+{
+	agent_tgid = bpf_get_current_pid_tgid() >> 32;
+	return 0;
+}
+
 /* Our agent holds nobody up, whatever the rules. */
 static __always_inline bool is_agent(const struct task_struct *p)
 {

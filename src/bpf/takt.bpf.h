@@ -26,7 +26,6 @@ const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
 /* For each LLC all others, those of its own node first: row @llc has nr_llcs - 1 entries. */
 const volatile u8 steal_order[TAKT_MAX_LLCS * TAKT_MAX_LLCS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
-const volatile s32 agent_tgid; /* our own agent: waits rather than delay those it looks after */
 const volatile u32 event_limit = TAKT_EVENT_LIMIT;
 const volatile u32 without; /* rules that are off; the verifier takes them out altogether */
 const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
@@ -35,6 +34,8 @@ const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_p
 bool watched;
 u64 watch_epoch;   /* moves on each time that they are read */
 u32 events_wanted; /* a bit per event type that somebody reads; changes while we run */
+
+s32 agent_tgid; /* our own agent, which waits rather than delay those it looks after */
 
 struct takt_knob_slots knobs SEC(".data.knobs");
 
