@@ -65,7 +65,8 @@ fn a_terminal_that_goes_away_ends_it() {
         mut child, master, ..
     } = terminal;
     drop(master);
-    assert!(child.wait().unwrap().success());
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status}");
 }
 
 /// A connection that hangs: whoever draws is stuck in the kernel, and SIGTERM ends it all the same.

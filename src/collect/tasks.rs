@@ -388,7 +388,7 @@ mod tests {
             ruled: ruled_name(intf::takt_class_TAKT_CLASS_LATENCY.into()).to_owned(),
             ..of(0, 0)
         };
-        assert!(why(&ruled, &temper).starts_with("latency by a rule, hog"));
+        assert!(why(&ruled, &temper).starts_with("latency by a rule, has not slept"));
     }
 
     /// Loads the iterator on this machine's kernel, whatever schedules there.

@@ -153,13 +153,17 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
         let due = Instant::now() + pause;
         loop {
             if screen.draw(&view)?.is_break() {
+                screen.abandon();
                 return Ok(ExitCode::SUCCESS);
             }
             if args.count.is_some_and(|count| looks > count) {
                 return Ok(ExitCode::SUCCESS);
             }
             match screen.input(due.saturating_duration_since(Instant::now()))? {
-                Input::Gone => return Ok(ExitCode::SUCCESS),
+                Input::Gone => {
+                    screen.abandon();
+                    return Ok(ExitCode::SUCCESS);
+                }
                 Input::Nothing => break,
                 Input::Changed => {}
                 Input::Key(key) => match keys::press(&mut view, key) {

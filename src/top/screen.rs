@@ -73,8 +73,8 @@ impl Screen {
         ctrlc::set_handler(|| {
             end_soon();
             let guard = drawing();
-            ratatui::restore();
             // Nobody is left to mind a terminal that is gone.
+            let _ = ratatui::try_restore();
             let _ = execute!(io::stdout(), Show);
             // The lock is never given back: nothing is drawn on a terminal that is the user's again.
             std::mem::forget(guard);
@@ -101,6 +101,12 @@ impl Screen {
             Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(ControlFlow::Break(())),
             Err(error) => Err(error).context("cannot draw on the terminal"),
         }
+    }
+
+    /// Of a terminal that is gone there is nothing to restore, and ratatui would say so on a standard error that is
+    /// gone as well.
+    pub fn abandon(self) {
+        std::mem::forget(self);
     }
 
     /// Waits for input for so long. Should keys become unreadable, the view goes on, and ends by a signal.
@@ -179,7 +185,7 @@ impl Drop for Screen {
             return;
         }
         let _guard = drawing();
-        ratatui::restore();
+        let _ = ratatui::try_restore();
     }
 }
 
