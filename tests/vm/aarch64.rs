@@ -11,7 +11,7 @@ const KERNEL: &str = "7.2";
 /// decides nothing.
 #[test]
 #[ignore = "builds for aarch64 and boots a VM"]
-fn lives_on_the_raspberry_pi_5_stand_in() {
+fn long_lives_on_the_raspberry_pi_5_stand_in() {
     let text = Vm::new(KERNEL).aarch64().deterministic().passes(
         r#"
         case "$(uname -m) $(uname -r)" in "aarch64 "*16k) ;; *) fail "this is $(uname -m), $(uname -r)" ;; esac

