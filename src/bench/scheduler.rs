@@ -56,7 +56,8 @@ impl Contestant {
 /// A scheduler that the kernel has enabled.
 pub struct Loaded {
     process: Process,
-    enable_seq: String,
+    /// What the kernel's count will be while this is the only time that it was enabled.
+    enable_seq: u64,
     limits: Limits,
     /// Name of its ops.
     pub ops: String,
@@ -84,6 +85,7 @@ pub fn start(
     let uevents = Uevents::listen();
     let mut command = Command::new(program);
     command.args(arguments);
+    let enable_seq = sysfs::enable_seq() + 1;
     let started = Instant::now();
     let mut process = match Process::start(command) {
         Ok(process) => process,
@@ -91,7 +93,7 @@ pub fn start(
     };
     while started.elapsed() < limits.load {
         if let Some(ops) = sysfs::enabled().then(sysfs::ops).flatten() {
-            let (enable_seq, load_s) = (sysfs::enable_seq(), started.elapsed().as_secs_f64());
+            let load_s = started.elapsed().as_secs_f64();
             return Ok(Start::Loaded(Loaded {
                 process,
                 enable_seq,
@@ -129,7 +131,7 @@ impl Loaded {
     /// Why the kernel (or the scheduler itself) has ended it in mid-run, if so.
     pub fn ejected(&mut self) -> Result<Option<String>> {
         let ended = self.process.status()?;
-        if ended.is_none() && sysfs::enabled() && sysfs::enable_seq() == self.enable_seq {
+        if ended.is_none() && sysfs::enabled() && sysfs::enable_seq() <= self.enable_seq {
             return Ok(None);
         }
         wait::ready(&[self.process.fd()], LAST_WORDS);

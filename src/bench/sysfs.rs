@@ -33,9 +33,10 @@ pub fn ops() -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// How often a scheduler has been enabled since boot: it tells a restart.
-pub fn enable_seq() -> String {
-    read("enable_seq")
+/// How often a scheduler has been enabled since boot: it tells a restart. The kernel counts after it has
+/// told of the enabling, so that whoever is quick still reads the number of before.
+pub fn enable_seq() -> u64 {
+    read("enable_seq").parse().unwrap_or(0)
 }
 
 fn state() -> String {
