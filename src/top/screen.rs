@@ -84,10 +84,11 @@ impl Screen {
         let guard = drawing();
         let terminal = ratatui::try_init().context("cannot take the terminal over")?;
         drop(guard);
-        Ok(Self {
-            terminal,
-            keys: keyboard(),
-        })
+        let keys = keyboard();
+        if let Some(keys) = keys.as_ref().and_then(|keys| keys.try_clone().ok()) {
+            end_with(keys);
+        }
+        Ok(Self { terminal, keys })
     }
 
     /// Draws the view; `Break`: the terminal is gone.
@@ -126,6 +127,21 @@ impl Screen {
             }
         }
     }
+}
+
+/// Ends the program when its terminal goes: should that happen while crossterm reads, it would read without an end.
+fn end_with(terminal: File) {
+    thread::spawn(move || {
+        loop {
+            // Asked for nothing, poll() still tells of a hang-up.
+            let mut fds = [PollFd::new(terminal.as_fd(), PollFlags::empty())];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) => process::exit(0),
+                Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    });
 }
 
 /// What crossterm reads keys from: standard input, or the controlling terminal where that is something else.
