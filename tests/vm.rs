@@ -172,7 +172,7 @@ fn runs_as_on_another_kernel() {
         r#"
         start_agent -v --pretend-lacks scx_bpf_dsq_peek,cpu_release,cgroup_set_bandwidth,dump,dump_task
         grep -q 'lacks:.*cpu_release' /tmp/agent.err || fail "-v does not name what is masked"
-        start_stress --seconds 10 --stall-seconds 25
+        start_stress --seconds 20 --stall-seconds 25
         finish_stress
         expect_takt
         stop_agent INT
