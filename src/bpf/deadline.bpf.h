@@ -40,6 +40,7 @@
 #define CLOCK_ERROR_MAX_NS  (1000LL * 1000 * 1000)
 #define CLOCK_BIAS_MAX_1024 (64 * 1024)
 #define SLICE_FLOOR_NS	    (300ULL * 1000)
+#define VTIME_FAR_NS	    (1ULL << 42) /* times the largest pace still fits into 64 bits */
 
 static __always_inline u64 charge_of(u64 ran_ns, u64 weight_1024)
 {
@@ -101,7 +102,7 @@ static __always_inline void give_lag(struct task_ctx *child)
 /* Real time until vtime_now has moved by @vtime, as fast as it moves of late. */
 static __always_inline u64 real_time_of(u64 vtime, const struct llc_ctx *l)
 {
-	return vtime * 1024 / max_u64(l->trend_1024, 1);
+	return min_u64(vtime, VTIME_FAR_NS) * l->pace_1024 >> 10;
 }
 
 /* How long ago a task may have been due. */
@@ -139,7 +140,10 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
 
 	if (!nr_queued)
 		return sane_slice(slice);
-	slice = max_u64(min_u64(slice, k->latency_ns / (nr_queued + 1)), k->slice_min_ns);
+	if (k->slice_min_ns * (nr_queued + 1) >= k->latency_ns) /* the usual case: no division */
+		slice = k->slice_min_ns;
+	else
+		slice = min_u64(slice, k->latency_ns / (nr_queued + 1));
 	if (weight_1024 < 100 * 1024) /* its turn is a smaller piece, and comes more often */
 		slice = slice * weight_1024 / (100 * 1024);
 	return sane_slice(slice);
@@ -178,6 +182,7 @@ static __always_inline void move_clock(u32 llc, u64 v, u64 ran_ns, u64 now)
 	bias = bias < 16 ? 16 : bias > CLOCK_BIAS_MAX_1024 ? CLOCK_BIAS_MAX_1024 : bias;
 	l->bias_1024 = bias;
 	l->trend_1024 = max_u64(trend * bias / 1024, 1);
+	l->pace_1024 = 1024 * 1024 / l->trend_1024;
 }
 
 /* Nobody waits: whoever runs takes nothing from anyone, and neither owes nor is owed. */

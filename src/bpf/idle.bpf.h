@@ -8,6 +8,9 @@
 
 #include "queue.bpf.h"
 
+/* For how long a CPU that found nothing to do may not yet stand in the kernel's idle masks. */
+#define IDLE_GRACE_NS 20000
+
 /* Finds and claims an idle CPU for @p; negative: none. */
 static __always_inline s32 claim_idle_cpu(struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
@@ -16,6 +19,15 @@ static __always_inline s32 claim_idle_cpu(struct task_struct *p, s32 prev_cpu, u
 
 	cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags & ~SCX_WAKE_SYNC, &found);
 	return found ? cpu : -1;
+}
+
+/* @cpu has found nothing to do. */
+static __always_inline void note_idle(s32 cpu)
+{
+	struct llc_ctx *l = llc_ctx_of(llc_of(cpu));
+
+	l->idled_cpu = cpu;
+	l->idled_at = scx_bpf_now();
 }
 
 #endif /* TAKT_IDLE_BPF_H */

@@ -74,6 +74,47 @@ static __always_inline bool place_first(struct task_struct *p, const struct task
 	return true;
 }
 
+/* How many wait where @p will: in the queue of its CPU if it is @pinned there, else of its LLC. */
+static __always_inline u32 join_queue(const struct task_ctx *t, s32 cpu, bool pinned)
+{
+	if (!pinned)
+		return llc_ctx_of(t->llc)->nr_queued++;
+	cpu_ctx_of(cpu)->own_used = true;
+	return scx_bpf_dsq_nr_queued(dsq_of_cpu(cpu));
+}
+
+/* Lets @p wait: behind whoever is due before it, or for the rest of its turn in front. */
+static __always_inline void queue(struct task_struct *p, const struct task_ctx *t, s32 cpu,
+				  bool pinned, u64 now, const struct takt_knobs *k, u64 enq_flags)
+{
+	u64 slice = slice_for(join_queue(t, cpu, pinned), weight_1024_of(p, t), k);
+	u64 deadline = deadline_of(t, now, k);
+
+	if (has(REST) && t->turn_left_ns && !is_background(t)) {
+		slice = min_u64(slice, t->turn_left_ns);
+		deadline = now - k->lag_max_ns;
+	}
+	scx_bpf_dsq_insert_vtime(p, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), slice, deadline,
+				 enq_flags);
+	count(placed[pinned ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
+}
+
+/*
+ * @p waits in the queue of its LLC now. A CPU that went idle while we searched has seen neither the
+ * task nor us it: the last one that did, of late, looks again. What this misses by a hair's
+ * breadth, takt_tick() of a busy CPU finds.
+ */
+static __always_inline void recall_idle_cpu(const struct task_struct *p, const struct task_ctx *t,
+					    u64 now)
+{
+	struct llc_ctx *l = llc_ctx_of(t->llc);
+
+	if ((s64)(now - l->idled_at) > IDLE_GRACE_NS || !may_use(p, l->idled_cpu))
+		return;
+	l->idled_at = 0;
+	scx_bpf_kick_cpu(l->idled_cpu, SCX_KICK_IDLE);
+}
+
 s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	const struct takt_knobs *k = knobs_now();
@@ -104,7 +145,12 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		take_over(p, t, cpu, now, k);
 		return cpu;
 	}
-	place_first(p, t, cpu_ctx_of(prev_cpu), k);
+	if (!place_first(p, t, cpu_ctx_of(prev_cpu), k)) {
+		count_in(p, t);
+		adopt(t, llc_of(prev_cpu));
+		queue(p, t, prev_cpu, false, now, k, 0);
+		recall_idle_cpu(p, t, now);
+	}
 	return prev_cpu;
 }
 
@@ -126,7 +172,7 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 		place_at_waker(p, c, k);
 		return true;
 	}
-	if (may_preempt(cpu, t, now, k)) {
+	if (!never_preempts(t) && makes_room(c, t, now, k)) {
 		take_over(p, t, cpu, now, k);
 		return true;
 	}
@@ -145,10 +191,7 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 	return true;
 }
 
-/*
- * @p waits in a queue now. A CPU that went idle between our search and the insertion has seen
- * neither; look again. What this misses by a hair's breadth, takt_tick() of a busy CPU finds.
- */
+/* @p, that had a CPU, waits in a queue now: an idle CPU is called, if there is one. */
 static __always_inline void call_idle_cpu(struct task_struct *p)
 {
 	s32 cpu;
@@ -158,40 +201,6 @@ static __always_inline void call_idle_cpu(struct task_struct *p)
 	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
 	if (cpu >= 0)
 		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
-}
-
-/* How many wait where @p will: in the queue of its CPU if it is @pinned there, else of its LLC. */
-static __always_inline u32 join_queue(const struct task_ctx *t, s32 cpu, bool pinned)
-{
-	if (!pinned)
-		return llc_ctx_of(t->llc)->nr_queued++;
-	cpu_ctx_of(cpu)->own_used = true;
-	return scx_bpf_dsq_nr_queued(dsq_of_cpu(cpu));
-}
-
-/* Lets @p wait: behind whoever is due before it, or for the rest of its turn in front. */
-static __always_inline void queue(struct task_struct *p, const struct task_ctx *t, s32 cpu,
-				  bool pinned, u64 now, u64 enq_flags)
-{
-	const struct takt_knobs *k = knobs_now();
-	u64 slice = slice_for(join_queue(t, cpu, pinned), weight_1024_of(p, t), k);
-	u64 deadline = deadline_of(t, now, k);
-
-	if (has(REST) && t->turn_left_ns && !is_background(t)) {
-		slice = min_u64(slice, t->turn_left_ns);
-		deadline = now - k->lag_max_ns;
-	}
-	scx_bpf_dsq_insert_vtime(p, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), slice, deadline,
-				 enq_flags);
-	count(placed[pinned ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
-}
-
-/*
- * A task that a higher class pushed off a CPU that it cannot leave keeps its place there.
- */
-static __always_inline bool stays_here(bool pinned, u64 enq_flags)
-{
-	return (enq_flags & SCX_ENQ_REENQ) && (pinned || nr_cpus_at_start == 1);
 }
 
 void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
@@ -215,13 +224,14 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		if (p->nr_cpus_allowed == 1 && place_at_home(p, t, cpu, now, k))
 			return;
 	}
-	if (stays_here(pinned, enq_flags)) {
-		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, 0);
-		return;
-	}
-	if (enq_flags & SCX_ENQ_REENQ)
+	if (enq_flags & SCX_ENQ_REENQ) {
+		if (pinned || nr_cpus_at_start == 1) {
+			place(p, SCX_DSQ_LOCAL, k->slice_min_ns, 0);
+			return;
+		}
 		t->turn_left_ns = k->slice_min_ns;
-	queue(p, t, cpu, pinned, now, enq_flags);
+	}
+	queue(p, t, cpu, pinned, now, k, enq_flags);
 	if (!pinned)
 		call_idle_cpu(p);
 }
@@ -260,6 +270,8 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 		count(nr_dispatched);
 	else if (steal(cpu))
 		count(nr_stolen);
+	else
+		note_idle(cpu);
 }
 
 void BPF_STRUCT_OPS(takt_running, struct task_struct *p)

@@ -45,17 +45,24 @@ static __always_inline void learn_burst(struct task_ctx *t)
 	t->burst_ns = t->burst_ns ? (t->burst_ns * 3 + t->awake_ns) / 4 : t->awake_ns;
 }
 
-/* Should the task that runs on @cpu make room for @t? Racy read of another CPU's record: see
- * cpu_ctx. */
-static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 now,
-					const struct takt_knobs *k)
+/* Is @t one that waits rather than take a CPU from anybody? */
+static __always_inline bool never_preempts(const struct task_ctx *t)
 {
-	const struct cpu_ctx *c = cpu_ctx_of(cpu);
+	return !has(PREEMPT) || is_background(t) || t->policy == SCHED_BATCH;
+}
+
+/*
+ * Should the task that runs on @c make room for @t, which may preempt? Racy read of another CPU's
+ * record: see cpu_ctx.
+ */
+static __always_inline bool makes_room(const struct cpu_ctx *c, const struct task_ctx *t, u64 now,
+				       const struct takt_knobs *k)
+{
 	u64 started_at = c->started_at;
 	s64 ran_ns = now - started_at;
 	s64 ahead, margin = k->preempt_margin_ns;
 
-	if (!has(PREEMPT) || !started_at || is_background(t) || t->policy == SCHED_BATCH)
+	if (!started_at)
 		return false;
 	if (c->class == TAKT_CLASS_BACKGROUND)
 		return true;
@@ -74,14 +81,16 @@ static __always_inline bool may_preempt(s32 cpu, const struct task_ctx *t, u64 n
 static __always_inline s32 find_victim(const struct task_struct *p, const struct task_ctx *t,
 				       s32 prev_cpu, u64 now, const struct takt_knobs *k)
 {
-	u32 i, llc = llc_of(prev_cpu), nr = min_u64(nr_cpu_ids, VICTIM_SEARCH + 1);
+	u32 i, cpu = prev_cpu, llc = llc_of(prev_cpu);
 
-	if (may_preempt(prev_cpu, t, now, k))
+	if (never_preempts(t))
+		return -1;
+	if (makes_room(cpu_ctx_of(prev_cpu), t, now, k))
 		return prev_cpu;
-	bpf_for (i, 1, nr) {
-		u32 cpu = (prev_cpu + i) % nr_cpu_ids;
-
-		if (llc_of(cpu) == llc && may_preempt(cpu, t, now, k) && may_use(p, cpu))
+	for (i = 1; i <= VICTIM_SEARCH && i < nr_cpu_ids && can_loop; i++) {
+		if (++cpu >= nr_cpu_ids)
+			cpu = 0;
+		if (llc_of(cpu) == llc && makes_room(cpu_ctx_of(cpu), t, now, k) && may_use(p, cpu))
 			return cpu;
 	}
 	return -1;

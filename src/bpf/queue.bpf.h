@@ -90,16 +90,10 @@ static __always_inline bool take_first(s32 cpu)
 	return take_from_llc(llc);
 }
 
-/* Does anybody wait in the queue of @llc? A look-up only while somebody did lately. */
-static __always_inline bool llc_queue_used(u32 llc)
-{
-	return llc_ctx_of(llc)->nr_queued && recount(llc);
-}
-
 /* Is there nobody at all who would have to be asked before a task takes @cpu next? */
 static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
 {
-	return !c->next_placed && !c->waits_pid && !llc_queue_used(llc_of(cpu)) &&
+	return !c->next_placed && !c->waits_pid && !llc_ctx_of(llc_of(cpu))->nr_queued &&
 	       !own_queue_used(cpu);
 }
 

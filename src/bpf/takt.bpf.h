@@ -81,11 +81,14 @@ struct llc_ctx {
 	u64 vtime_now;
 	u64 moved_at;	/* when it was moved last */
 	u32 trend_1024; /* vtime per real time, times 1024: how fast it moves */
+	u32 pace_1024;	/* real time per vtime, times 1024: the inverse, kept to spare divisions */
 	u32 bias_1024;	/* how much faster than with weights of 100 only, times 1024; 0: not known
 			   yet */
 	/* How many wait in its queue, but for those added and taken by two CPUs at once since the
 	 * last tick: decides how long turns are, and no order. */
 	u32 nr_queued;
+	s32 idled_cpu; /* the CPU that last found nothing to do */
+	u64 idled_at;  /* when; 0: it has been called again */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
