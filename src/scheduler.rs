@@ -174,9 +174,20 @@ pub fn configure(
     {
         row[..order.len()].copy_from_slice(order);
     }
+    let hybrid = !machine.big_cpus.is_empty();
+    rodata.hybrid = hybrid;
+    rodata.big_cpus.nr = machine.big_cpus.len() as u32;
+    rodata.big_cpus.cpu[..machine.big_cpus.len()].copy_from_slice(&machine.big_cpus);
+    for cpu in 0..machine.llc_of_cpu.len() {
+        let small = hybrid && !machine.big_cpus.contains(&(cpu as u16));
+        rodata.is_small[cpu] = small;
+    }
     rodata.without = args.without.iter().fold(0, |off, &rule| off | rule as u32);
     rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
+    if hybrid {
+        skel.struct_ops.takt_ops_mut().flags |= *scx_utils::compat::SCX_OPS_ENQ_LAST;
+    }
     let slots = skel
         .maps
         .data_knobs_data

@@ -1,10 +1,12 @@
 //! Where each CPU belongs, in the dense numbers that the BPF side uses.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use scx_utils::Topology;
+use scx_utils::{CoreType, Topology};
 
 use crate::bpf_abi::intf::{takt_consts_TAKT_MAX_CPUS, takt_consts_TAKT_MAX_LLCS};
 
@@ -21,6 +23,8 @@ pub struct Machine {
     pub nr_cpus: u32,
     /// For each LLC all others, those of its own NUMA node first.
     pub steal_order: Vec<Vec<u8>>,
+    /// CPUs of the larger kind, in the order in which they are to be filled; empty if all are of one kind.
+    pub big_cpus: Vec<u16>,
 }
 
 /// How often to look again at a machine whose CPUs come and go while we look.
@@ -78,8 +82,29 @@ impl Machine {
             nr_llcs: nr_llcs as u32,
             llc_of_cpu,
             steal_order: steal_order(&nodes),
+            big_cpus: big_cpus(&topology),
         })
     }
+}
+
+/// The CPUs that are not of the smaller kind: one of each core first, so that no two share a core while a
+/// whole one is free; among those the larger first.
+fn big_cpus(topology: &Topology) -> Vec<u16> {
+    if !topology.has_little_cores() {
+        return Vec::new();
+    }
+    let mut of_core = HashMap::new();
+    let big = topology.all_cpus.values();
+    let mut big: Vec<_> = big
+        .filter(|cpu| cpu.core_type != CoreType::Little)
+        .map(|cpu| {
+            let sibling: &mut u32 = of_core.entry(cpu.core_id).or_default();
+            *sibling += 1;
+            (*sibling, Reverse(cpu.cpu_capacity), cpu.id as u16)
+        })
+        .collect();
+    big.sort_unstable();
+    big.into_iter().map(|(_, _, cpu)| cpu).collect()
 }
 
 /// `nodes`: the NUMA node of each LLC. Among LLCs of equal distance, the next ones in number come first,

@@ -22,6 +22,7 @@
 #include "deadline.bpf.h"
 #include "queue.bpf.h"
 #include "idle.bpf.h"
+#include "capacity.bpf.h"
 #include "handoff.bpf.h"
 #include "preempt.bpf.h"
 #include "witness.bpf.h"
@@ -134,6 +135,8 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	}
 	cpu = t->cpu_set ? claim_preferred_cpu(p, t) : -1;
 	if (cpu < 0)
+		cpu = claim_for_capacity(p, t, prev_cpu);
+	if (cpu < 0)
 		cpu = claim_idle_cpu(p, prev_cpu, wake_flags);
 	if (cpu >= 0) {
 		count(placed[cpu == prev_cpu ? TAKT_PLACE_IDLE_PREV : TAKT_PLACE_IDLE_OTHER]);
@@ -224,6 +227,8 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		if (p->nr_cpus_allowed == 1 && place_at_home(p, t, cpu, now, k))
 			return;
 	}
+	if (send_up(p, cpu_ctx_of(cpu), k->slice_max_ns, enq_flags))
+		return;
 	if (enq_flags & SCX_ENQ_REENQ) {
 		if (pinned || nr_cpus_at_start == 1) {
 			place(p, SCX_DSQ_LOCAL, k->slice_min_ns, 0);
@@ -244,7 +249,7 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 	struct task_ctx *t = task_ctx_of(prev);
 	u64 now = scx_bpf_now(), earliest = earliest_for(cpu);
 
-	if (!t || !c->started_at)
+	if (!t || !c->started_at || moves_up(prev, c))
 		return false;
 	settle(c, t, now);
 	c->vruntime = t->vruntime;
@@ -337,6 +342,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 		wait_here(p, t, c);
 	} else if (!runnable) {
 		count_out(t);
+		stay_down(p, c);
 		learn_habit(c, now, knobs_now());
 		learn_burst(t);
 		t->awake_ns = 0;
@@ -384,13 +390,15 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	s32 cpu = bpf_get_smp_processor_id();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	u32 nr_queued = recount(llc_of(cpu));
+	u64 now = scx_bpf_now();
 	bool placed;
 
-	refresh_cgroups(scx_bpf_now());
+	refresh_cgroups(now);
 	if (nr_queued && c->pid == p->pid)
 		shorten_turn(p, c, nr_queued);
 	if (nr_cpus_at_start == 1)
 		return;
+	move_up(p, c, cpu, now);
 	placed = p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL) > 0;
 	if (nr_queued || placed)
 		rescue(p, placed);

@@ -66,6 +66,8 @@ struct cpu_ctx {
 	u32 nr_woke;	   /* how many it woke in this stretch */
 	s32 gives_way_pid; /* goes on, on this CPU, after the task that takes its place now */
 	s32 waits_pid;	   /* has given way, and waits for that in the local DSQ; 0: nobody */
+	s32 moves_pid;	   /* is on its way to a bigger CPU; 0: nobody is */
+	s32 moves_to;	   /* that CPU */
 	bool next_placed;  /* a task was put straight behind the one that runs */
 	bool own_used;	   /* a task may wait in the queue of this CPU alone */
 	u8 class;	   /* of the running task */

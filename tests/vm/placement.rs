@@ -87,3 +87,38 @@ fn long_work_stays_in_its_llc_while_there_is_room_in_four_llcs() {
 fn long_work_stays_in_its_llc_while_there_is_room_in_two_nodes_of_two() {
     placed("2:2:2:1", 8, 2);
 }
+
+/// A machine of two small and two big CPUs, made of four equal ones by a copy of sysfs that says so. Two that
+/// compute, begun on a small one and then let go: they move to the big ones, although nobody wakes
+/// or waits.
+#[test]
+#[ignore = "boots a VM"]
+fn hogs_move_to_the_big_cpus() {
+    Vm::new("7.2").cpus(4).deterministic().passes(
+        r#"
+        mkdir /tmp/cpu
+        cp -a /sys/devices/system/cpu/. /tmp/cpu/ 2>/dev/null
+        for cpu in 2 3; do echo 446 >/tmp/cpu/cpu$cpu/cpu_capacity; done
+        for cpu in 0 1; do echo 1024 >/tmp/cpu/cpu$cpu/cpu_capacity; done
+        mount -o bind /tmp/cpu /sys/devices/system/cpu
+        start_agent
+        for i in 1 2; do
+            taskset 8 sh -c 'taskset -p f $$ >/dev/null; while :; do :; done' &
+            pids="$pids $!"
+        done
+        usleep 200000
+        for i in $(seq 20); do
+            usleep 20000
+            for pid in $pids; do
+                read -r stat </proc/$pid/stat
+                set -- ${stat##*)}
+                echo ${37} # field 39 of proc_pid_stat(5): its CPU
+            done
+        done >/tmp/seen
+        big=$(grep -c '[01]' /tmp/seen)
+        kill $pids
+        stop_agent INT
+        [ "$big" -ge 32 ] || fail "on big CPUs in $big of 40 looks only: $(tr '\n' ' ' </tmp/seen)"
+        "#,
+    );
+}

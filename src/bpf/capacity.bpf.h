@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * CPUs of different capacity: P and E cores, big.LITTLE.
+ *
+ * Whoever computes for long at a time is placed on a big CPU while one is idle, and moves to one
+ * that becomes idle later: a hog never sleeps, so that nothing but its own tick can send it.
+ * Everybody else goes where the kernel's idle masks say, so that brief work finds whatever CPU is
+ * near.
+ *
+ * Limits: nobody makes room on a big CPU for a hog of a small one while all big ones are busy. All
+ * of it is taken out by the verifier where all CPUs are equal.
+ */
+#ifndef TAKT_CAPACITY_BPF_H
+#define TAKT_CAPACITY_BPF_H
+
+#include "idle.bpf.h"
+
+#define BIG_BURST_NS (1000ULL * 1000) /* who runs for this long between two sleeps */
+
+/* Set by the agent before load. */
+const volatile bool hybrid;		     /* CPUs differ in capacity */
+const volatile struct takt_cpu_set big_cpus; /* in the order in which they are to be filled */
+const volatile bool is_small[TAKT_MAX_CPUS];
+
+static __always_inline bool small_cpu(s32 cpu)
+{
+	return is_small[(u32)cpu & (TAKT_MAX_CPUS - 1)];
+}
+
+static s32 claim_big_cpu(const struct task_struct *p)
+{
+	u32 i;
+
+	bpf_for (i, 0, big_cpus.nr) {
+		s32 cpu = big_cpus.cpu[i & (TAKT_MAX_CPUS - 1)];
+
+		if (may_use(p, cpu) && scx_bpf_test_and_clear_cpu_idle(cpu))
+			return cpu;
+	}
+	return -1;
+}
+
+/* @p wakes: an idle big CPU if it is one that needs it, its previous one before others; negative:
+ * none, or no need. */
+static __always_inline s32 claim_for_capacity(const struct task_struct *p, const struct task_ctx *t,
+					      s32 prev_cpu)
+{
+	if (!hybrid || t->burst_ns <= BIG_BURST_NS || is_background(t))
+		return -1;
+	if (!small_cpu(prev_cpu) && scx_bpf_test_and_clear_cpu_idle(prev_cpu))
+		return prev_cpu;
+	return claim_big_cpu(p);
+}
+
+/* @p computes on a small CPU while a big one is idle: its turn ends here. */
+static __always_inline void move_up(struct task_struct *p, struct cpu_ctx *c, s32 cpu, u64 now)
+{
+	s32 big;
+
+	if (!hybrid || !small_cpu(cpu) || c->pid != p->pid || c->class == TAKT_CLASS_BACKGROUND ||
+	    c->awake_ns + now - c->started_at <= BIG_BURST_NS)
+		return;
+	big = claim_big_cpu(p);
+	if (big < 0)
+		return;
+	c->moves_to = big;
+	c->moves_pid = p->pid;
+	scx_bpf_task_set_slice(p, 0);
+}
+
+/* Is @p on its way from @c to a big CPU? */
+static __always_inline bool moves_up(const struct task_struct *p, const struct cpu_ctx *c)
+{
+	return hybrid && c->moves_pid == p->pid;
+}
+
+/*
+ * Sends @p on its way; false: it was not on any. The kernel asks for a place for the last task of a
+ * CPU too (SCX_OPS_ENQ_LAST), which would go on where it is otherwise.
+ */
+static __always_inline bool send_up(struct task_struct *p, struct cpu_ctx *c, u64 slice_ns,
+				    u64 enq_flags)
+{
+	if (!hybrid || (!moves_up(p, c) && !(enq_flags & SCX_ENQ_LAST)))
+		return false;
+	scx_bpf_dsq_insert(p, moves_up(p, c) ? SCX_DSQ_LOCAL_ON | c->moves_to : SCX_DSQ_LOCAL,
+			   sane_slice(slice_ns), 0);
+	c->moves_pid = 0;
+	return true;
+}
+
+/* @p goes to sleep instead: the CPU that was claimed for it is free again. */
+static __always_inline void stay_down(const struct task_struct *p, struct cpu_ctx *c)
+{
+	if (!moves_up(p, c))
+		return;
+	c->moves_pid = 0;
+	scx_bpf_kick_cpu(c->moves_to, SCX_KICK_IDLE);
+}
+
+#endif /* TAKT_CAPACITY_BPF_H */
