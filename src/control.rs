@@ -106,6 +106,7 @@ impl<'a> Control<'a> {
         };
         warn(&control.config.warnings);
         warn(&control.rules.replace(skel, &control.config.rules)?);
+        control.hint_speed(skel);
         Ok(control)
     }
 
@@ -199,6 +200,7 @@ impl<'a> Control<'a> {
         warn(&new.warnings);
         warn(&warnings);
         *self.config = new;
+        self.hint_speed(skel);
         self.last = None;
         let (task, why) = (task(self.config, self.on_battery), "new configuration");
         let change = if self.config.tune {
@@ -249,6 +251,7 @@ impl<'a> Control<'a> {
         let on_battery = power::on_battery();
         if on_battery != self.on_battery && self.config.tune {
             self.on_battery = on_battery;
+            self.hint_speed(skel);
             let source = if on_battery {
                 "on battery"
             } else {
@@ -256,6 +259,13 @@ impl<'a> Control<'a> {
             };
             let change = self.tuner.retarget(task(self.config, on_battery), source);
             self.apply(skel, change);
+        }
+    }
+
+    /// Tells the BPF side whether CPUs are to run only as fast as their load asks for.
+    fn hint_speed(&self, skel: &mut BpfSkel<'_>) {
+        if let Some(bss) = skel.maps.bss_data.as_mut() {
+            bss.perf_follows_load = self.config.profile.saves_power(self.on_battery);
         }
     }
 

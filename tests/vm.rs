@@ -18,6 +18,8 @@ mod events;
 mod figures;
 #[path = "vm/placement.rs"]
 mod placement;
+#[path = "vm/power.rs"]
+mod power;
 #[path = "vm/top.rs"]
 mod top;
 

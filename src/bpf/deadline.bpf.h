@@ -210,6 +210,7 @@ static __always_inline u64 settle(struct cpu_ctx *c, struct task_ctx *t, u64 now
 	c->unclocked_ns += ran_ns;
 	if (c->unclocked_ns >= CLOCK_GRAIN_NS) {
 		move_clock(t->llc, t->vruntime, c->unclocked_ns, now);
+		c->busy_ns += c->unclocked_ns;
 		c->unclocked_ns = 0;
 	}
 	return ran_ns;

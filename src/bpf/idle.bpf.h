@@ -22,12 +22,13 @@ static __always_inline s32 claim_idle_cpu(struct task_struct *p, s32 prev_cpu, u
 }
 
 /* @cpu has found nothing to do. */
-static __always_inline void note_idle(s32 cpu)
+static __always_inline void note_idle(s32 cpu, u64 now)
 {
 	struct llc_ctx *l = llc_ctx_of(llc_of(cpu));
 
 	l->idled_cpu = cpu;
-	l->idled_at = scx_bpf_now();
+	l->idled_at = now;
+	hint_perf(cpu, now);
 }
 
 #endif /* TAKT_IDLE_BPF_H */

@@ -20,6 +20,7 @@
 #include "rules.bpf.h"
 #include "cgroup.bpf.h"
 #include "deadline.bpf.h"
+#include "perf.bpf.h"
 #include "queue.bpf.h"
 #include "idle.bpf.h"
 #include "capacity.bpf.h"
@@ -276,7 +277,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 	else if (steal(cpu))
 		count(nr_stolen);
 	else
-		note_idle(cpu);
+		note_idle(cpu, scx_bpf_now());
 }
 
 void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
@@ -394,6 +395,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	bool placed;
 
 	refresh_cgroups(now);
+	hint_perf(cpu, now);
 	if (nr_queued && c->pid == p->pid)
 		shorten_turn(p, c, nr_queued);
 	if (nr_cpus_at_start == 1)

@@ -9,7 +9,7 @@
 #ifndef TAKT_QUEUE_BPF_H
 #define TAKT_QUEUE_BPF_H
 
-#include "deadline.bpf.h"
+#include "perf.bpf.h"
 
 #define DSQ_OF_CPU_BASE 0x10000ULL
 

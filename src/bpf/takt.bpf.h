@@ -60,18 +60,23 @@ struct cpu_ctx {
 	u64 turn_ns;	    /* the slice that it started this stretch with */
 	struct habit habit; /* of the running task */
 	u64 weight_1024;    /* what it counts with, times 1024: see cgroup.bpf.h */
+	u64 perf_at;	    /* when it last asked for a speed; 0: never */
+	u64 busy_ns;	    /* ran since then, but for what unclocked_ns has */
 	s32 pid;
 	s32 woken_by;	   /* pid of who woke the running task */
 	s32 woke_pid;	   /* whom it woke last in this stretch */
 	u32 nr_woke;	   /* how many it woke in this stretch */
 	s32 gives_way_pid; /* goes on, on this CPU, after the task that takes its place now */
 	s32 waits_pid;	   /* has given way, and waits for that in the local DSQ; 0: nobody */
+	u32 perf;	   /* of 1024, what it asked for: perf.bpf.h */
 	s32 moves_pid;	   /* is on its way to a bigger CPU; 0: nobody is */
 	s32 moves_to;	   /* that CPU */
 	bool next_placed;  /* a task was put straight behind the one that runs */
 	bool own_used;	   /* a task may wait in the queue of this CPU alone */
 	u8 class;	   /* of the running task */
 } __attribute__((aligned(CACHE_LINE)));
+
+_Static_assert(sizeof(struct cpu_ctx) == 2 * CACHE_LINE, "two lines per CPU");
 
 struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
 

@@ -111,6 +111,11 @@ impl Profile {
             },
         }
     }
+
+    /// Shall CPUs run only as fast as their load asks for? Else at full speed, as far as we have a say.
+    pub fn saves_power(self, on_battery: bool) -> bool {
+        self == Self::Powersave || (self == Self::Auto && on_battery)
+    }
 }
 
 #[cfg(test)]
