@@ -126,6 +126,9 @@ fn leave_out_rules(skel: &mut OpenBpfSkel<'_>) {
     skel.progs.takt_rules_rename.set_autoload(false);
     skel.progs.takt_rules_moved.set_autoload(false);
     skel.progs.takt_rules_all.set_autoload(false);
+    if let Some(rodata) = skel.maps.rodata_data.as_mut() {
+        rodata.can_rule = false;
+    }
 }
 
 /// Tells the BPF side about the machine and its knobs, and takes out what this kernel lacks.

@@ -134,7 +134,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		place_at_waker(p, c, k);
 		return here;
 	}
-	cpu = t->cpu_set ? claim_preferred_cpu(p, t) : -1;
+	cpu = can_rule && t->cpu_set ? claim_preferred_cpu(p, t) : -1;
 	if (cpu < 0)
 		cpu = claim_for_capacity(p, t, prev_cpu);
 	if (cpu < 0)

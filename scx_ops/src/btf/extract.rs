@@ -75,30 +75,33 @@ impl Wanted {
             ..Self::default()
         };
         for name in names {
-            let (word, bit) = Self::slot(&name);
+            let (word, bit) = Self::slot(&[&name[..], &[0]].concat());
             wanted.may_be[word] |= bit;
             wanted.names.insert(name);
         }
         wanted
     }
 
-    fn slot(name: &[u8]) -> (usize, u64) {
-        let mut start = [0; 4];
-        for (to, from) in start.iter_mut().zip(name.iter().take_while(|&&c| c != 0)) {
-            *to = *from;
-        }
+    /// `text` begins with a name and the zero that ends it.
+    fn slot(text: &[u8]) -> (usize, u64) {
+        // What follows the end of a short name is of another one.
+        let start = match *text {
+            [a, 0, ..] => [a, 0, 0, 0],
+            [a, b, 0, ..] => [a, b, 0, 0],
+            [a, b, c, d, ..] => [a, b, c, d],
+            _ => [0; 4],
+        };
         let hash = u32::from_ne_bytes(start).wrapping_mul(0x9e37_79b1) >> (32 - FILTER_BITS);
         (hash as usize / 64, 1 << (hash % 64))
     }
 
     /// Is the type of this `kind` wanted, whose name `text` begins with?
     fn has(&self, kind: u32, text: &[u8]) -> bool {
-        let is_enum = kind == kind::ENUM || kind == kind::ENUM64;
-        if is_enum && text.starts_with(&self.enum_prefix) {
-            return true;
-        }
-        if !is_enum && kind != kind::STRUCT && kind != kind::UNION {
-            return false;
+        match kind {
+            kind::STRUCT | kind::UNION => {}
+            kind::ENUM | kind::ENUM64 if text.starts_with(&self.enum_prefix) => return true,
+            kind::ENUM | kind::ENUM64 => {}
+            _ => return false,
         }
         let (word, bit) = Self::slot(text);
         self.may_be[word] & bit != 0 && self.names.contains(until_nul(text))
@@ -145,7 +148,7 @@ impl<'a> Sections<'a> {
 /// If `vmlinux` is no BTF, or one of kinds that are not known here.
 pub fn extract(vmlinux: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
     let from = Sections::of(vmlinux)?;
-    let mut starts = Vec::with_capacity(from.types.len() / 8);
+    let mut starts = Vec::with_capacity(from.types.len() / 6);
     let mut roots = Vec::new();
     let mut at = 0;
     while let Some(&[name, info, _]) = from.types.get(at..at + TYPE_WORDS) {
