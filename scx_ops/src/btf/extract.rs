@@ -26,7 +26,6 @@ mod kind {
     pub const VOLATILE: u32 = 9;
     pub const CONST: u32 = 10;
     pub const RESTRICT: u32 = 11;
-    pub const FUNC: u32 = 12;
     pub const FUNC_PROTO: u32 = 13;
     pub const VAR: u32 = 14;
     pub const DATASEC: u32 = 15;
@@ -36,22 +35,44 @@ mod kind {
     pub const ENUM64: u32 = 19;
 }
 
-/// Number of words that a type has beyond the first three.
-fn words_added(info: u32) -> Result<usize> {
+/// Number of words that a type of each kind has beyond the first three: always, and for each of its members.
+const ADDED: [(u8, u8); 20] = {
     use kind::*;
-    let nr = (info & 0xffff) as usize;
-    Ok(match kind_of(info) {
-        PTR | FWD | TYPEDEF | VOLATILE | CONST | RESTRICT | FUNC | FLOAT | TYPE_TAG => 0,
-        INT | VAR | DECL_TAG => 1,
-        ARRAY => 3,
-        ENUM | FUNC_PROTO => 2 * nr,
-        STRUCT | UNION | DATASEC | ENUM64 => 3 * nr,
-        other => bail!("kind {other} is newer than this program"),
-    })
+    let mut words = [(0, 0); 20];
+    words[INT as usize] = (1, 0);
+    words[ARRAY as usize] = (3, 0);
+    words[STRUCT as usize] = (0, 3);
+    words[UNION as usize] = (0, 3);
+    words[ENUM as usize] = (0, 2);
+    words[FUNC_PROTO as usize] = (0, 2);
+    words[VAR as usize] = (1, 0);
+    words[DATASEC as usize] = (0, 3);
+    words[DECL_TAG as usize] = (1, 0);
+    words[ENUM64 as usize] = (0, 3);
+    words
+};
+
+/// Number of words of a type.
+fn words_of(info: u32) -> Result<usize> {
+    let kind = kind_of(info);
+    let Some(&(always, each)) = ADDED.get(kind as usize).filter(|_| kind != 0) else {
+        bail!("kind {kind} is newer than this program");
+    };
+    Ok(TYPE_WORDS + usize::from(always) + usize::from(each) * (info & 0xffff) as usize)
 }
 
 fn kind_of(info: u32) -> u32 {
     (info >> 24) & 0x1f
+}
+
+fn is_enum(kind: u32) -> bool {
+    kind == kind::ENUM || kind == kind::ENUM64
+}
+
+/// Is it of a kind that has names which may be wanted? Most are not.
+fn may_be_wanted(info: u32) -> bool {
+    const KINDS: u32 = 1 << kind::STRUCT | 1 << kind::UNION | 1 << kind::ENUM | 1 << kind::ENUM64;
+    KINDS & 1 << kind_of(info) != 0
 }
 
 /// Names of structs, unions and enums that are wanted. Most names of the kernel are not: those are passed over
@@ -97,11 +118,8 @@ impl Wanted {
 
     /// Is the type of this `kind` wanted, whose name `text` begins with?
     fn has(&self, kind: u32, text: &[u8]) -> bool {
-        match kind {
-            kind::STRUCT | kind::UNION => {}
-            kind::ENUM | kind::ENUM64 if text.starts_with(&self.enum_prefix) => return true,
-            kind::ENUM | kind::ENUM64 => {}
-            _ => return false,
+        if is_enum(kind) && text.starts_with(&self.enum_prefix) {
+            return true;
         }
         let (word, bit) = Self::slot(text);
         self.may_be[word] & bit != 0 && self.names.contains(until_nul(text))
@@ -153,10 +171,10 @@ pub fn extract(vmlinux: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
     let mut at = 0;
     while let Some(&[name, info, _]) = from.types.get(at..at + TYPE_WORDS) {
         starts.push(at as u32);
-        if wanted.has(kind_of(info), from.text(name)) {
+        if may_be_wanted(info) && wanted.has(kind_of(info), from.text(name)) {
             roots.push(starts.len() as u32);
         }
-        at += TYPE_WORDS + words_added(info)?;
+        at += words_of(info)?;
     }
     let mut part = Part {
         new_ids: vec![0; starts.len() + 1],
@@ -216,7 +234,7 @@ impl Part<'_> {
         let mut next = 0;
         while let Some(&old) = self.taken.get(next) {
             let start = self.starts[old as usize - 1] as usize;
-            let len = TYPE_WORDS + words_added(self.from.types[start + 1])?;
+            let len = words_of(self.from.types[start + 1])?;
             let words = self.from.types.get(start..start + len);
             let mut words = words.context("the types are cut off")?.to_vec();
             self.renumber(&mut words)?;
