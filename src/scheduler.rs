@@ -175,7 +175,8 @@ pub fn configure(
     rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
     if hybrid {
-        skel.struct_ops.takt_ops_mut().flags |= *scx_utils::compat::SCX_OPS_ENQ_LAST;
+        let enq_last = types.scx_enumerator("SCX_OPS_ENQ_LAST").unwrap_or(0);
+        skel.struct_ops.takt_ops_mut().flags |= enq_last;
     }
     let slots = skel
         .maps
