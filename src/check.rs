@@ -14,6 +14,7 @@ use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::{CheckArgs, Cli};
 use crate::config::knobs;
 use crate::events::Intake;
+use crate::opening;
 use crate::scheduler;
 use crate::stats::line;
 use crate::topology::Machine;
@@ -286,12 +287,17 @@ fn self_test() -> Vec<Item> {
 
 fn load(storage: &mut MaybeUninit<libbpf_rs::OpenObject>) -> Result<BpfSkel<'_>> {
     let args = <Cli as clap::Parser>::try_parse_from(["scx_takt"])?.run;
-    let mut open = scheduler::open(storage, &args)?;
-    open.progs.takt_selftest_dsq.set_autoload(true);
-    open.progs.takt_selftest_ring.set_autoload(true);
-    open.progs.takt_selftest_flood.set_autoload(true);
-    scheduler::configure(&mut open, &Machine::read()?, &args, &knobs::default_knobs())?;
-    scheduler::load(open)
+    let mut opened = opening::open(storage, &args)?;
+    opened.skel.progs.takt_selftest_dsq.set_autoload(true);
+    opened.skel.progs.takt_selftest_ring.set_autoload(true);
+    opened.skel.progs.takt_selftest_flood.set_autoload(true);
+    scheduler::configure(
+        &mut opened,
+        &Machine::read()?,
+        &args,
+        &knobs::default_knobs(),
+    )?;
+    scheduler::load(opened)
 }
 
 /// True: done; false: this kernel does not allow it outside an active scheduler.

@@ -12,6 +12,7 @@ mod events;
 mod generate;
 mod knob_writer;
 mod observe;
+mod opening;
 mod power;
 mod rules;
 mod scheduler;

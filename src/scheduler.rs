@@ -3,22 +3,23 @@
 use std::mem::MaybeUninit;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
-use libbpf_rs::OpenObject;
+use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::PrintLevel;
 use libbpf_rs::ProgramInput;
 use libbpf_rs::skel::OpenSkel;
 use scx_ops::lifecycle::{self, Attached, Next};
 use scx_ops::{compat, kernel};
-use scx_utils::{scx_ops_load, scx_ops_open, uei_read};
+use scx_utils::compat::function_tracer_available;
+use scx_utils::{uei_read, uei_set_size};
 
-use crate::bpf_abi::{BpfSkel, BpfSkelBuilder, OpenBpfSkel, intf};
+use crate::bpf_abi::{BpfSkel, OpenBpfSkel, intf};
 use crate::cgroups::CpuMax;
 use crate::cli::RunArgs;
 use crate::collect;
 use crate::config::{Config, knobs};
 use crate::control::Control;
 use crate::events::{Intake, Printer};
+use crate::opening::{self, Opened};
 use crate::power;
 use crate::signals::Signals;
 use crate::snapshot::Ejection;
@@ -56,17 +57,17 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
     let hurry = lifecycle::Hurry::new();
     let machine = Machine::read()?;
     let mut storage = MaybeUninit::uninit();
-    let mut open = open(&mut storage, args)?;
+    let mut opened = opening::open(&mut storage, args)?;
     if config.rules.is_empty() {
-        leave_out_rules(&mut open);
+        leave_out_rules(&mut opened.skel);
     }
     configure(
-        &mut open,
+        &mut opened,
         &machine,
         args,
         &config.knobs(power::on_battery()),
     )?;
-    let mut skel = load(open)?;
+    let mut skel = load(opened)?;
     skel.progs
         .takt_know_agent
         .test_run(ProgramInput::default())
@@ -118,22 +119,6 @@ fn remember_ejection(error: &anyhow::Error) {
     }
 }
 
-/// Opens the BPF object, without the programs that are not for scheduling.
-pub fn open<'a>(
-    storage: &'a mut MaybeUninit<OpenObject>,
-    args: &RunArgs,
-) -> Result<OpenBpfSkel<'a>> {
-    let builder = BpfSkelBuilder::default();
-    let options = args.libbpf.clone().into_bpf_open_opts();
-    let mut skel = scx_ops_open!(builder, storage, takt_ops, options)?;
-    skel.progs.scx_lib_init_probe.set_autoload(false);
-    skel.progs.takt_selftest_dsq.set_autoload(false);
-    skel.progs.takt_selftest_ring.set_autoload(false);
-    skel.progs.takt_selftest_flood.set_autoload(false);
-    skel.struct_ops.takt_ops_mut().exit_dump_len = args.exit_dump_len;
-    Ok(skel)
-}
-
 /// Most machines have no rules, and the verifier takes 0.11 s for the programs that apply them (7.2.13,
 /// deterministic).
 fn leave_out_rules(skel: &mut OpenBpfSkel<'_>) {
@@ -141,11 +126,14 @@ fn leave_out_rules(skel: &mut OpenBpfSkel<'_>) {
     skel.progs.takt_rules_rename.set_autoload(false);
     skel.progs.takt_rules_moved.set_autoload(false);
     skel.progs.takt_rules_all.set_autoload(false);
+    if let Some(rodata) = skel.maps.rodata_data.as_mut() {
+        rodata.can_rule = false;
+    }
 }
 
 /// Tells the BPF side about the machine and its knobs, and takes out what this kernel lacks.
 pub fn configure(
-    skel: &mut OpenBpfSkel<'_>,
+    opened: &mut Opened<'_>,
     machine: &Machine,
     args: &RunArgs,
     knobs: &intf::takt_knobs,
@@ -155,6 +143,7 @@ pub fn configure(
         .iter()
         .cloned()
         .partition(|name| compat::find(name).is_none());
+    let Opened { skel, types } = opened;
     let rodata = skel
         .maps
         .rodata_data
@@ -186,7 +175,8 @@ pub fn configure(
     rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
     if hybrid {
-        skel.struct_ops.takt_ops_mut().flags |= *scx_utils::compat::SCX_OPS_ENQ_LAST;
+        let enq_last = types.scx_enumerator("SCX_OPS_ENQ_LAST").unwrap_or(0);
+        skel.struct_ops.takt_ops_mut().flags |= enq_last;
     }
     let slots = skel
         .maps
@@ -195,7 +185,7 @@ pub fn configure(
         .context("the BPF object has no knobs")?;
     // SAFETY: bindgen's and the skeleton's `takt_knobs` are made from the same C type.
     slots.knobs.slot = [unsafe { std::mem::transmute_copy(knobs) }; 2];
-    let masked = compat::mask_callbacks(skel.open_object_mut(), OPS, &callbacks)?;
+    let masked = compat::mask_callbacks(skel.open_object_mut(), types, OPS, &callbacks)?;
     if args.verbose {
         eprintln!(
             "scx_takt: kernel {}, {} CPUs, {} LLCs; callbacks it lacks: {}",
@@ -213,9 +203,21 @@ pub fn configure(
 }
 
 /// Hands the programs to the kernel's verifier.
-pub fn load(mut skel: OpenBpfSkel<'_>) -> Result<BpfSkel<'_>> {
-    scx_ops_load!(skel, takt_ops, uei).map_err(|error| match kernel::why_refused() {
+pub fn load(opened: Opened<'_>) -> Result<BpfSkel<'_>> {
+    let Opened { mut skel, types } = opened;
+    if !function_tracer_available() {
+        bail!(
+            "kernel {} was built without CONFIG_FUNCTION_TRACER, which BPF schedulers hang on to: boot another build",
+            kernel::release()
+        );
+    }
+    uei_set_size!(skel, takt_ops, uei);
+    let loaded = skel.load();
+    drop(types);
+    loaded.map_err(|error| match kernel::why_refused() {
         Some(reason) => anyhow!(reason),
-        None => error.context("the kernel's verifier refuses the scheduler (-v shows its log)"),
+        None => {
+            anyhow!(error).context("the kernel's verifier refuses the scheduler (-v shows its log)")
+        }
     })
 }

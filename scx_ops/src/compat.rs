@@ -3,10 +3,12 @@
 //! Names and versions: `kernel/sched/ext.c` (from 7.1 on `kernel/sched/ext/`) of each release.
 
 use anyhow::{Context, Result, bail};
-use libbpf_rs::btf::types::{MemberAttr, Struct};
-use libbpf_rs::btf::{Btf, ReferencesType};
-use libbpf_rs::{AsRawLibbpf, OpenObject};
+use libbpf_rs::OpenObject;
+use libbpf_rs::btf::ReferencesType;
+use libbpf_rs::btf::types::{DataSec, MemberAttr, Struct, Var};
 use scx_utils::compat;
+
+use crate::btf::{self, KernelTypes};
 
 /// What kind of thing a kernel may have or lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,9 @@ pub const FEATURES: &[Feature] = &[
     ),
 ];
 
+/// The section of constants that are set before loading.
+const RODATA: &str = ".rodata";
+
 impl Feature {
     /// Does the running kernel have it? Needs BTF.
     pub fn present(&self) -> bool {
@@ -88,6 +93,7 @@ pub fn find(name: &str) -> Option<&'static Feature> {
 /// If the object has no such ops table, or one of `pretend_lacks` is no callback of it.
 pub fn mask_callbacks(
     object: &mut OpenObject,
+    kernel: &KernelTypes,
     ops_map: &str,
     pretend_lacks: &[String],
 ) -> Result<Vec<String>> {
@@ -110,7 +116,7 @@ pub fn mask_callbacks(
             .get_mut(offset_bytes..offset_bytes + size_of::<usize>())
             .context("the ops table is shorter than its type")?;
         let used = slot.iter().any(|&byte| byte != 0);
-        let lacked = || !compat::struct_has_field("sched_ext_ops", &name).unwrap_or(false);
+        let lacked = || !kernel.has_member("sched_ext_ops", &name);
         if used && (pretend_lacks.contains(&name) || lacked()) {
             slot.fill(0);
             masked.push(name);
@@ -119,11 +125,42 @@ pub fn mask_callbacks(
     Ok(masked)
 }
 
+/// Gives the variables of `object` that are named after enumerators of sched_ext (`__SCX_ENQ_HEAD` and the like,
+/// from the headers of scx) the running kernel's values; 0 for what it lacks.
+///
+/// # Errors
+/// If the object is not as the headers make it.
+pub fn set_enumerators(object: &mut OpenObject, kernel: &KernelTypes) -> Result<()> {
+    let values: Vec<_> = {
+        let btf = btf::of_object(object)?;
+        let mut sections = btf.type_by_kind::<DataSec<'_>>();
+        let rodata = sections.find(|of| of.name().is_some_and(|name| name == RODATA));
+        let rodata = rodata.context("the BPF object has no .rodata")?;
+        let value = |name: &str| kernel.scx_enumerator(name).unwrap_or(0);
+        let named = rodata.iter().filter_map(|var| {
+            let of = btf.type_by_id::<Var<'_>>(var.ty)?;
+            let name = of.name()?.to_str()?.strip_prefix("__")?;
+            let is_scx = name.starts_with("SCX_") && var.size == size_of::<u64>();
+            is_scx.then(|| (var.offset as usize, value(name)))
+        });
+        named.collect()
+    };
+    let mut map = object
+        .maps_mut()
+        .find(|map| map.name().to_string_lossy().ends_with(RODATA))
+        .context("the BPF object has no .rodata")?;
+    let rodata = map.initial_value_mut().context(".rodata is not open")?;
+    for (offset_bytes, value) in values {
+        let slot = rodata.get_mut(offset_bytes..offset_bytes + size_of::<u64>());
+        slot.context(".rodata is shorter than its type")?
+            .copy_from_slice(&value.to_ne_bytes());
+    }
+    Ok(())
+}
+
 /// The callbacks of `struct sched_ext_ops` as the object was built with, and where they stand.
 fn callback_offsets(object: &OpenObject) -> Result<Vec<(String, usize)>> {
-    // SAFETY: the pointer is to the object that we borrow, and BTF borrows it no longer.
-    let raw = unsafe { object.as_libbpf_object().as_ref() };
-    let btf = Btf::from_bpf_object(raw)?.context("the BPF object has no BTF")?;
+    let btf = btf::of_object(object)?;
     let ops: Struct<'_> = btf
         .type_by_name("sched_ext_ops")
         .context("the BPF object knows no sched_ext_ops")?;

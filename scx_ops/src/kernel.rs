@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 const SCHED_EXT: &str = "/sys/kernel/sched_ext";
-const BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(crate) const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Who schedules now.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! The kernel side of a `sched_ext` agent, free of any policy.
 //!
 //! * [`kernel`]: what the running kernel offers.
+//! * [`btf`]: what it says of the types that an object needs.
 //! * [`compat`]: what differs between kernels, in one table, and what we do about it.
 //! * [`lifecycle`]: from attached to detached, and what an exit means.
 //! * [`ring`]: the BPF ring consumer.
 
+pub mod btf;
 pub mod compat;
 pub mod kernel;
 pub mod lifecycle;

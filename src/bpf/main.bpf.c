@@ -31,49 +31,64 @@
 #include "selftest.bpf.h"
 #include "tasks.bpf.h"
 
+/*
+ * A place at a CPU for a task that waits in no queue. Found first and taken at the end, in one
+ * place of each callback: every copy of that code costs a millisecond of loading in the verifier
+ * of 7.2.
+ */
+struct seat {
+	u32 place; /* enum takt_place */
+	u64 slice_ns;
+	u64 enq_flags;
+};
+
 /* Puts @p straight onto the CPU that it will run on. */
-static __always_inline void place(struct task_struct *p, u64 dsq, u64 slice_ns, u64 enq_flags)
+static __always_inline void sit(struct task_struct *p, u64 slice_ns, u64 enq_flags)
 {
-	scx_bpf_dsq_insert(p, dsq, sane_slice(slice_ns), enq_flags);
+	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, sane_slice(slice_ns), enq_flags);
 }
 
-/* Gives @p the CPU of its waker, that will sleep soon: now or next. */
-static __always_inline void place_at_waker(struct task_struct *p, struct cpu_ctx *c,
-					   const struct takt_knobs *k)
+static __always_inline void take_seat(struct task_struct *p, const struct seat *seat)
+{
+	struct takt_cpu_stats *s = watched ? stats_here() : NULL;
+
+	if (s && seat->place < TAKT_NR_PLACES)
+		s->placed[seat->place]++;
+	sit(p, seat->slice_ns, seat->enq_flags);
+}
+
+/* The CPU of @p's waker, that will sleep soon: now or next. */
+static __always_inline struct seat seat_at_waker(struct task_struct *p, struct cpu_ctx *c,
+						 const struct takt_knobs *k)
 {
 	u64 preempt = hand_over_now(c, p);
 
-	count(placed[preempt ? TAKT_PLACE_HANDOFF : TAKT_PLACE_SYNC]);
 	c->next_placed = true;
-	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, preempt);
+	return (struct seat){preempt ? TAKT_PLACE_HANDOFF : TAKT_PLACE_SYNC, k->slice_max_ns,
+			     preempt};
 }
 
 /*
- * Gives @p the place of the task that runs on @cpu. If @p is known for short bursts, that task
- * stays there and goes on when @p sleeps, without a way through a queue.
+ * The place of the task that runs on @cpu. If @p is known for short bursts, that task stays there
+ * and goes on when @p sleeps, without a way through a queue.
  */
-static __always_inline void take_over(struct task_struct *p, const struct task_ctx *t, s32 cpu,
-				      u64 now, const struct takt_knobs *k)
+static __always_inline struct seat seat_of_runner(struct task_struct *p, const struct task_ctx *t,
+						  s32 cpu, u64 now, const struct takt_knobs *k)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 
-	count(placed[TAKT_PLACE_PREEMPT]);
 	note_preempt(p, cpu, t, now);
 	if (has(GIVE_WAY) && t->burst_ns && t->burst_ns <= k->preempt_after_ns)
 		c->gives_way_pid = c->pid;
-	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
+	return (struct seat){TAKT_PLACE_PREEMPT, k->slice_max_ns, SCX_ENQ_PREEMPT};
 }
 
-/* Somebody was preempted on @c and goes on there next: @p, if owed, is put before it. */
-static __always_inline bool place_first(struct task_struct *p, const struct task_ctx *t,
-					const struct cpu_ctx *c, const struct takt_knobs *k)
+/* Somebody was preempted on @c and goes on there next: is @p owed the place before it? */
+static __always_inline bool goes_first(struct task_struct *p, const struct task_ctx *t,
+				       const struct cpu_ctx *c, const struct takt_knobs *k)
 {
-	if (!has(FIRST) || !c->waits_pid || c->waits_pid == p->pid || !is_owed(t, k) ||
-	    is_background(t))
-		return false;
-	count(placed[TAKT_PLACE_NEXT]);
-	place(p, SCX_DSQ_LOCAL, k->slice_min_ns, SCX_ENQ_HEAD);
-	return true;
+	return has(FIRST) && c->waits_pid && c->waits_pid != p->pid && is_owed(t, k) &&
+	       !is_background(t);
 }
 
 /* How many wait where @p will: in the queue of its CPU if it is @pinned there, else of its LLC. */
@@ -117,50 +132,69 @@ static __always_inline void recall_idle_cpu(const struct task_struct *p, const s
 	scx_bpf_kick_cpu(l->idled_cpu, SCX_KICK_IDLE);
 }
 
-s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
+/* Finds @p, that wakes on @here, a @seat; the CPU of it, or negative: it has to wait. */
+static __always_inline s32 find_seat(struct task_struct *p, struct task_ctx *t, s32 here,
+				     s32 prev_cpu, u64 wake_flags, u64 now,
+				     const struct takt_knobs *k, struct seat *seat)
 {
-	const struct takt_knobs *k = knobs_now();
-	struct task_ctx *t = task_ctx_of(p);
-	s32 here = bpf_get_smp_processor_id(), cpu;
 	struct cpu_ctx *c = cpu_ctx_of(here);
-	u64 now = scx_bpf_now();
+	s32 cpu;
 
-	if (!t)
-		return prev_cpu;
-	t->queued_at = now;
-	wake_lag(t, k);
-	note_wakeup(c, p, t, now);
 	if ((wake_flags & SCX_WAKE_SYNC) && may_use(p, here) && waker_sleeps_soon(here, c, k)) {
-		place_at_waker(p, c, k);
+		*seat = seat_at_waker(p, c, k);
 		return here;
 	}
-	cpu = t->cpu_set ? claim_preferred_cpu(p, t) : -1;
+	cpu = can_rule && t->cpu_set ? claim_preferred_cpu(p, t) : -1;
 	if (cpu < 0)
 		cpu = claim_for_capacity(p, t, prev_cpu);
 	if (cpu < 0)
 		cpu = claim_idle_cpu(p, prev_cpu, wake_flags);
 	if (cpu >= 0) {
-		count(placed[cpu == prev_cpu ? TAKT_PLACE_IDLE_PREV : TAKT_PLACE_IDLE_OTHER]);
-		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
+		seat->place = cpu == prev_cpu ? TAKT_PLACE_IDLE_PREV : TAKT_PLACE_IDLE_OTHER;
+		seat->slice_ns = k->slice_max_ns;
+		seat->enq_flags = 0;
 		return cpu;
 	}
 	cpu = find_victim(p, t, prev_cpu, now, k);
 	if (cpu >= 0) {
-		take_over(p, t, cpu, now, k);
+		*seat = seat_of_runner(p, t, cpu, now, k);
 		return cpu;
 	}
-	if (!place_first(p, t, cpu_ctx_of(prev_cpu), k)) {
-		count_in(p, t);
-		adopt(t, llc_of(prev_cpu));
-		queue(p, t, prev_cpu, false, now, k, 0);
-		recall_idle_cpu(p, t, now);
+	if (!goes_first(p, t, cpu_ctx_of(prev_cpu), k))
+		return -1;
+	*seat = (struct seat){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
+	return prev_cpu;
+}
+
+s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
+{
+	const struct takt_knobs *k = knobs_now();
+	struct task_ctx *t = task_ctx_of(p);
+	s32 here = bpf_get_smp_processor_id(), cpu;
+	u64 now = scx_bpf_now();
+	struct seat seat;
+
+	if (!t)
+		return prev_cpu;
+	t->queued_at = now;
+	wake_lag(t, k);
+	note_wakeup(cpu_ctx_of(here), p, t, now);
+	cpu = find_seat(p, t, here, prev_cpu, wake_flags, now, k, &seat);
+	if (cpu >= 0) {
+		take_seat(p, &seat);
+		return cpu;
 	}
+	count_in(p, t);
+	adopt(t, llc_of(prev_cpu));
+	queue(p, t, prev_cpu, false, now, k, 0);
+	recall_idle_cpu(p, t, now);
 	return prev_cpu;
 }
 
 /* @p, that may use no other CPU than @cpu, wakes: may it run there now, or next? */
-static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u64 now,
-			  const struct takt_knobs *k)
+static __always_inline bool find_seat_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu,
+					      u64 now, const struct takt_knobs *k,
+					      struct seat *seat)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	bool woken_here = cpu == bpf_get_smp_processor_id();
@@ -168,30 +202,21 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 	if (woken_here)
 		note_wakeup(c, p, t, now);
 	if (!c->started_at && scx_bpf_test_and_clear_cpu_idle(cpu)) {
-		count(placed[TAKT_PLACE_IDLE_PREV]);
-		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
-		return true;
-	}
-	if (woken_here && waker_sleeps_soon(cpu, c, k)) {
-		place_at_waker(p, c, k);
-		return true;
-	}
-	if (!never_preempts(t) && makes_room(c, t, now, k)) {
-		take_over(p, t, cpu, now, k);
-		return true;
-	}
-	if (is_percpu_kthread(p) && !is_ahead(t, k)) {
-		count(placed[TAKT_PLACE_KTHREAD]);
-		place(p, SCX_DSQ_LOCAL, k->slice_min_ns, SCX_ENQ_HEAD);
-		return true;
-	}
-	if (place_first(p, t, c, k))
-		return true;
-	if (!has(NEXT) || !is_next_in_line(cpu, c))
+		*seat = (struct seat){TAKT_PLACE_IDLE_PREV, k->slice_max_ns, 0};
+	} else if (woken_here && waker_sleeps_soon(cpu, c, k)) {
+		*seat = seat_at_waker(p, c, k);
+	} else if (!never_preempts(t) && makes_room(c, t, now, k)) {
+		*seat = seat_of_runner(p, t, cpu, now, k);
+	} else if (is_percpu_kthread(p) && !is_ahead(t, k)) {
+		*seat = (struct seat){TAKT_PLACE_KTHREAD, k->slice_min_ns, SCX_ENQ_HEAD};
+	} else if (goes_first(p, t, c, k)) {
+		*seat = (struct seat){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
+	} else if (has(NEXT) && is_next_in_line(cpu, c)) {
+		c->next_placed = true;
+		*seat = (struct seat){TAKT_PLACE_NEXT, k->slice_max_ns, 0};
+	} else {
 		return false;
-	count(placed[TAKT_PLACE_NEXT]);
-	c->next_placed = true;
-	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
+	}
 	return true;
 }
 
@@ -214,6 +239,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	s32 cpu = cpu_of(p);
 	bool pinned = is_pinned(p);
 	u64 now = scx_bpf_now();
+	struct seat seat;
 
 	if (!t) {
 		tell_fault(p, TAKT_FAULT_NO_CONTEXT);
@@ -225,14 +251,16 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	adopt(t, llc_of(cpu));
 	if (enq_flags & SCX_ENQ_WAKEUP) {
 		wake_lag(t, k);
-		if (p->nr_cpus_allowed == 1 && place_at_home(p, t, cpu, now, k))
+		if (p->nr_cpus_allowed == 1 && find_seat_at_home(p, t, cpu, now, k, &seat)) {
+			take_seat(p, &seat);
 			return;
+		}
 	}
 	if (send_up(p, cpu_ctx_of(cpu), k->slice_max_ns, enq_flags))
 		return;
 	if (enq_flags & SCX_ENQ_REENQ) {
 		if (pinned || nr_cpus_at_start == 1) {
-			place(p, SCX_DSQ_LOCAL, k->slice_min_ns, 0);
+			sit(p, k->slice_min_ns, 0);
 			return;
 		}
 		t->turn_left_ns = k->slice_min_ns;

@@ -28,6 +28,11 @@
 #define CGROUP_NAME_LEN 128
 #define HASH_START	0x9e3779b97f4a7c15ULL
 
+/*
+ * Are there rules at all? Set by the agent before load: without them, what they could do is taken
+ * out, and the agent loads the scheduler again when the first one comes.
+ */
+const volatile bool can_rule = true;
 /* Bit k: there are rules of kind k. Set by the agent. */
 u32 rule_kinds;
 /* Threads of a process have moved to another cgroup: the agent applies the rules to all tasks. */
@@ -79,20 +84,21 @@ static __always_inline bool is_background(const struct task_ctx *t)
 /* Does @t wait for the end of a burst of a task of @class? */
 static __always_inline bool spares(const struct task_ctx *t, u8 class)
 {
-	return t->class != TAKT_CLASS_LATENCY || class == TAKT_CLASS_LATENCY;
+	return !can_rule || t->class != TAKT_CLASS_LATENCY || class == TAKT_CLASS_LATENCY;
 }
 
 /* The weight that a task is charged with, given the one that the kernel gave it. */
 static __always_inline u32 ruled_weight(const struct task_ctx *t, u32 weight)
 {
-	return t->weight_permille ? max_u64(1, (u64)weight * t->weight_permille / 1000) : weight;
+	return can_rule && t->weight_permille ? max_u64(1, (u64)weight * t->weight_permille / 1000)
+					      : weight;
 }
 
 /* @lead, clamped already, as the deadline of a task of this class takes it. */
 static __always_inline s64 ruled_lead(const struct task_ctx *t, s64 lead,
 				      const struct takt_knobs *k)
 {
-	if (t->class == TAKT_CLASS_LATENCY)
+	if (can_rule && t->class == TAKT_CLASS_LATENCY)
 		return lead - (s64)k->lag_max_ns;
 	if (is_background(t))
 		return min_s64(lead + (s64)k->latency_ns, (s64)k->lead_max_ns);
@@ -221,7 +227,7 @@ static __always_inline void inherit_rules(struct task_ctx *t)
 {
 	const struct task_ctx *parent;
 
-	if (!rule_kinds)
+	if (!can_rule || !rule_kinds)
 		return;
 	parent = task_ctx_of(bpf_get_current_task_btf());
 	if (!parent)
