@@ -50,7 +50,9 @@ static __always_inline void place_at_waker(struct task_struct *p, struct cpu_ctx
 
 /*
  * Gives @p the place of the task that runs on @cpu. If @p is known for short bursts, that task
- * stays there and goes on when @p sleeps, without a way through a queue.
+ * stays there and goes on when @p sleeps, without a way through a queue. It does not if another was
+ * placed there just before (two timers that expire at once), for then it would go on before that
+ * one, which has not run yet.
  */
 static __always_inline void take_over(struct task_struct *p, const struct task_ctx *t, s32 cpu,
 				      u64 now, const struct takt_knobs *k)
@@ -59,8 +61,11 @@ static __always_inline void take_over(struct task_struct *p, const struct task_c
 
 	count(placed[TAKT_PLACE_PREEMPT]);
 	note_preempt(p, cpu, t, now);
-	if (has(GIVE_WAY) && t->burst_ns && t->burst_ns <= k->preempt_after_ns)
+	if (c->next_placed)
+		c->gives_way_pid = 0;
+	else if (has(GIVE_WAY) && t->burst_ns && t->burst_ns <= k->preempt_after_ns)
 		c->gives_way_pid = c->pid;
+	c->next_placed = true;
 	place(p, SCX_DSQ_LOCAL, k->slice_max_ns, SCX_ENQ_PREEMPT);
 }
 
@@ -130,7 +135,8 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	t->queued_at = now;
 	wake_lag(t, k);
 	note_wakeup(c, p, t, now);
-	if ((wake_flags & SCX_WAKE_SYNC) && may_use(p, here) && waker_sleeps_soon(here, c, k)) {
+	if ((wake_flags & SCX_WAKE_SYNC) && may_use(p, here) &&
+	    waker_sleeps_soon(here, c, now, k)) {
 		place_at_waker(p, c, k);
 		return here;
 	}
@@ -172,7 +178,7 @@ static bool place_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu, u6
 		place(p, SCX_DSQ_LOCAL, k->slice_max_ns, 0);
 		return true;
 	}
-	if (woken_here && waker_sleeps_soon(cpu, c, k)) {
+	if (woken_here && waker_sleeps_soon(cpu, c, now, k)) {
 		place_at_waker(p, c, k);
 		return true;
 	}
