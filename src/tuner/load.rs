@@ -122,8 +122,14 @@ mod tests {
                 .into_iter()
                 .filter(|at| *at >= 80)
                 .collect();
-            assert!(told.len() == 1 && told[0] < 90, "{first} to {then}: {told:?}");
+            assert!(
+                told.len() == 1 && told[0] < 90,
+                "{first} to {then}: {told:?}"
+            );
         }
-        assert!(changes(5.0, 7.0).iter().all(|at| *at < 80), "no factor of two");
+        assert!(
+            changes(5.0, 7.0).iter().all(|at| *at < 80),
+            "no factor of two"
+        );
     }
 }

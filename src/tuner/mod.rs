@@ -15,7 +15,7 @@
 //! a change is thrown out, for its waits began under the old knobs.
 //!
 //! - *Bounded*: the level stays in 0..=12, a change is by 4 at most, so no knob moves by more than
-//!   a factor of 4.2 at once, and none leaves the range of its table.
+//!   a factor of 7.8 at once, and none leaves the range of its table.
 //! - *Hysteresis*: between r = 1/2 and 1 nothing moves.
 //! - *No oscillation*: a level that was left downwards and had to be taken again costs patience: the
 //!   next try comes after twice as many judgements, up to 512. A level that has missed the goal under this
@@ -287,7 +287,11 @@ impl Tuner {
     fn relax(&mut self) -> Option<Change> {
         let times = self.of_all(|goal| goal.comfortable);
         let next = self.level.checked_sub(1)?;
-        let factor = if self.reach.was_over(next) { ONCE_BITTEN } else { 1 };
+        let factor = if self.reach.was_over(next) {
+            ONCE_BITTEN
+        } else {
+            1
+        };
         if times < (self.patience * factor).min(PATIENCE.1) {
             return None;
         }

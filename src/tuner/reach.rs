@@ -59,7 +59,9 @@ impl Reach {
         }
         self.given_up = true;
         let tried = || (0..=levels::MAX).filter_map(|level| Some((level, self.worst_at(level)?)));
-        let best = tried().map(|(_, ratio)| ratio).fold(f64::INFINITY, f64::min);
+        let best = tried()
+            .map(|(_, ratio)| ratio)
+            .fold(f64::INFINITY, f64::min);
         tried()
             .find(|(_, ratio)| *ratio <= best * NEARLY)
             .map(|(level, _)| level)
