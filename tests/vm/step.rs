@@ -41,7 +41,7 @@ const SCRIPT: &str = r#"
     end
     sed 's/^/TUNED /' /tmp/trace
     sed 's/^/RECORD /' /tmp/record
-    grep 'level' /tmp/agent.err
+    sed -n '/level/p' /tmp/agent.err
     "#;
 
 /// A load, and what is wanted of it.
