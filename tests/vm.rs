@@ -22,6 +22,8 @@ mod placement;
 mod power;
 #[path = "vm/top.rs"]
 mod top;
+#[path = "vm/wakeups.rs"]
+mod wakeups;
 
 #[path = "vm/aarch64.rs"]
 mod aarch64;

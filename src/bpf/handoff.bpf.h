@@ -37,13 +37,24 @@ static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_str
 	t->woken_by = c->pid;
 }
 
+/*
+ * Does the task that runs keep to its habit? One that has never slept after waking another has
+ * none, and one that has run for longer than it is spared has left it: most likely both are hogs,
+ * interrupted by somebody's timer. Those that hand over to each other never sleep.
+ */
+static __always_inline bool is_as_ever(const struct cpu_ctx *c, u64 now)
+{
+	return c->habit.gap_ns &&
+	       (c->habit.handed || c->awake_ns + now - c->started_at <= c->spared_ns);
+}
+
 /* Will the task that runs on @cpu, and has just woken another, sleep at once, with nobody else in
  * line? */
-static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c,
+static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, u64 now,
 					      const struct takt_knobs *k)
 {
 	return has(SYNC) && c->started_at && c->habit.gap_ns < k->handoff_gap_ns &&
-	       is_next_in_line(cpu, c);
+	       is_as_ever(c, now) && is_next_in_line(cpu, c);
 }
 
 /* Does such a waker hand over to @p right now? SCX_ENQ_PREEMPT if so, else 0. */

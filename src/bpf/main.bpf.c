@@ -70,7 +70,9 @@ static __always_inline struct seat seat_at_waker(struct task_struct *p, struct c
 
 /*
  * The place of the task that runs on @cpu. If @p is known for short bursts, that task stays there
- * and goes on when @p sleeps, without a way through a queue.
+ * and goes on when @p sleeps, without a way through a queue. It does not if another was placed
+ * there just before (two timers that expire at once), for then it would go on before that one,
+ * which has not run yet.
  */
 static __always_inline struct seat seat_of_runner(struct task_struct *p, const struct task_ctx *t,
 						  s32 cpu, u64 now, const struct takt_knobs *k)
@@ -78,8 +80,11 @@ static __always_inline struct seat seat_of_runner(struct task_struct *p, const s
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 
 	note_preempt(p, cpu, t, now);
-	if (has(GIVE_WAY) && t->burst_ns && t->burst_ns <= k->preempt_after_ns)
+	if (c->next_placed)
+		c->gives_way_pid = 0;
+	else if (has(GIVE_WAY) && t->burst_ns && t->burst_ns <= k->preempt_after_ns)
 		c->gives_way_pid = c->pid;
+	c->next_placed = true;
 	return (struct seat){TAKT_PLACE_PREEMPT, k->slice_max_ns, SCX_ENQ_PREEMPT};
 }
 
@@ -140,7 +145,8 @@ static __always_inline s32 find_seat(struct task_struct *p, struct task_ctx *t, 
 	struct cpu_ctx *c = cpu_ctx_of(here);
 	s32 cpu;
 
-	if ((wake_flags & SCX_WAKE_SYNC) && may_use(p, here) && waker_sleeps_soon(here, c, k)) {
+	if ((wake_flags & SCX_WAKE_SYNC) && may_use(p, here) &&
+	    waker_sleeps_soon(here, c, now, k)) {
 		*seat = seat_at_waker(p, c, k);
 		return here;
 	}
@@ -203,7 +209,7 @@ static __always_inline bool find_seat_at_home(struct task_struct *p, struct task
 		note_wakeup(c, p, t, now);
 	if (!c->started_at && scx_bpf_test_and_clear_cpu_idle(cpu)) {
 		*seat = (struct seat){TAKT_PLACE_IDLE_PREV, k->slice_max_ns, 0};
-	} else if (woken_here && waker_sleeps_soon(cpu, c, k)) {
+	} else if (woken_here && waker_sleeps_soon(cpu, c, now, k)) {
 		*seat = seat_at_waker(p, c, k);
 	} else if (!never_preempts(t) && makes_room(c, t, now, k)) {
 		*seat = seat_of_runner(p, t, cpu, now, k);

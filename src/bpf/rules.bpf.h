@@ -163,14 +163,17 @@ static __noinline void consider_cgroups(void *rules, struct task_struct *p, stru
 {
 	u64 names[TAKT_MAX_CGROUP_DEPTH] = {}, path = HASH_START;
 	struct cgroup *cgrp = BPF_CORE_READ(p, cgroups, dfl_cgrp);
+	bool is_whole = false; /* up to the root: then the path is known, and not only its end */
 	u32 depth = 0, i;
 
-	bpf_for (i, 0, TAKT_MAX_CGROUP_DEPTH) {
+	bpf_for (i, 0, TAKT_MAX_CGROUP_DEPTH + 1) {
 		struct cgroup_subsys_state *parent = BPF_CORE_READ(cgrp, self.parent);
 
-		if (!parent) /* the root, which has no name */
+		is_whole = !parent; /* the root, which has no name */
+		if (is_whole || i == TAKT_MAX_CGROUP_DEPTH)
 			break;
-		names[i] = hash_of_name((u64)BPF_CORE_READ(cgrp, kn, name));
+		names[i & (TAKT_MAX_CGROUP_DEPTH - 1)] =
+			hash_of_name((u64)BPF_CORE_READ(cgrp, kn, name));
 		cgrp = BPF_CORE_READ(parent, cgroup);
 		depth = i + 1;
 	}
@@ -180,7 +183,8 @@ static __noinline void consider_cgroups(void *rules, struct task_struct *p, stru
 		u64 name = names[(depth - 1 - i) & (TAKT_MAX_CGROUP_DEPTH - 1)];
 
 		path = hash_step(path, name);
-		consider(rules, TAKT_RULE_CGROUP, path, 0, best);
+		if (is_whole)
+			consider(rules, TAKT_RULE_CGROUP, path, 0, best);
 		consider(rules, TAKT_RULE_UNIT, name, 0, best);
 	}
 }

@@ -46,7 +46,8 @@ struct takt_knob_slots knobs SEC(".data.knobs");
 
 /* How a task and those it wakes go on: see handoff.bpf.h. One load, one store. */
 struct habit {
-	u32 gap_ns; /* moving average: from its first wakeup of another to its own sleep */
+	u32 gap_ns; /* moving average: from its first wakeup of another to its own sleep; 0: never
+		       did so */
 	u16 echoes; /* times in a row that it woke its own waker, only that, and slept at once */
 	u16 handed; /* hand-overs since then */
 } __attribute__((aligned(8)));

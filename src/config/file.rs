@@ -16,6 +16,13 @@ use super::{Wrong, keys};
 /// Greatest size of a configuration file, in bytes: 10,000 rules take less than 1 MiB.
 pub const MAX_BYTES: u64 = 4 << 20;
 
+/// Characters of a name that are shown, and compared with those that are known.
+const MAX_NAME: usize = 64;
+/// Bytes of a line whose characters are counted.
+const MAX_COLUMN: usize = 10_000;
+/// Characters of a message.
+const MAX_MESSAGE: usize = 1_000;
+
 /// The file as it is written, not yet checked against ranges.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -84,14 +91,24 @@ impl Source {
         }
     }
 
-    /// `FILE:LINE:COLUMN` of a byte offset, both counted from 1, the column in characters.
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `FILE:LINE:COLUMN` of a byte offset, both counted from 1, the column in characters; in bytes in a line
+    /// that no editor shows, for thousands of rules may stand in one.
     pub fn at(&self, offset: usize) -> String {
         let line = self.line_of(offset);
         let before = self
             .text
             .get(self.lines[line - 1]..offset)
             .unwrap_or_default();
-        format!("{}:{line}:{}", self.name, before.chars().count() + 1)
+        let column = match before.len() {
+            0..=MAX_COLUMN => before.chars().count(),
+            bytes => bytes,
+        };
+        format!("{}:{line}:{}", self.name, column + 1)
     }
 
     /// The line of a byte offset, counted from 1.
@@ -113,7 +130,7 @@ impl Source {
 
     /// What the parser says, in the words of the manual where it concerns a key.
     fn explain(&self, message: &str, span: &Range<usize>) -> String {
-        let message = message.lines().next().unwrap_or_default();
+        let message = &brief(message.lines().next().unwrap_or_default());
         for (said, what) in [("unknown field", "key"), ("unknown variant", "value")] {
             if message.starts_with(said) {
                 let mut names = message.split('`').skip(1).step_by(2);
@@ -134,9 +151,24 @@ impl Source {
     }
 }
 
+/// A message that may quote the file, which may be anything.
+pub fn brief(message: &str) -> String {
+    shortened(message, MAX_MESSAGE)
+}
+
+/// No more than so many characters of a text.
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// That `name` is not known, with the nearest of the `known` ones or else all of them.
 pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
+    // To compare names takes memory for the product of their lengths.
+    let name = &shortened(name, MAX_NAME);
     // A wild guess helps nobody: at most a third of the letters may differ.
     let nearest = known
         .iter()

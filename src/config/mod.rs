@@ -28,6 +28,9 @@ use rules::Rule;
 /// Where the file is looked for when no flag names one; it may be missing.
 pub const DEFAULT_PATH: &str = "/etc/scx_takt/config.toml";
 
+/// Messages that are told of one file; of a file with thousands of wrong lines nobody reads more.
+const MAX_WRONG: usize = 20;
+
 /// What is wrong with a configuration, one message a line. Ends the program with status 2.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wrong(Vec<String>);
@@ -112,16 +115,20 @@ impl Config {
         let mut checker = Checker {
             source,
             wrong: Vec::new(),
+            untold: 0,
             warnings: Vec::new(),
         };
         let mut config = Self::from_raw(&raw, &mut checker);
         config.path = path.to_owned();
         config.warnings = checker.warnings;
         if checker.wrong.is_empty() {
-            Ok(config)
-        } else {
-            Err(Wrong(checker.wrong))
+            return Ok(config);
         }
+        if checker.untold > 0 {
+            let more = format!("{}: {} more like these", source.name(), checker.untold);
+            checker.wrong.push(more);
+        }
+        Err(Wrong(checker.wrong))
     }
 
     fn from_raw(raw: &Raw, checker: &mut Checker<'_>) -> Self {
@@ -171,6 +178,8 @@ impl Config {
 pub struct Checker<'a> {
     source: &'a Source,
     wrong: Vec<String>,
+    /// What is wrong beyond [`MAX_WRONG`] of them.
+    untold: usize,
     warnings: Vec<String>,
 }
 
@@ -184,10 +193,16 @@ impl Checker<'_> {
     }
 
     fn wrong(&mut self, offset: usize, what: String) {
-        self.wrong.push(format!("{}: {what}", self.at(offset)));
+        if self.wrong.len() < MAX_WRONG {
+            let what = file::brief(&what);
+            self.wrong.push(format!("{}: {what}", self.at(offset)));
+        } else {
+            self.untold += 1;
+        }
     }
 
     fn warn(&mut self, offset: usize, what: String) {
+        let what = file::brief(&what);
         self.warnings.push(format!("{}: {what}", self.at(offset)));
     }
 

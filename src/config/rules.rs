@@ -179,7 +179,7 @@ fn check_match(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Optio
             Err(what) => Err(what),
         },
         (_, _, _, Some(path), _) if path.starts_with('/') => {
-            Ok(check_cgroup(path, offset, checker))
+            return check_cgroup(path, offset, checker);
         }
         (.., Some(unit)) if !unit.is_empty() && !unit.contains('/') => {
             Ok(Match::Unit(unit.clone()))
@@ -193,15 +193,17 @@ fn check_match(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Optio
     result.map_err(|what| checker.wrong(offset, what)).ok()
 }
 
-/// A path without needless slashes; "" is the root.
-fn check_cgroup(path: &str, offset: usize, checker: &mut Checker<'_>) -> Match {
-    let names: Vec<_> = path.split('/').filter(|name| !name.is_empty()).collect();
-    if names.len() > MAX_DEPTH {
+/// A path without needless slashes; "" is the root. None, with a warning: it is too deep to be found.
+fn check_cgroup(path: &str, offset: usize, checker: &mut Checker<'_>) -> Option<Match> {
+    let names = || path.split('/').filter(|name| !name.is_empty());
+    if names().nth(MAX_DEPTH).is_some() {
         let what =
             format!("cgroups are looked at {MAX_DEPTH} levels deep: the rule matches nothing");
         checker.warn(offset, what);
+        return None;
     }
-    Match::Cgroup(names.iter().map(|name| format!("/{name}")).collect())
+    let path = names().map(|name| format!("/{name}")).collect();
+    Some(Match::Cgroup(path))
 }
 
 fn check_comm(comm: &str) -> Result<Match, String> {
@@ -226,25 +228,25 @@ fn uid_of(user: &str) -> Result<Option<u32>, String> {
     Ok(found.map(|user| user.uid.as_raw()))
 }
 
-/// `0-3,8` as a sorted list.
+/// `0-3,8` as a sorted list, however often a CPU is named.
 fn parse_cpus(text: &str) -> Result<Vec<u16>, String> {
     let max = intf::takt_consts_TAKT_MAX_CPUS as u16 - 1;
     let number = |text: &str| match text.trim().parse::<u16>() {
         Ok(cpu) if cpu <= max => Ok(cpu),
         _ => Err(format!("{text:?} is no CPU number from 0 to {max}")),
     };
-    let mut cpus = Vec::new();
+    let mut is_named = vec![false; usize::from(max) + 1];
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (number(first)?, number(last)?);
         if first > last {
             return Err(format!("{part:?} runs backwards"));
         }
-        cpus.extend(first..=last);
+        is_named[usize::from(first)..=usize::from(last)].fill(true);
     }
-    cpus.sort_unstable();
-    cpus.dedup();
-    Ok(cpus)
+    Ok((0..=max)
+        .filter(|cpu| is_named[usize::from(*cpu)])
+        .collect())
 }
 
 #[cfg(test)]

@@ -146,6 +146,56 @@ fn all_that_is_out_of_range_is_said_at_once() {
 }
 
 #[test]
+fn of_thousands_of_wrong_lines_the_first_few_are_said() {
+    let said = complaint(&"[[rule]]\nexe = \"mpv\"\n".repeat(10_000));
+    assert_eq!(said.lines().count(), 21, "{said}");
+    assert!(said.ends_with("f.toml: 9980 more like these"), "{said}");
+}
+
+/// Files made to be expensive: whatever grows with the square of their length, or with the depth of what is in
+/// them, would not end, or end badly.
+#[test]
+fn large_files_are_read_at_once() {
+    let most = file::MAX_BYTES as usize / 8;
+    let fill = |start: &str, piece: &str, end: &str| {
+        let pieces = (most - start.len() - end.len()) / piece.len();
+        format!("{start}{}{end}", piece.repeat(pieces))
+    };
+    let rule = format!("{{comm = \"a\"}}, {}", " ".repeat(100));
+    for (text, is_good) in [
+        (
+            fill("[[rule]]\ncomm = \"a\"\ncpus = \"0", ",0-1023", "\""),
+            true,
+        ),
+        (fill("[[rule]]\ncgroup = \"", "/a", "\""), true),
+        (fill("[knobs]\n", "a", " = 1"), false),
+        (fill("", "a", " = 1"), false),
+        (fill("profile = \"", "a", "\""), false),
+        (fill("goal", ".a", " = 1"), false),
+        (fill("[goal", ".a", "]"), false),
+        (fill("goal = ", "{a=", "1"), false),
+        (fill("goal = ", "[", "1"), false),
+        (fill("", "[[rule]]\n", ""), false),
+        (fill("", "\n", ""), true),
+        (format!("rule = [{}]", rule.repeat(5_000)), true),
+    ] {
+        let start: String = text.chars().take(40).collect();
+        match read(&text) {
+            Ok(_) => assert!(is_good, "{start}"),
+            Err(wrong) => {
+                assert!(!is_good, "{start}: {wrong}");
+                let said = wrong.to_string();
+                assert!(
+                    said.len() < 10_000,
+                    "{start}: {} bytes are said",
+                    said.len()
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn the_first_of_two_rules_for_the_same_tasks_counts() {
     let config =
         read("[[rule]]\ncomm = \"a\"\nclass = \"latency\"\n[[rule]]\ncomm = \"a\"").unwrap();

@@ -13,6 +13,8 @@ const CROWDED: (f64, f64) = (8.0, 4.0);
 const FOR: Duration = Duration::from_secs(3);
 /// Time constant of the average.
 const SMOOTH_S: f64 = 2.0;
+/// For so long the average may still be on its way to what the load has become at once.
+const ON_ITS_WAY: Duration = Duration::from_secs(6);
 
 /// The load as it was seen so far.
 #[derive(Default)]
@@ -20,6 +22,8 @@ pub struct Load {
     average: Option<f64>,
     /// The average when what was learnt began to be valid.
     mark: f64,
+    /// The mark was moved last: was it to more, and how long ago?
+    latest: Option<(bool, Duration)>,
     crowded: bool,
     beyond: Duration,
 }
@@ -48,13 +52,24 @@ impl Load {
             self.crowded = !self.crowded;
             self.beyond = Duration::ZERO;
         }
+        self.has_changed(average, figures.period)
+    }
+
+    /// Is `average` another load than the one at the mark? A step is told once, and not again for each factor
+    /// of two that the average passes on its way.
+    fn has_changed(&mut self, average: f64, period: Duration) -> bool {
+        if let Some((_, ago)) = &mut self.latest {
+            *ago += period;
+        }
         // Below half a task per CPU nobody waits, and factors mean nothing.
         let (now, then) = (average.max(0.5), self.mark.max(0.5));
-        let changed = now > then * 2.0 || now < then / 2.0;
-        if changed {
-            self.mark = average;
+        let is_more = now > then * 2.0;
+        if !is_more && now >= then / 2.0 {
+            return false;
         }
-        changed
+        self.mark = average;
+        let before = self.latest.replace((is_more, Duration::ZERO));
+        before.is_none_or(|(was_more, ago)| was_more != is_more || ago >= ON_ITS_WAY)
     }
 
     /// Runnable tasks per CPU, over some seconds.
@@ -78,5 +93,43 @@ impl Load {
             }
         }
         wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When, in quarters of a second, a load that was `first` for 20 s and `then` another was said to
+    /// have changed.
+    fn changes(first: f64, then: f64) -> Vec<usize> {
+        let mut load = Load::default();
+        let figures = |load| Figures {
+            period: Duration::from_millis(250),
+            wakeups: Default::default(),
+            load,
+        };
+        let all = [first, then].into_iter().flat_map(|of| [of; 80]);
+        all.enumerate()
+            .filter_map(|(at, of)| load.note(&figures(of)).then_some(at))
+            .collect()
+    }
+
+    #[test]
+    fn a_step_is_told_once_and_soon() {
+        for (first, then) in [(0.0, 8.0), (1.0, 40.0), (40.0, 1.0), (8.0, 0.0)] {
+            let told: Vec<_> = changes(first, then)
+                .into_iter()
+                .filter(|at| *at >= 80)
+                .collect();
+            assert!(
+                told.len() == 1 && told[0] < 90,
+                "{first} to {then}: {told:?}"
+            );
+        }
+        assert!(
+            changes(5.0, 7.0).iter().all(|at| *at < 80),
+            "no factor of two"
+        );
     }
 }

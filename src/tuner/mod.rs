@@ -4,25 +4,26 @@
 //! above it gives some throughput up for latency. With a goal, once per judgement:
 //!
 //! ```text
-//! r = p99 of wakeup latency / goal            the worst of the goals that are set
+//! r = p99 of wakeup latency / goal            for each goal that is set
 //!
-//! r > 1      twice running:  level += 1 (r < 2), 2 (r < 8) or 4
-//! r < 1/2    patience times: level -= 1
+//! r > 1      twice running, for any goal:     level += 1 (r < 2), 2 (r < 8) or 4
+//! r < 1/2    patience times, for all goals:   level -= 1
 //! between:   hold
 //! ```
 //!
-//! A judgement takes 100 wakeups, or what there was within a second. The one after a change is thrown
-//! out, for its waits began under the old knobs.
+//! A judgement takes 100 wakeups that the goal is about, or what there was within a second. The period after
+//! a change is thrown out, for its waits began under the old knobs.
 //!
 //! - *Bounded*: the level stays in 0..=12, a change is by 4 at most, so no knob moves by more than
-//!   a factor of 4.2 at once, and none leaves the range of its table.
+//!   a factor of 7.8 at once, and none leaves the range of its table.
 //! - *Hysteresis*: between r = 1/2 and 1 nothing moves.
 //! - *No oscillation*: a level that was left downwards and had to be taken again costs patience: the
-//!   next try comes after twice as many judgements, up to 512. A change of load by a factor of two
-//!   resets that, for what was learnt about the old load says little about the new one.
+//!   next try comes after twice as many judgements, up to 512. A level that has missed the goal under this
+//!   load, on the way up say, is tried again after four times the patience only. A change of load by a factor
+//!   of two resets both, for what was learnt about the old load says little about the new one.
 //! - *Anti-windup*: a goal missed at the tightest level for 8 judgements cannot be met. That is said
 //!   once for each goal, and the level goes to the loosest that was nearly as good as the best one, until the load
-//!   changes or the goal is met.
+//!   changes or the goal is met for as long as the patience.
 //! - *Figures that are missing or absurd*: back to level 0, said once.
 //!
 //! Without a goal nothing is measured in the kernel and the agent looks every two seconds. The knobs follow
@@ -35,6 +36,7 @@ mod load;
 #[cfg(test)]
 mod model;
 mod reach;
+mod target;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -42,21 +44,18 @@ use std::time::Duration;
 use crate::bpf_abi::intf::takt_knobs;
 use crate::config::Goal;
 use crate::config::profile::Profile;
-use crate::wakeups::{self, Wakeups};
+use crate::wakeups::Wakeups;
 use levels::time;
 use load::Load;
 use reach::Reach;
+use target::{Found, Target};
 
-/// Wakeups that make a judgement at once.
-const ENOUGH: u64 = 100;
-/// Fewer than this within [`WINDOW`] say nothing about a p99; nobody is late then.
-const FEW: u64 = 20;
-/// After this a judgement is made with what there is.
-const WINDOW: Duration = Duration::from_secs(1);
 /// Judgements over the goal before the level rises.
 const TIGHTEN_AFTER: u32 = 2;
 /// Comfortable judgements before the level falls, at first and at most.
 const PATIENCE: (u32, u32) = (8, 512);
+/// By so much longer before it falls to a level that has missed a goal under this load.
+const ONCE_BITTEN: u32 = 4;
 /// Latencies beyond this are no latencies, in nanoseconds (100 s).
 const ABSURD_NS: u64 = 100_000_000_000;
 /// Changes that are remembered.
@@ -104,10 +103,7 @@ pub struct Tuner {
     task: Task,
     level: u8,
     knobs: takt_knobs,
-    window: [Wakeups; 3],
-    window_length: Duration,
-    over: u32,
-    comfortable: u32,
+    targets: Vec<Target>,
     patience: u32,
     /// Judgements since the level fell, while that may still turn out to have been a mistake.
     relaxed: Option<u32>,
@@ -120,19 +116,6 @@ pub struct Tuner {
     history: VecDeque<String>,
 }
 
-/// The worst of the goals: its percentile and its limit in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-struct Worst {
-    p99_ns: u64,
-    goal_ns: u64,
-}
-
-impl Worst {
-    fn ratio(self) -> f64 {
-        self.p99_ns as f64 / self.goal_ns as f64
-    }
-}
-
 impl Tuner {
     /// A controller at level 0.
     pub fn new(task: Task) -> Self {
@@ -140,10 +123,7 @@ impl Tuner {
             task,
             level: 0,
             knobs: task.base,
-            window: Default::default(),
-            window_length: Duration::ZERO,
-            over: 0,
-            comfortable: 0,
+            targets: Target::all(&task.goal),
             patience: PATIENCE.0,
             relaxed: None,
             settling: false,
@@ -227,20 +207,19 @@ impl Tuner {
         if !self.task.goal.is_set() {
             return self.follow_load();
         }
-        for (sum, new) in self.window.iter_mut().zip(&figures.wakeups) {
-            *sum = sum.plus(new);
-        }
-        self.window_length += figures.period;
-        let counted: u64 = self.window.iter().map(Wakeups::count).sum();
-        if counted < ENOUGH && self.window_length < WINDOW {
-            return None;
-        }
-        let worst = self.worst();
-        self.clear_window();
         if std::mem::take(&mut self.settling) {
             return None;
         }
-        self.judge(worst)
+        let mut is_judged = false;
+        for (goal, target) in self.targets.iter_mut().enumerate() {
+            if target.note(figures) {
+                is_judged = true;
+                if let Some(found) = target.found() {
+                    self.reach.note(self.level, goal, found.ratio());
+                }
+            }
+        }
+        is_judged.then(|| self.judge()).flatten()
     }
 
     /// Without a goal: only load and power source matter.
@@ -254,58 +233,36 @@ impl Tuner {
         self.turn(format!("{what} per CPU ({:.1})", self.load.average()))
     }
 
-    /// The goal that is missed by most, if there were enough wakeups to tell.
-    fn worst(&self) -> Option<Worst> {
-        let latency = &self.window[wakeups::LATENCY];
-        let all = latency.plus(&self.window[wakeups::NORMAL]);
-        let goal = &self.task.goal;
-        let pairs = [
-            (&all, goal.wakeup_p99_us),
-            (latency, goal.latency_wakeup_p99_us),
-        ];
-        pairs
-            .into_iter()
-            .filter(|(seen, _)| seen.count() >= FEW)
-            .filter_map(|(seen, goal_us)| {
-                Some(Worst {
-                    p99_ns: seen.quantile_ns(990)?,
-                    goal_ns: goal_us? * 1000,
-                })
-            })
-            .max_by(|a, b| a.ratio().total_cmp(&b.ratio()))
-    }
-
-    fn judge(&mut self, worst: Option<Worst>) -> Option<Change> {
-        let ratio = worst.map_or(0.0, Worst::ratio);
-        if let Some(worst) = worst {
-            self.reach.note(self.level, worst.p99_ns);
-        }
+    /// Turns, if the last judgements of the goals ask for it.
+    fn judge(&mut self) -> Option<Change> {
         self.relaxed = self
             .relaxed
             .map(|since| since + 1)
             .filter(|since| *since <= self.patience);
-        match worst {
-            Some(worst) if ratio > 1.0 => {
-                self.comfortable = 0;
-                self.over += 1;
-                self.tighten(worst)
-            }
-            _ => {
-                self.over = 0;
-                self.comfortable = if ratio < 0.5 { self.comfortable + 1 } else { 0 };
-                self.relax(worst)
-            }
+        if self.of_all(|goal| goal.within) >= self.patience {
+            self.reach.met();
+        }
+        let is_missed = |goal: &&Target| goal.over >= TIGHTEN_AFTER;
+        match target::worst(self.targets.iter().filter(is_missed)) {
+            Some(missed) => self.tighten(missed),
+            None => self.relax(),
         }
     }
 
-    fn tighten(&mut self, worst: Worst) -> Option<Change> {
-        if self.over < TIGHTEN_AFTER || self.reach.is_given_up() {
+    /// How often in a row every goal was found so.
+    fn of_all(&self, count: fn(&Target) -> u32) -> u32 {
+        self.targets.iter().map(count).min().unwrap_or(0)
+    }
+
+    fn tighten(&mut self, missed: Found) -> Option<Change> {
+        if self.reach.is_given_up() {
             return None;
         }
-        let said = format!("p99 {} over goal {}", us(worst.p99_ns), us(worst.goal_ns));
+        let said = format!("p99 {} over goal {}", us(missed.p99_ns), us(missed.goal_ns));
         if self.level == levels::MAX {
-            let level = self.reach.give_up_at(self.over)?;
+            let level = self.reach.give_up_at(missed.over)?;
             self.level = level;
+            self.patience = (self.patience * 2).min(PATIENCE.1);
             let why = format!("{said} at every level: it cannot be met under this load");
             let change = self.turn(why.clone());
             let change = change.unwrap_or_else(|| self.tell(self.knobs, why));
@@ -318,34 +275,32 @@ impl Tuner {
         if self.relaxed.take().is_some() {
             self.patience = (self.patience * 2).min(PATIENCE.1);
         }
-        let step = match worst.ratio() {
+        let step = match missed.ratio() {
             r if r < 2.0 => 1,
             r if r < 8.0 => 2,
             _ => 4,
         };
-        let times = self.over;
         self.level = (self.level + step).min(levels::MAX);
-        self.turn(format!("{said} {times} times"))
+        self.turn(format!("{said} {} times", missed.over))
     }
 
-    fn relax(&mut self, worst: Option<Worst>) -> Option<Change> {
-        if self.comfortable < self.patience {
+    fn relax(&mut self) -> Option<Change> {
+        let times = self.of_all(|goal| goal.comfortable);
+        let next = self.level.checked_sub(1)?;
+        let factor = if self.reach.was_over(next) {
+            ONCE_BITTEN
+        } else {
+            1
+        };
+        if times < (self.patience * factor).min(PATIENCE.1) {
             return None;
         }
-        self.reach.met();
-        if self.level == 0 {
-            return None;
-        }
-        let times = self.comfortable;
-        self.level -= 1;
-        self.relaxed = Some(0);
-        let change = self.turn(match worst {
-            Some(worst) => {
-                format!(
-                    "p99 {} well within goal {} {times} times",
-                    us(worst.p99_ns),
-                    us(worst.goal_ns)
-                )
+        self.level = next;
+        let found = target::worst(self.targets.iter());
+        let change = self.turn(match found {
+            Some(found) => {
+                let (p99, goal) = (us(found.p99_ns), us(found.goal_ns));
+                format!("p99 {p99} well within goal {goal} {times} times")
             }
             None => format!("hardly a wakeup {times} times"),
         });
@@ -390,14 +345,8 @@ impl Tuner {
         }
     }
 
-    fn clear_window(&mut self) {
-        self.window = Default::default();
-        self.window_length = Duration::ZERO;
-    }
-
     fn clear(&mut self) {
-        self.clear_window();
-        (self.over, self.comfortable) = (0, 0);
+        self.targets.iter_mut().for_each(Target::clear);
     }
 }
 

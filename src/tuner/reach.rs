@@ -1,6 +1,6 @@
-//! Can the goal be met at all? What each level has achieved under this load.
+//! Can the goals be met at all? What each level has achieved under this load.
 
-use super::levels;
+use super::{levels, target};
 
 /// Judgements over the goal at the tightest level before it is given up.
 const PATIENCE: u32 = 8;
@@ -11,21 +11,21 @@ const NEARLY: f64 = 1.5;
 /// What each level has achieved, and whether we have given up.
 #[derive(Default)]
 pub struct Reach {
-    /// Moving average of p99 in nanoseconds, by level.
-    p99_ns: [Option<f64>; levels::MAX as usize + 1],
+    /// Moving average of p99 as a multiple of the goal, by level, for each goal.
+    ratios: [[Option<f64>; target::MOST]; levels::MAX as usize + 1],
     given_up: bool,
 }
 
 impl Reach {
-    /// Takes one more figure for `level`.
-    pub fn note(&mut self, level: u8, p99_ns: u64) {
-        if let Some(average) = self.p99_ns.get_mut(usize::from(level)) {
-            let new = p99_ns as f64;
-            *average = Some(average.map_or(new, |old| old + (new - old) / 4.0));
+    /// Takes one more figure of goal number `goal` for `level`.
+    pub fn note(&mut self, level: u8, goal: usize, ratio: f64) {
+        let slot = self.ratios.get_mut(usize::from(level));
+        if let Some(average) = slot.and_then(|level| level.get_mut(goal)) {
+            *average = Some(average.map_or(ratio, |old| old + (ratio - old) / 4.0));
         }
     }
 
-    /// The goal is met for good: it can be.
+    /// The goals are met for good: they can be.
     pub fn met(&mut self) {
         self.given_up = false;
     }
@@ -35,9 +35,20 @@ impl Reach {
         *self = Self::default();
     }
 
-    /// Has the goal been given up under this load?
+    /// Have the goals been given up under this load?
     pub fn is_given_up(&self) -> bool {
         self.given_up
+    }
+
+    /// Has `level` been seen to miss a goal under this load?
+    pub fn was_over(&self, level: u8) -> bool {
+        self.worst_at(level).is_some_and(|ratio| ratio > 1.0)
+    }
+
+    /// What `level` has achieved for the goal that it served worst; `None`: it has not been tried.
+    fn worst_at(&self, level: u8) -> Option<f64> {
+        let seen = self.ratios.get(usize::from(level))?.iter().flatten();
+        seen.copied().max_by(f64::total_cmp)
     }
 
     /// After `over` judgements over the goal at the tightest level: the level to stay at, if it is
@@ -47,14 +58,12 @@ impl Reach {
             return None;
         }
         self.given_up = true;
-        let best = self
-            .p99_ns
-            .iter()
-            .flatten()
-            .copied()
+        let tried = || (0..=levels::MAX).filter_map(|level| Some((level, self.worst_at(level)?)));
+        let best = tried()
+            .map(|(_, ratio)| ratio)
             .fold(f64::INFINITY, f64::min);
-        let good = |p99: &Option<f64>| p99.is_some_and(|p99| p99 <= best * NEARLY);
-        let level = self.p99_ns.iter().position(good)?;
-        Some(level as u8)
+        tried()
+            .find(|(_, ratio)| *ratio <= best * NEARLY)
+            .map(|(level, _)| level)
     }
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::model::Machine;
 use super::*;
 use crate::config::knobs;
+use crate::wakeups;
 
 const PERIOD: Duration = Duration::from_millis(250);
 
@@ -221,6 +222,84 @@ fn the_latency_class_has_a_goal_of_its_own() {
     let mut tuner = tuner(Profile::Auto, only);
     assert!((0..4).any(|_| tuner.step(&figures).is_some()));
     assert!(tuner.last_change().unwrap().contains("goal 200 us"));
+}
+
+/// What a period of 250 ms shows when so many wakeups of each class take so long, in microseconds.
+fn seen(of: [(u64, u64); 3]) -> Figures {
+    let wakeups = of.map(|(count, us)| {
+        let mut wakeups = Wakeups::default();
+        (0..count).for_each(|_| wakeups.add(us * 1000));
+        wakeups
+    });
+    Figures {
+        period: PERIOD,
+        wakeups,
+        load: 8.0,
+    }
+}
+
+/// A goal is judged by the wakeups that it is about, however many others there are.
+#[test]
+fn a_few_late_ones_are_seen_beside_many_others() {
+    let only = Goal {
+        latency_wakeup_p99_us: Some(200),
+        ..Goal::default()
+    };
+    let both = Goal {
+        wakeup_p99_us: Some(500),
+        ..only
+    };
+    let urgent_are_late = [(650, 5), (12, 900), (0, 0)];
+    let many_in_background = [(12, 900), (0, 0), (650, 5)];
+    for (goal, of) in [
+        (only, urgent_are_late),
+        (both, urgent_are_late),
+        (goal(500), many_in_background),
+    ] {
+        let mut tuner = tuner(Profile::Auto, goal);
+        let turned = (0..16).any(|_| tuner.step(&seen(of)).is_some());
+        assert!(turned, "{goal:?}: nothing turned in four seconds");
+    }
+}
+
+/// A level that was seen to miss the goal on the way up is not tried again at once on the way down.
+#[test]
+fn what_was_learnt_on_the_way_up_counts_on_the_way_down() {
+    let mut tuner = tuner(Profile::Auto, goal(500));
+    let mut levels = Vec::new();
+    for _ in 0..400 {
+        let late_us = if tuner.level() < 5 { 2_000 } else { 12 };
+        tuner.step(&seen([(650, late_us), (0, 0), (0, 0)]));
+        levels.push(tuner.level());
+    }
+    let reached = levels.iter().position(|level| *level >= 5).unwrap();
+    assert!(reached < 20, "{levels:?}");
+    let settled = &levels[reached..];
+    assert!(
+        settled.iter().take(40).all(|level| *level >= 5),
+        "tried too soon: {levels:?}"
+    );
+    assert!(settled.contains(&4), "never tried again: {levels:?}");
+    let met = settled.iter().filter(|level| **level >= 5).count();
+    assert!(10 * met >= 9 * settled.len(), "{levels:?}");
+}
+
+/// Given up, and then met for long: it is a goal again.
+#[test]
+fn a_goal_that_can_be_met_after_all_is_taken_up_again() {
+    let mut tuner = tuner(Profile::Auto, goal(500));
+    let late = seen([(650, 3_000), (0, 0), (0, 0)]);
+    for _ in 0..100 {
+        tuner.step(&late);
+    }
+    let said = tuner.last_change().unwrap().to_owned();
+    assert!(said.contains("cannot be met"), "{said}");
+    for _ in 0..100 {
+        tuner.step(&seen([(650, 400), (0, 0), (0, 0)]));
+    }
+    let again = (0..100).find_map(|_| tuner.step(&late)).unwrap();
+    assert!(again.knobs.slice_max_ns < again.from.slice_max_ns);
+    assert!(!again.is_important, "said once");
 }
 
 prop_compose! {

@@ -91,6 +91,18 @@ fn rules_hold_at_exec_and_after_reload() {
         config unit some.service background
         await 30 is_background || fail "unit: wakeups by class: $(wakeups)"
 
+        say "not by the end of a path that is too deep to be known"
+        deep=/sys/fs/cgroup
+        for level in $(seq 17); do deep=$deep/$level; done
+        mkdir -p $deep
+        config cgroup /2 latency
+        await 30 is_normal || fail "another cgroup: wakeups by class: $(wakeups)"
+        echo $urgent >$deep/cgroup.procs
+        settle 12
+        is_normal || fail "deep: wakeups by class: $(wakeups)"
+        config unit 17 background
+        await 30 is_background || fail "deep unit: wakeups by class: $(wakeups)"
+
         kill -INT $urgent
         expect_takt
         stop_agent INT

@@ -27,6 +27,17 @@ pub struct Plot {
     pub end_s: f64,
 }
 
+/// So much wider than the data is a diagram, to leave room for its legend.
+const LEGEND: f64 = 1.22;
+
+/// What holds each value until the next one.
+fn steps(points: &Points) -> Points {
+    let corners = points
+        .windows(2)
+        .flat_map(|pair| [pair[0], (pair[1].0, pair[0].1)]);
+    corners.chain(points.last().copied()).collect()
+}
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 impl Plot {
@@ -37,12 +48,17 @@ impl Plot {
         let rows = root.split_evenly((3, 1));
         let goal = vec![(0.0, self.goal_us), (self.end_s, self.goal_us)];
         let lines = [("p99 of wakeups", self.p99_us.clone()), ("goal", goal)];
-        let (low, high) = (1.0, 10_000.0);
+        let (low, high) = (1.0, 100_000.0);
         let axis = (low..high).log_scale();
         self.panel(&rows[0], "latency, us", axis, (low, high), &lines);
         let (low, high) = (0.01, 100.0);
         let axis = (low..high).log_scale();
-        self.panel(&rows[1], "knobs, ms", axis, (low, high), &self.knobs_ms);
+        let knobs: Vec<_> = self
+            .knobs_ms
+            .iter()
+            .map(|(name, points)| (*name, steps(points)))
+            .collect();
+        self.panel(&rows[1], "knobs, ms", axis, (low, high), &knobs);
         let (low, high) = (0.0, 1.2);
         let title =
             "work of the load, 1: untuned (time: seconds since load; grey: load, goal dropped)";
@@ -68,7 +84,7 @@ impl Plot {
             .margin(8)
             .x_label_area_size(24)
             .y_label_area_size(70)
-            .build_cartesian_2d(0.0..self.end_s, axis)
+            .build_cartesian_2d(0.0..self.end_s * LEGEND, axis)
             .unwrap();
         let mut mesh = chart.configure_mesh();
         mesh.light_line_style(WHITE).draw().unwrap();
