@@ -2,7 +2,6 @@
 //! loading and is of no use here: it reads the whole of the kernel's BTF a second time, and makes a BPF arena to
 //! see what the compiler of the kernel can do with it (7.2.13, deterministic: 45 and 25 ms of 0.47 s).
 
-use std::ffi::c_char;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -75,15 +74,16 @@ fn hotplug_seq(path: &Path) -> Result<u64> {
     seq.with_context(|| format!("{} is no number: {text}", path.display()))
 }
 
-/// Appends `suffix` to a C string in a buffer of fixed size, as much of it as there is room for.
-fn append(name: &mut [c_char], suffix: &str) {
+/// Appends `suffix` to a C string in a buffer of fixed size, as much of it as there is room for. The skeleton has
+/// `i8` for the `char` of BPF on every machine.
+fn append(name: &mut [i8], suffix: &str) {
     let end = name.iter().position(|&c| c == 0).unwrap_or(name.len());
     let Some((last, room)) = name[end..].split_last_mut() else {
         return;
     };
     *last = 0;
     for (to, from) in room.iter_mut().zip(suffix.bytes().chain([0])) {
-        *to = from as c_char;
+        *to = from as i8;
     }
 }
 
@@ -91,7 +91,7 @@ fn append(name: &mut [c_char], suffix: &str) {
 mod tests {
     use super::*;
 
-    fn text(name: &[c_char]) -> String {
+    fn text(name: &[i8]) -> String {
         let bytes = name.iter().map(|&c| c as u8).take_while(|&c| c != 0);
         String::from_utf8(bytes.collect()).unwrap()
     }
