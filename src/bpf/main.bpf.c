@@ -304,6 +304,7 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 
 void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 {
+	cpu_ctx_of(cpu)->waits_pid = 0; /* the kernel asks when the local DSQ is empty */
 	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && has(KEEP) && keeps_cpu(cpu, prev))
 		count(nr_kept);
 	else if (take_first(cpu))
