@@ -67,6 +67,7 @@ static __always_inline u64 hand_over_now(struct cpu_ctx *c, const struct task_st
 	if (++h->handed > HANDOFF_RUN) {
 		h->echoes = 0;
 		h->handed = 0;
+		c->awake_ns = 0; /* it never slept, for it never had to */
 		return 0;
 	}
 	c->gives_way_pid = c->pid;

@@ -75,7 +75,7 @@ fn events_say_what_happened() {
                 grep -q '"event":"long_wait"' /tmp/agent.out
         }
         await 60 all_kinds || fail "an event is missing"
-        kill -INT $stress
+        kill -TERM $stress # a shell has its background commands ignore SIGINT until they say otherwise
         wait $stress
         stop_agent INT
         cat /tmp/agent.out
