@@ -164,7 +164,6 @@ pub fn configure(
         row[..order.len()].copy_from_slice(order);
     }
     let hybrid = !machine.big_cpus.is_empty();
-    rodata.hybrid = hybrid;
     rodata.big_cpus.nr = machine.big_cpus.len() as u32;
     rodata.big_cpus.cpu[..machine.big_cpus.len()].copy_from_slice(&machine.big_cpus);
     for cpu in 0..machine.llc_of_cpu.len() {

@@ -18,26 +18,18 @@
 #define BIG_BURST_NS (1000ULL * 1000) /* who runs for this long between two sleeps */
 
 /* Set by the agent before load. */
-const volatile bool hybrid;		     /* CPUs differ in capacity */
-const volatile struct takt_cpu_set big_cpus; /* in the order in which they are to be filled */
+const volatile struct takt_cpu_set big_cpus; /* in the order in which they are to be filled; none if
+						all CPUs are equal */
 const volatile bool is_small[TAKT_MAX_CPUS];
+
+static __always_inline bool cpus_differ(void)
+{
+	return big_cpus.nr;
+}
 
 static __always_inline bool small_cpu(s32 cpu)
 {
 	return is_small[(u32)cpu & (TAKT_MAX_CPUS - 1)];
-}
-
-static s32 claim_big_cpu(const struct task_struct *p)
-{
-	u32 i;
-
-	bpf_for (i, 0, big_cpus.nr) {
-		s32 cpu = big_cpus.cpu[i & (TAKT_MAX_CPUS - 1)];
-
-		if (may_use(p, cpu) && scx_bpf_test_and_clear_cpu_idle(cpu))
-			return cpu;
-	}
-	return -1;
 }
 
 /* @p wakes: an idle big CPU if it is one that needs it, its previous one before others; negative:
@@ -45,11 +37,11 @@ static s32 claim_big_cpu(const struct task_struct *p)
 static __always_inline s32 claim_for_capacity(const struct task_struct *p, const struct task_ctx *t,
 					      s32 prev_cpu)
 {
-	if (!hybrid || t->burst_ns <= BIG_BURST_NS || is_background(t))
+	if (!cpus_differ() || t->burst_ns <= BIG_BURST_NS || is_background(t))
 		return -1;
 	if (!small_cpu(prev_cpu) && scx_bpf_test_and_clear_cpu_idle(prev_cpu))
 		return prev_cpu;
-	return claim_big_cpu(p);
+	return claim_of(p, &big_cpus);
 }
 
 /* @p computes on a small CPU while a big one is idle: its turn ends here. */
@@ -57,10 +49,10 @@ static __always_inline void move_up(struct task_struct *p, struct cpu_ctx *c, s3
 {
 	s32 big;
 
-	if (!hybrid || !small_cpu(cpu) || c->pid != p->pid || c->class == TAKT_CLASS_BACKGROUND ||
-	    c->awake_ns + now - c->started_at <= BIG_BURST_NS)
+	if (!cpus_differ() || !small_cpu(cpu) || c->pid != p->pid ||
+	    c->class == TAKT_CLASS_BACKGROUND || awake_for_ns(c, now) <= BIG_BURST_NS)
 		return;
-	big = claim_big_cpu(p);
+	big = claim_of(p, &big_cpus);
 	if (big < 0)
 		return;
 	c->moves_to = big;
@@ -71,7 +63,7 @@ static __always_inline void move_up(struct task_struct *p, struct cpu_ctx *c, s3
 /* Is @p on its way from @c to a big CPU? */
 static __always_inline bool moves_up(const struct task_struct *p, const struct cpu_ctx *c)
 {
-	return hybrid && c->moves_pid == p->pid;
+	return cpus_differ() && c->moves_pid == p->pid;
 }
 
 /*
@@ -81,7 +73,7 @@ static __always_inline bool moves_up(const struct task_struct *p, const struct c
 static __always_inline bool send_up(struct task_struct *p, struct cpu_ctx *c, u64 slice_ns,
 				    u64 enq_flags)
 {
-	if (!hybrid || (!moves_up(p, c) && !(enq_flags & SCX_ENQ_LAST)))
+	if (!cpus_differ() || (!moves_up(p, c) && !(enq_flags & SCX_ENQ_LAST)))
 		return false;
 	scx_bpf_dsq_insert(p, moves_up(p, c) ? SCX_DSQ_LOCAL_ON | c->moves_to : SCX_DSQ_LOCAL,
 			   sane_slice(slice_ns), 0);

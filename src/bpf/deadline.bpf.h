@@ -71,7 +71,7 @@ static __always_inline bool is_owed(const struct task_ctx *t, const struct takt_
 /* What a sleeper brings along: its lag, up to lag_max. */
 static __always_inline void wake_lag(struct task_ctx *t, const struct takt_knobs *k)
 {
-	u64 lag_max_ns = k->lag_max_ns << (can_rule && t->class == TAKT_CLASS_LATENCY);
+	u64 lag_max_ns = k->lag_max_ns << is_urgent(t);
 	u64 oldest = llc_ctx_of(t->llc)->vtime_now - lag_max_ns;
 
 	if ((s64)(t->vruntime - oldest) < 0)

@@ -44,8 +44,7 @@ static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_str
  */
 static __always_inline bool is_as_ever(const struct cpu_ctx *c, u64 now)
 {
-	return c->habit.gap_ns &&
-	       (c->habit.handed || c->awake_ns + now - c->started_at <= c->spared_ns);
+	return c->habit.gap_ns && (c->habit.handed || awake_for_ns(c, now) <= c->spared_ns);
 }
 
 /* Will the task that runs on @cpu, and has just woken another, sleep at once, with nobody else in

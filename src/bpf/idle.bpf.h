@@ -28,7 +28,34 @@ static __always_inline void note_idle(s32 cpu, u64 now)
 
 	l->idled_cpu = cpu;
 	l->idled_at = now;
-	hint_perf(cpu, now);
+}
+
+/*
+ * @p waits in the queue of its LLC now. A CPU that went idle while we searched has seen neither the
+ * task nor us it: the last one that did, of late, looks again. What this misses by a hair's
+ * breadth, takt_tick() of a busy CPU finds.
+ */
+static __always_inline void recall_idle_cpu(const struct task_struct *p, const struct task_ctx *t,
+					    u64 now)
+{
+	struct llc_ctx *l = llc_ctx_of(t->llc);
+
+	if ((s64)(now - l->idled_at) > IDLE_GRACE_NS || !may_use(p, l->idled_cpu))
+		return;
+	l->idled_at = 0;
+	scx_bpf_kick_cpu(l->idled_cpu, SCX_KICK_IDLE);
+}
+
+/* @p, that had a CPU, waits in a queue now: an idle CPU is called, if there is one. */
+static __always_inline void call_idle_cpu(struct task_struct *p)
+{
+	s32 cpu;
+
+	if (nr_cpus_at_start == 1)
+		return;
+	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+	if (cpu >= 0)
+		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 }
 
 #endif /* TAKT_IDLE_BPF_H */

@@ -69,7 +69,7 @@ static __always_inline bool makes_room(const struct cpu_ctx *c, const struct tas
 	if (ran_ns < 0 || (spares(t, c->class) && c->awake_ns + ran_ns <= c->spared_ns))
 		return false;
 	ahead = c->vruntime + charge_of(ran_ns, c->weight_1024) - t->vruntime;
-	if (can_rule && t->class == TAKT_CLASS_LATENCY)
+	if (is_urgent(t))
 		margin /= 4;
 	return ahead > margin || (has(OWED) && is_owed(t, k));
 }

@@ -9,7 +9,7 @@
 #ifndef TAKT_QUEUE_BPF_H
 #define TAKT_QUEUE_BPF_H
 
-#include "perf.bpf.h"
+#include "deadline.bpf.h"
 
 #define DSQ_OF_CPU_BASE 0x10000ULL
 

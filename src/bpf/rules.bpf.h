@@ -81,10 +81,15 @@ static __always_inline bool is_background(const struct task_ctx *t)
 	return urgency_of(t) == TAKT_CLASS_BACKGROUND;
 }
 
+static __always_inline bool is_urgent(const struct task_ctx *t)
+{
+	return can_rule && t->class == TAKT_CLASS_LATENCY;
+}
+
 /* Does @t wait for the end of a burst of a task of @class? */
 static __always_inline bool spares(const struct task_ctx *t, u8 class)
 {
-	return !can_rule || t->class != TAKT_CLASS_LATENCY || class == TAKT_CLASS_LATENCY;
+	return !is_urgent(t) || class == TAKT_CLASS_LATENCY;
 }
 
 /* The weight that a task is charged with, given the one that the kernel gave it. */
@@ -98,7 +103,7 @@ static __always_inline u32 ruled_weight(const struct task_ctx *t, u32 weight)
 static __always_inline s64 ruled_lead(const struct task_ctx *t, s64 lead,
 				      const struct takt_knobs *k)
 {
-	if (can_rule && t->class == TAKT_CLASS_LATENCY)
+	if (is_urgent(t))
 		return lead - (s64)k->lag_max_ns;
 	if (is_background(t))
 		return min_s64(lead + (s64)k->latency_ns, (s64)k->lead_max_ns);
@@ -108,17 +113,7 @@ static __always_inline s64 ruled_lead(const struct task_ctx *t, s64 lead,
 /* Claims an idle CPU of those that a rule prefers for @p; negative: none. */
 static s32 claim_preferred_cpu(struct task_struct *p, const struct task_ctx *t)
 {
-	const struct takt_cpu_set *set = &cpu_sets[t->cpu_set & (TAKT_MAX_CPU_SETS - 1)];
-	s32 cpu;
-	u32 i;
-
-	bpf_for (i, 0, set->nr) {
-		cpu = set->cpu[i & (TAKT_MAX_CPUS - 1)];
-		if ((u32)cpu < scx_bpf_nr_cpu_ids() && may_use(p, cpu) &&
-		    scx_bpf_test_and_clear_cpu_idle(cpu))
-			return cpu;
-	}
-	return -1;
+	return claim_of(p, &cpu_sets[t->cpu_set & (TAKT_MAX_CPU_SETS - 1)]);
 }
 
 static __always_inline u64 hash_step(u64 hash, u64 word)

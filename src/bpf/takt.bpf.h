@@ -163,6 +163,12 @@ static __always_inline struct cpu_ctx *cpu_ctx_of(s32 cpu)
 	return &cpu_ctxs[(u32)cpu & (TAKT_MAX_CPUS - 1)];
 }
 
+/* How long the task that runs on @c has run since it last woke. */
+static __always_inline u64 awake_for_ns(const struct cpu_ctx *c, u64 now)
+{
+	return c->awake_ns + now - c->started_at;
+}
+
 static __always_inline u32 llc_of(s32 cpu)
 {
 	return cpu_to_llc[(u32)cpu & (TAKT_MAX_CPUS - 1)];

@@ -53,4 +53,19 @@ static __always_inline bool may_use(const struct task_struct *p, s32 cpu)
 	return bpf_cpumask_test_cpu(cpu, p->cpus_ptr);
 }
 
+/* Claims the first CPU of a set that is idle and that @p may use; negative: none. */
+static s32 claim_of(const struct task_struct *p, const volatile struct takt_cpu_set *set)
+{
+	s32 cpu;
+	u32 i;
+
+	bpf_for (i, 0, set->nr) {
+		cpu = set->cpu[i & (TAKT_MAX_CPUS - 1)];
+		if ((u32)cpu < scx_bpf_nr_cpu_ids() && may_use(p, cpu) &&
+		    scx_bpf_test_and_clear_cpu_idle(cpu))
+			return cpu;
+	}
+	return -1;
+}
+
 #endif /* TAKT_TASK_BPF_H */

@@ -131,7 +131,7 @@ fn a_hand_over_is_no_preemption() {
     let told = events_of(&events, "preempt").count() as u64;
     assert!(hand_overs > 1000, "{account}");
     let all = told + account["suppressed"].as_u64().unwrap();
-    // Those there are, are of the agent, which makes room for anybody.
+    // Those there are, are of the agent: it makes room for anybody, and while it waits nobody hands over.
     assert!(all * 4 < hand_overs, "{all} preemptions, {account}");
 }
 
