@@ -338,7 +338,7 @@ pub struct StressArgs {
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub stall_seconds: u64,
 
-    /// Share of each CPU that rt-hogs take, in percent.
+    /// Share of each CPU that real-time threads take together if there are rt-hogs, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 95, value_parser = clap::value_parser!(u64).range(1..=95))]
     pub rt_duty: u64,
 
@@ -398,7 +398,7 @@ pub enum StressKind {
     Membarrier,
     /// cgroups that are created, weighted, limited, moved into and removed.
     Cgroup,
-    /// A SCHED_FIFO thread on each CPU that takes --rt-duty percent of it.
+    /// A SCHED_FIFO thread on each CPU that takes what the other kinds leave of --rt-duty percent.
     RtHogs,
     /// Threads that compute for milliseconds between very short sleeps, eight per CPU.
     Bursts,

@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
         let mut members: Vec<Member> = Vec::new();
         for &kind in kinds {
             let mut crew = Crew::new(&self.load, kind, &mut members, self.patience);
-            if let Err(error) = kinds::start(kind, &mut crew, self.args.rt_duty) {
+            if let Err(error) = kinds::start(kind, kinds, &mut crew, self.args.rt_duty) {
                 self.problem(format!("cannot start {}: {error:#}", report::name(kind)));
                 self.load.stop();
                 break;

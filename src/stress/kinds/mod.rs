@@ -68,8 +68,8 @@ fn privilege_obstacle(
     ))
 }
 
-/// Hires the workers of `kind`; `rt_duty` is in percent.
-pub fn start(kind: StressKind, crew: &mut Crew, rt_duty: u64) -> Result<()> {
+/// Hires the workers of `kind`, one of `all`; real-time threads take `rt_duty` percent if there are `rt-hogs`.
+pub fn start(kind: StressKind, all: &[StressKind], crew: &mut Crew, rt_duty: u64) -> Result<()> {
     match kind {
         StressKind::Hogs => compute::hogs(crew),
         StressKind::Yield => compute::yields(crew),
@@ -89,7 +89,10 @@ pub fn start(kind: StressKind, crew: &mut Crew, rt_duty: u64) -> Result<()> {
         StressKind::Bursts => compute::bursts(crew),
         StressKind::Crowd => compute::crowd(crew),
         StressKind::Redraw => compute::redraws(crew),
-        StressKind::RtHogs => realtime::hogs(crew, rt_duty),
+        StressKind::RtHogs => {
+            let duty = realtime::hog_duty(rt_duty, all, crew.cpus().len());
+            realtime::hogs(crew, duty)
+        }
         StressKind::Sleepers => sleep::sleepers(crew),
         StressKind::Membarrier => sleep::membarriers(crew),
         StressKind::Cgroup => cgroup::churn(crew),

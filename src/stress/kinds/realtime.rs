@@ -11,8 +11,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::cli::StressKind;
 use crate::stress::crew::{Crew, Worker};
 use crate::stress::sys::{self, Policy};
+
+/// All kinds but `rt-hogs` together take less than this, of one CPU.
+const OTHERS_PERCENT: u64 = 50;
+/// Shorter than the turns of 100 ms in which an emulator runs the CPUs of a guest: a hog that sleeps once
+/// per turn sleeps while its CPU stands still, and leaves nothing to anybody.
+const HOG_PERIOD_US: u64 = 20_000;
 
 /// Two SCHED_FIFO threads with bursts of up to 2 ms, at most a twentieth of a CPU each. Ticks per
 /// burst.
@@ -32,9 +39,10 @@ pub fn bursts(crew: &mut Crew) -> Result<()> {
     Ok(())
 }
 
-/// One SCHED_FIFO thread bound to each CPU that computes for `duty` percent of every 100 ms. Ticks per
-/// period.
+/// One SCHED_FIFO thread bound to each CPU that computes for `duty` percent of it. Ticks per period.
 pub fn hogs(crew: &mut Crew, duty: u64) -> Result<()> {
+    let busy = Duration::from_micros(HOG_PERIOD_US * duty / 100);
+    let rest_us = HOG_PERIOD_US * (100 - duty) / 100;
     for &cpu in crew.cpus() {
         crew.spawn("rt-hog", move |worker| {
             become_fifo(1)?;
@@ -42,17 +50,34 @@ pub fn hogs(crew: &mut Crew, duty: u64) -> Result<()> {
                 let start = Instant::now();
                 // While its CPU is offline it would add to the load of another: more than 100 percent.
                 if sys::set_affinity(0, &[cpu]).is_ok() && sys::current_cpu() == Some(cpu) {
-                    while start.elapsed() < Duration::from_millis(duty) && worker.running() {
+                    while start.elapsed() < busy && worker.running() {
                         sys::compute(10);
                     }
                 }
                 worker.tick();
-                worker.pause_us((100 - duty) * 1_000, (100 - duty) * 1_000);
+                worker.pause_us(rest_us, rest_us);
             }
             Ok(())
         })?;
     }
     Ok(())
+}
+
+/// What the hogs may take of each of `cpus` CPUs for real-time threads to take `duty` percent together. With
+/// CPUs that go offline, all other real-time threads may meet on one, and the one that would bring
+/// another CPU back has to get on as well.
+pub fn hog_duty(duty: u64, kinds: &[StressKind], cpus: usize) -> u64 {
+    let others = [StressKind::Rt, StressKind::Flips, StressKind::Pi];
+    if kinds.iter().any(|kind| others.contains(kind)) {
+        let shared_by = if kinds.contains(&StressKind::Hotplug) {
+            1
+        } else {
+            cpus.max(1) as u64
+        };
+        duty.saturating_sub(OTHERS_PERCENT / shared_by).max(1)
+    } else {
+        duty
+    }
 }
 
 /// A thread that changes its own policy to SCHED_FIFO and back, and one that is changed from outside,
@@ -115,4 +140,18 @@ fn flip_from_outside(worker: &mut Worker, victim: sys::Tid) -> Result<()> {
 
 fn become_fifo(priority: i32) -> Result<()> {
     sys::set_policy(0, Policy::Fifo(priority)).context("cannot become SCHED_FIFO")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hogs_leave_room_for_other_real_time_threads() {
+        use StressKind::{Hogs, Hotplug, Pi, RtHogs};
+        assert_eq!(hog_duty(95, &[Hogs, RtHogs], 2), 95);
+        assert_eq!(hog_duty(95, &[Pi, RtHogs], 4), 83);
+        assert_eq!(hog_duty(95, &[Pi, RtHogs, Hotplug], 4), 45);
+        assert_eq!(hog_duty(30, &[Pi, RtHogs], 1), 1);
+    }
 }
