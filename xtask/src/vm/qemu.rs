@@ -156,11 +156,12 @@ impl Machine<'_> {
             add(&["-icount", "shift=0,sleep=off", "-seed", "1"]);
             add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
             if self.shape.cpus() > 1 {
-                // A timer of 50 us of guest time shortens the turns that the CPUs take.
+                // A timer of 10 us of guest time shortens the turns that the CPUs take. With 50 us, a
+                // real-time thread beside hogs starts up to 50 us late (docs/benchmarks.md).
                 add(&["-netdev", "hubport,id=n0,hubid=0"]);
                 add(&[
                     "-object",
-                    "filter-buffer,id=f0,netdev=n0,queue=rx,interval=50",
+                    "filter-buffer,id=f0,netdev=n0,queue=rx,interval=10",
                 ]);
             }
         }
