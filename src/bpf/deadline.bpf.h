@@ -33,7 +33,7 @@
 #ifndef TAKT_DEADLINE_BPF_H
 #define TAKT_DEADLINE_BPF_H
 
-#include "cgroup.bpf.h"
+#include "burst.bpf.h"
 
 #define CLOCK_MEMORY_SHIFT  26 /* the clock remembers some 2^26 ns = 67 ms of running */
 #define CLOCK_GRAIN_NS	    (500ULL * 1000)
@@ -150,9 +150,9 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
 }
 
 /* How fast the clock moves if all weights are 100: with the CPUs that there are per task. */
-static __always_inline u64 plain_trend_1024(u32 llc)
+static __always_inline u64 plain_trend_1024(u32 nr_queued)
 {
-	u32 nr_queued = llc_ctx_of(llc)->nr_queued, nr_cpus = nr_cpus_at_start / nr_llcs ?: 1;
+	u32 nr_cpus = nr_cpus_at_start / nr_llcs ?: 1;
 
 	return nr_queued ? 1024 * nr_cpus / (nr_cpus + nr_queued) : 1024;
 }
@@ -161,11 +161,10 @@ static __always_inline u64 plain_trend_1024(u32 llc)
  * A task has run for @ran_ns and has come to vruntime @v: the clock moves on by its trend, and
  * towards @v by a part of the way that grows with @ran_ns; so does the bias of its trend.
  */
-static __always_inline void move_clock(u32 llc, u64 v, u64 ran_ns, u64 now)
+static __always_inline void move_clock(struct llc_ctx *l, u32 nr_queued, u64 v, u64 ran_ns, u64 now)
 {
-	struct llc_ctx *l = llc_ctx_of(llc);
 	u64 real_ns = min_u64(now - l->moved_at, ran_ns); /* not the time that was idle */
-	u64 trend = plain_trend_1024(llc);
+	u64 trend = plain_trend_1024(nr_queued);
 	s64 error, part, bias = l->bias_1024 ?: 1024;
 
 	l->moved_at = now;
@@ -175,7 +174,7 @@ static __always_inline void move_clock(u32 llc, u64 v, u64 ran_ns, u64 now)
 	error = error < -CLOCK_ERROR_MAX_NS ? -CLOCK_ERROR_MAX_NS : error;
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
 	l->vtime_now += part;
-	if (l->nr_queued)
+	if (nr_queued)
 		bias += part * 1024 >> (CLOCK_MEMORY_SHIFT + 1);
 	else /* nobody waits: there is nothing to learn, and what was learnt is of another load */
 		bias += (1024 - bias) / 8;
@@ -209,7 +208,8 @@ static __always_inline u64 settle(struct cpu_ctx *c, struct task_ctx *t, u64 now
 	t->awake_ns = c->awake_ns + ran_ns;
 	c->unclocked_ns += ran_ns;
 	if (c->unclocked_ns >= CLOCK_GRAIN_NS) {
-		move_clock(t->llc, t->vruntime, c->unclocked_ns, now);
+		move_clock(llc_ctx_of(t->llc), nr_waiting(c, t->llc), t->vruntime, c->unclocked_ns,
+			   now);
 		c->busy_ns += c->unclocked_ns;
 		c->unclocked_ns = 0;
 	}

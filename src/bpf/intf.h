@@ -45,7 +45,7 @@ struct takt_knobs {
 	u64 lead_max_ns; /* vtime debt that can hold a task back at most: the starvation bound */
 	u64 preempt_margin_ns; /* a wakeup preempts whoever is this far ahead of it in vtime ... */
 	u64 preempt_after_ns;  /* ... and has run for this long since it last woke, at least */
-	u64 burst_max_ns;   /* a task that sleeps after bursts up to this is left alone for two */
+	u64 burst_max_ns;   /* a task that sleeps after bursts up to this is left alone in them */
 	u64 handoff_gap_ns; /* a waker that sleeps within this shares its CPU with the wakee */
 	u64 long_wait_ns;   /* a wait that is told as an event */
 };

@@ -19,6 +19,7 @@
 #include "task.bpf.h"
 #include "rules.bpf.h"
 #include "cgroup.bpf.h"
+#include "burst.bpf.h"
 #include "deadline.bpf.h"
 #include "perf.bpf.h"
 #include "queue.bpf.h"
@@ -37,8 +38,7 @@ static __always_inline u32 join_queue(const struct task_ctx *t, s32 cpu, bool pi
 {
 	if (!pinned)
 		return llc_ctx_of(t->llc)->nr_queued++;
-	cpu_ctx_of(cpu)->own_used = true;
-	return scx_bpf_dsq_nr_queued(dsq_of_cpu(cpu));
+	return cpu_ctx_of(cpu)->nr_own++;
 }
 
 /* Lets @p wait: behind whoever is due before it, or for the rest of its turn in front. */
@@ -141,7 +141,7 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 	else if ((s64)(deadline_of(t, now, k) - earliest) > 0)
 		return false;
 	c->vruntime = t->vruntime;
-	c->turn_ns = slice_for(llc_ctx_of(t->llc)->nr_queued, c->weight_1024, k);
+	c->turn_ns = slice_for(nr_waiting(c, t->llc), c->weight_1024, k);
 	scx_bpf_task_set_slice(prev, c->turn_ns);
 	return true;
 }
@@ -188,6 +188,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->weight_1024 = weight_1024_of(p, t);
 	c->class = urgency_of(t);
 	c->spared_ns = spared_ns_of(t, knobs_now());
+	c->sleeps = is_sleeper(t, knobs_now());
 	c->turn_ns = p->scx.slice;
 	c->habit = t->habit;
 	c->pid = p->pid;
@@ -210,6 +211,7 @@ static __always_inline void wait_here(struct task_struct *p, const struct task_c
 	if (!t->turn_left_ns || is_background(t))
 		return;
 	c->waits_pid = p->pid;
+	c->waits_sleeper = c->sleeps;
 	scx_bpf_task_set_slice(p, t->turn_left_ns);
 }
 
@@ -276,14 +278,14 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
 	s32 cpu = bpf_get_smp_processor_id();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	u32 nr_queued = recount(llc_of(cpu));
+	u32 nr_queued = recount(llc_of(cpu)), nr_rivals = nr_queued + c->nr_own;
 	u64 now = scx_bpf_now();
 	bool placed;
 
 	refresh_cgroups(now);
 	hint_perf(cpu, now);
-	if (nr_queued && c->pid == p->pid)
-		shorten_turn(p, c, nr_queued);
+	if (nr_rivals && c->pid == p->pid)
+		shorten_turn(p, c, nr_rivals);
 	if (nr_cpus_at_start == 1)
 		return;
 	move_up(p, c, cpu, now);
@@ -292,11 +294,14 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 		rescue(p, placed);
 }
 
-/* A higher class took the CPU: what was placed on it may run elsewhere meanwhile. */
+/*
+ * A higher class took the CPU: what was placed on it may run elsewhere meanwhile. Not for the sake
+ * of a stopper, which is gone in microseconds: who ran would start elsewhere, behind others.
+ */
 void BPF_STRUCT_OPS(takt_cpu_release, s32 cpu, struct scx_cpu_release_args *args)
 {
 	count(nr_released);
-	if (nr_cpus_at_start > 1)
+	if (nr_cpus_at_start > 1 && args->reason != SCX_CPU_PREEMPT_STOP)
 		scx_bpf_reenqueue_local();
 }
 

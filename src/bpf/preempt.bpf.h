@@ -5,10 +5,7 @@
  *
  *	preempt if   lead(runner, this stretch included) - lead(wakee) > preempt_margin
  *	       or    the wakee is behind by more than lag_max / 2
- *	       and   the runner has run for more than its spared time since it last woke
- *
- *	spared time = 2 * burst		if it tends to sleep after a burst of up to burst_max
- *		      preempt_after	otherwise
+ *	       and   the runner has run for more than its spared time since it last woke (burst.bpf.h)
  *
  * A task of the background class or of SCHED_BATCH preempts nobody, and who is of the background class
  * is preempted by anybody else.
@@ -31,24 +28,17 @@
 
 #define VICTIM_SEARCH 8 /* CPUs to look at besides the previous one */
 
-/* For how long after waking a task like @t is left alone. */
-static __always_inline u64 spared_ns_of(const struct task_ctx *t, const struct takt_knobs *k)
-{
-	if (!has(SPARE) || t->burst_ns > k->burst_max_ns)
-		return k->preempt_after_ns;
-	return max_u64(k->preempt_after_ns, 2 * t->burst_ns);
-}
-
-/* A task goes to sleep after having run for @t->awake_ns. Averages over about 4 bursts. */
-static __always_inline void learn_burst(struct task_ctx *t)
-{
-	t->burst_ns = t->burst_ns ? (t->burst_ns * 3 + t->awake_ns) / 4 : t->awake_ns;
-}
-
 /* Is @t one that waits rather than take a CPU from anybody? */
 static __always_inline bool never_preempts(const struct task_ctx *t)
 {
 	return !has(PREEMPT) || is_background(t) || t->policy == SCHED_BATCH;
+}
+
+/* For how long after waking the task that runs on @c is left alone by @t. */
+static __always_inline u64 spared_ns_by(const struct task_ctx *t, const struct cpu_ctx *c,
+					const struct takt_knobs *k)
+{
+	return c->sleeps && !is_brief(t, k) ? k->burst_max_ns : c->spared_ns;
 }
 
 /*
@@ -66,7 +56,7 @@ static __always_inline bool makes_room(const struct cpu_ctx *c, const struct tas
 		return false;
 	if (c->class == TAKT_CLASS_BACKGROUND)
 		return true;
-	if (ran_ns < 0 || (spares(t, c->class) && c->awake_ns + ran_ns <= c->spared_ns))
+	if (ran_ns < 0 || (spares(t, c->class) && c->awake_ns + ran_ns <= spared_ns_by(t, c, k)))
 		return false;
 	ahead = c->vruntime + charge_of(ran_ns, c->weight_1024) - t->vruntime;
 	if (is_urgent(t))

@@ -40,15 +40,18 @@ static u64 head_deadline(u64 dsq)
 	return deadline;
 }
 
-/* Does anybody wait in the queue of @cpu alone? Spares the look-up while nobody ever does. */
+/*
+ * Does anybody wait in the queue of @cpu alone? Spares the look-up while nobody ever does. To be
+ * asked under the lock of @cpu only, as whoever joins that queue counts itself first.
+ */
 static __always_inline bool own_queue_used(s32 cpu)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 
-	if (nr_cpus_at_start == 1 || !c->own_used)
+	if (nr_cpus_at_start == 1 || !c->nr_own)
 		return false;
-	c->own_used = scx_bpf_dsq_nr_queued(dsq_of_cpu(cpu)) > 0;
-	return c->own_used;
+	c->nr_own = scx_bpf_dsq_nr_queued(dsq_of_cpu(cpu));
+	return c->nr_own;
 }
 
 /* The earliest deadline that waits for @cpu; ~0: nobody waits. */
@@ -94,7 +97,7 @@ static __always_inline bool take_first(s32 cpu)
 static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
 {
 	return !c->next_placed && !c->waits_pid && !llc_ctx_of(llc_of(cpu))->nr_queued &&
-	       !own_queue_used(cpu);
+	       !c->nr_own;
 }
 
 #endif /* TAKT_QUEUE_BPF_H */

@@ -56,18 +56,21 @@ static __always_inline struct seat seat_of_runner(struct task_struct *p, const s
 	note_preempt(p, cpu, t, now);
 	if (c->next_placed)
 		c->gives_way_pid = 0;
-	else if (has(GIVE_WAY) && t->burst_ns && t->burst_ns <= k->preempt_after_ns)
+	else if (has(GIVE_WAY) && is_brief(t, k))
 		c->gives_way_pid = c->pid;
 	c->next_placed = true;
 	return (struct seat){TAKT_PLACE_PREEMPT, k->slice_max_ns, SCX_ENQ_PREEMPT};
 }
 
-/* Somebody was preempted on @c and goes on there next: is @p owed the place before it? */
+/*
+ * Somebody was preempted on @c and goes on there next: is @p owed the place before it? Not before a
+ * sleeper, which was left where it is since it may hold a lock.
+ */
 static __always_inline bool goes_first(struct task_struct *p, const struct task_ctx *t,
 				       const struct cpu_ctx *c, const struct takt_knobs *k)
 {
-	return has(FIRST) && c->waits_pid && c->waits_pid != p->pid && is_owed(t, k) &&
-	       !is_background(t);
+	return has(FIRST) && c->waits_pid && c->waits_pid != p->pid && !c->waits_sleeper &&
+	       is_owed(t, k) && !is_background(t);
 }
 
 /* Finds @p, that wakes on @here, a @seat; the CPU of it, or negative: it has to wait. */

@@ -74,12 +74,14 @@ struct cpu_ctx {
 	u32 nr_woke;	   /* how many it woke in this stretch */
 	s32 gives_way_pid; /* goes on, on this CPU, after the task that takes its place now */
 	s32 waits_pid;	   /* has given way, and waits for that in the local DSQ; 0: nobody */
-	u32 perf;	   /* of 1024, what it asked for: perf.bpf.h */
 	s32 moves_pid;	   /* is on its way to a bigger CPU; 0: nobody is */
-	s32 moves_to;	   /* that CPU */
-	bool next_placed;  /* a task was put straight behind the one that runs */
-	bool own_used;	   /* a task may wait in the queue of this CPU alone */
-	u8 class;	   /* of the running task */
+	u32 nr_own;   /* how many wait in the queue of this CPU alone; never less than there are */
+	s16 moves_to; /* the bigger CPU */
+	u16 perf;     /* of 1024, what it asked for: perf.bpf.h */
+	bool next_placed;   /* a task was put straight behind the one that runs */
+	bool sleeps;	    /* the running task does, after short bursts */
+	bool waits_sleeper; /* who waits in the local DSQ does */
+	u8 class;	    /* of the running task */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct cpu_ctx) == 2 * CACHE_LINE, "two lines per CPU");
@@ -111,7 +113,7 @@ struct task_ctx {
 	u64 vruntime;  /* in the virtual clock of LLC @llc */
 	u64 awake_ns;  /* how long it has run since it last woke */
 	u64 queued_at; /* when it last became ready to run */
-	u64 burst_ns; /* moving average: how long it runs from waking to sleeping; 0: never slept */
+	u64 burst_ns;  /* how long it runs from waking to sleeping: burst.bpf.h; 0: never slept */
 	u64 turn_left_ns; /* what a preemption took off its turn */
 	u64 dowry_ns;	  /* lag that its parent gave it, until it is enabled */
 	s32 woken_by;	  /* pid of the task that woke it last */
@@ -177,6 +179,12 @@ static __always_inline u32 llc_of(s32 cpu)
 static __always_inline struct llc_ctx *llc_ctx_of(u32 llc)
 {
 	return &llc_ctxs[llc & (TAKT_MAX_LLCS - 1)];
+}
+
+/* How many wait for the CPU of @c, in the queue of its LLC and in its own. */
+static __always_inline u32 nr_waiting(const struct cpu_ctx *c, u32 llc)
+{
+	return llc_ctx_of(llc)->nr_queued + c->nr_own;
 }
 
 /* The knobs in force. Read once per decision: the pointer is to a slot that is not being written.

@@ -66,7 +66,7 @@ knobs! {
         "a wakeup preempts whoever is this far ahead of it in vtime ...";
     preempt_after_ns = MS, 0, 1_000 * MS, "... and has run for this long since it last woke";
     burst_max_ns = 10 * MS, 0, 1_000 * MS,
-        "a task that sleeps after bursts up to this is left alone for two of them";
+        "a task that sleeps after bursts up to this is left alone in them";
     handoff_gap_ns = 50 * US, 0, 10 * MS,
         "a waker that sleeps within this shares its CPU with the wakee";
     long_wait_ns = 50 * MS, US, 10_000 * MS, "a wait that is told as an event";

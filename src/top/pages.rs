@@ -40,7 +40,10 @@ pub fn task(view: &View) -> Vec<Line<'static>> {
     if view.now.is_takt() {
         let burst = match task.burst_ns {
             0 => "it has never slept".to_owned(),
-            ns => format!("{} from waking to sleeping, on average", time(ns)),
+            ns => format!(
+                "{} from waking to sleeping, at the longest of late",
+                time(ns)
+            ),
         };
         let lead = time(task.lead_ns.unsigned_abs());
         let sign = if task.lead_ns < 0 { "less" } else { "more" };
@@ -103,7 +106,7 @@ words
   N0 L0          NUMA node 0, last-level cache 0, then its CPUs: number, load, class of what runs
                  there now, GHz
   lead           weighted time that a task has had beyond its share
-  burst          how long a task runs from waking to sleeping, on average
+  burst          how long a task runs from waking to sleeping, the longest of late
   cost           of the agent, and per callback of the scheduler (timed for one look in eight)";
     TEXT.lines().map(Line::from).collect()
 }
