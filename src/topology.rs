@@ -74,11 +74,7 @@ impl Machine {
         );
         Ok(Self {
             nr_cpus: llc_of_cpu.iter().flatten().count() as u32,
-            node_of_llc: topology
-                .all_llcs
-                .values()
-                .map(|llc| llc.node_id as u32)
-                .collect(),
+            node_of_llc: nodes.iter().map(|&node| node as u32).collect(),
             nr_llcs: nr_llcs as u32,
             llc_of_cpu,
             steal_order: steal_order(&nodes),

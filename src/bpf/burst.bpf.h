@@ -35,12 +35,14 @@ static __always_inline bool is_brief(const struct task_ctx *t, const struct takt
 	return t->burst_ns && t->burst_ns <= k->preempt_after_ns;
 }
 
-/* For how long after waking a task like @t is left alone by those that are brief. */
-static __always_inline u64 spared_ns_of(const struct task_ctx *t, const struct takt_knobs *k)
+/* @t starts to run on @c: for how long since it woke is it left alone by those that are brief? */
+static __always_inline void note_spared(struct cpu_ctx *c, const struct task_ctx *t,
+					const struct takt_knobs *k)
 {
-	if (!is_sleeper(t, k))
-		return k->preempt_after_ns;
-	return max_u64(k->preempt_after_ns, min_u64(2 * t->burst_ns, k->burst_max_ns));
+	c->sleeps = is_sleeper(t, k);
+	c->spared_ns = k->preempt_after_ns;
+	if (c->sleeps)
+		c->spared_ns = max_u64(c->spared_ns, min_u64(2 * t->burst_ns, k->burst_max_ns));
 }
 
 /* A task goes to sleep after having run for @t->awake_ns. */

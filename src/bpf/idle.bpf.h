@@ -46,16 +46,18 @@ static __always_inline void recall_idle_cpu(const struct task_struct *p, const s
 	scx_bpf_kick_cpu(l->idled_cpu, SCX_KICK_IDLE);
 }
 
-/* @p, that had a CPU, waits in a queue now: an idle CPU is called, if there is one. */
-static __always_inline void call_idle_cpu(struct task_struct *p)
+/* Calls an idle CPU that @p may use; false: there is none. */
+static __always_inline bool call_idle_cpu(struct task_struct *p)
 {
 	s32 cpu;
 
 	if (nr_cpus_at_start == 1)
-		return;
+		return false;
 	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
-	if (cpu >= 0)
-		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+	if (cpu < 0)
+		return false;
+	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+	return true;
 }
 
 #endif /* TAKT_IDLE_BPF_H */

@@ -187,8 +187,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	count_in(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
 	c->class = urgency_of(t);
-	c->spared_ns = spared_ns_of(t, knobs_now());
-	c->sleeps = is_sleeper(t, knobs_now());
+	note_spared(c, t, knobs_now());
 	c->turn_ns = p->scx.slice;
 	c->habit = t->habit;
 	c->pid = p->pid;
@@ -263,14 +262,11 @@ static __always_inline void shorten_turn(struct task_struct *p, struct cpu_ctx *
  */
 static __always_inline void rescue(struct task_struct *p, bool placed)
 {
-	s32 cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
-
-	if (cpu < 0)
+	if (!call_idle_cpu(p))
 		return;
 	count(nr_rescued);
 	if (placed)
 		scx_bpf_task_set_slice(p, 0);
-	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 }
 
 /* What has changed since @p got the CPU. */
@@ -278,7 +274,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
 	s32 cpu = bpf_get_smp_processor_id();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	u32 nr_queued = recount(llc_of(cpu)), nr_rivals = nr_queued + c->nr_own;
+	u32 llc = llc_of(cpu), nr_queued = recount(llc), nr_rivals = nr_waiting(c, llc);
 	u64 now = scx_bpf_now();
 	bool placed;
 

@@ -68,16 +68,14 @@ pub fn hogs(crew: &mut Crew, duty: u64) -> Result<()> {
 /// another CPU back has to get on as well.
 pub fn hog_duty(duty: u64, kinds: &[StressKind], cpus: usize) -> u64 {
     let others = [StressKind::Rt, StressKind::Flips, StressKind::Pi];
-    if kinds.iter().any(|kind| others.contains(kind)) {
-        let shared_by = if kinds.contains(&StressKind::Hotplug) {
-            1
-        } else {
-            cpus.max(1) as u64
-        };
-        duty.saturating_sub(OTHERS_PERCENT / shared_by).max(1)
-    } else {
-        duty
+    if !kinds.iter().any(|kind| others.contains(kind)) {
+        return duty;
     }
+    let shared_by = match kinds.contains(&StressKind::Hotplug) {
+        true => 1,
+        false => cpus.max(1) as u64,
+    };
+    duty.saturating_sub(OTHERS_PERCENT / shared_by).max(1)
 }
 
 /// A thread that changes its own policy to SCHED_FIFO and back, and one that is changed from outside,
