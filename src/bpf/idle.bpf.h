@@ -11,14 +11,32 @@
 /* For how long a CPU that found nothing to do may not yet stand in the kernel's idle masks. */
 #define IDLE_GRACE_NS 20000
 
-/* Finds and claims an idle CPU for @p; negative: none. */
-static __always_inline s32 claim_idle_cpu(struct task_struct *p, s32 prev_cpu, u64 wake_flags)
+/* For how long a search that found no idle CPU is believed. */
+#define ALL_BUSY_NS 1000000
+
+/* Has a search of late found no idle CPU at all, with none going idle since? Spares another. */
+static __always_inline bool all_busy(const struct llc_ctx *l, u64 now)
 {
+	return nr_llcs == 1 && now - l->busy_at < ALL_BUSY_NS &&
+	       (s64)(l->busy_at - l->idled_at) > IDLE_GRACE_NS;
+}
+
+/* Finds and claims an idle CPU for @p; negative: none. */
+static __always_inline s32 claim_idle_cpu(struct task_struct *p, s32 prev_cpu, u64 wake_flags,
+					  u64 now)
+{
+	struct llc_ctx *l = llc_ctx_of(llc_of(prev_cpu));
 	bool found = false;
 	s32 cpu;
 
+	if (all_busy(l, now))
+		return -1;
 	cpu = scx_bpf_select_cpu_dfl(p, prev_cpu, wake_flags & ~SCX_WAKE_SYNC, &found);
-	return found ? cpu : -1;
+	if (found)
+		return cpu;
+	if (nr_llcs == 1 && p->nr_cpus_allowed >= nr_cpus_at_start)
+		l->busy_at = now;
+	return -1;
 }
 
 /* @cpu has found nothing to do. */

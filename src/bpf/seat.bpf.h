@@ -90,7 +90,7 @@ static __always_inline s32 find_seat(struct task_struct *p, struct task_ctx *t, 
 	if (cpu < 0)
 		cpu = claim_for_capacity(p, t, prev_cpu);
 	if (cpu < 0)
-		cpu = claim_idle_cpu(p, prev_cpu, wake_flags);
+		cpu = claim_idle_cpu(p, prev_cpu, wake_flags, now);
 	if (cpu >= 0) {
 		seat->place = cpu == prev_cpu ? TAKT_PLACE_IDLE_PREV : TAKT_PLACE_IDLE_OTHER;
 		seat->slice_ns = k->slice_max_ns;

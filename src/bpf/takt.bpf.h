@@ -104,6 +104,7 @@ struct llc_ctx {
 	u32 nr_queued;
 	s32 idled_cpu; /* the CPU that last found nothing to do */
 	u64 idled_at;  /* when; 0: it has been called again */
+	u64 busy_at;   /* when a search last found no idle CPU */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
