@@ -44,6 +44,11 @@ static __always_inline void hand_over(u64 dsq, s32 cpu)
  * is in its local one, breaking its affinity where need be. It waits until nothing belongs to the
  * CPU any longer (sched_cpu_wait_empty() in kernel/sched/core.c): a task in one of our queues that
  * no other CPU may take would hold it up for ever.
+ *
+ * Before it gets here, the kernel waits for all RCU read-side sections (sched_cpu_deactivate()),
+ * when it asks for no more work already. Hence a task that was preempted in one, and may run on no
+ * other CPU, waits in the local queue: in one of ours it would hold up both until the watchdog
+ * comes.
  */
 static void vacate(s32 cpu)
 {

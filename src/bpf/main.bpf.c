@@ -106,6 +106,10 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 			return;
 		}
 	}
+	if (pinned && is_in_section(p)) { /* see vacate() */
+		sit(p, 0, 0);
+		return;
+	}
 	if (send_up(p, cpu_ctx_of(cpu), k->slice_max_ns, enq_flags))
 		return;
 	if (enq_flags & SCX_ENQ_REENQ) {
@@ -204,9 +208,10 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
  * the slice; who has given way gets it back, and so keeps its place without a call of
  * takt_enqueue().
  */
-static __always_inline void wait_here(struct task_struct *p, const struct task_ctx *t,
-				      struct cpu_ctx *c)
+static __always_inline void wait_here(struct task_struct *p, struct task_ctx *t, struct cpu_ctx *c)
 {
+	if (!t->burst_ns)
+		t->nr_woke = min_u64(t->nr_woke + c->nr_woke, 255);
 	if (!t->turn_left_ns || is_background(t))
 		return;
 	c->waits_pid = p->pid;

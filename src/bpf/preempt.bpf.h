@@ -38,7 +38,9 @@ static __always_inline bool never_preempts(const struct task_ctx *t)
 static __always_inline u64 spared_ns_by(const struct task_ctx *t, const struct cpu_ctx *c,
 					const struct takt_knobs *k)
 {
-	return c->sleeps && !is_brief(t, k) ? k->burst_max_ns : c->spared_ns;
+	if (is_brief(t, k))
+		return c->spared_ns;
+	return c->sleeps ? k->burst_max_ns : k->preempt_after_ns;
 }
 
 /*

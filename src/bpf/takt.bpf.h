@@ -127,6 +127,7 @@ struct task_ctx {
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
 	u8 class;	     /* enum takt_class, by a rule */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
+	u8 nr_woke; /* how many it woke, each time that it gave way, until it first slept */
 };
 
 struct {

@@ -39,6 +39,20 @@ static __always_inline bool is_pinned(const struct task_struct *p)
 }
 
 /*
+ * Was @p taken off its CPU inside an RCU read-side section, or where it may not migrate? Sections
+ * are short, and others wait for their end. The entry code of a BPF program begins one of either
+ * for the current task.
+ */
+static __always_inline bool is_in_section(const struct task_struct *p)
+{
+	int by_us = p == bpf_get_current_task_btf();
+
+	if (p->migration_disabled > by_us)
+		return true;
+	return bpf_core_field_exists(p->rcu_read_lock_nesting) && p->rcu_read_lock_nesting > by_us;
+}
+
+/*
  * Kernel threads bound to a CPU do the kernel's housekeeping there: others wait for them, as long
  * as they keep to their share (a worker that computes for long, such as one that tests ciphers,
  * does not).
