@@ -29,7 +29,7 @@
 
 #include "cgroup.bpf.h"
 
-#define FEW_WOKEN 3
+#define FEW_WOKEN 3 /* what a process wakes by being born and running a program is less */
 
 static __always_inline bool is_sleeper(const struct task_ctx *t, const struct takt_knobs *k)
 {
@@ -49,6 +49,13 @@ static __always_inline void note_spared(struct cpu_ctx *c, const struct task_ctx
 	c->spared_ns = t->burst_ns || t->nr_woke > FEW_WOKEN ? k->preempt_after_ns : 0;
 	if (c->sleeps)
 		c->spared_ns = max_u64(c->spared_ns, min_u64(2 * t->burst_ns, k->burst_max_ns));
+}
+
+/* @t gives way on @c, maybe to one of those that it has woken. */
+static __always_inline void note_woken(struct task_ctx *t, const struct cpu_ctx *c)
+{
+	if (!t->burst_ns)
+		t->nr_woke = min_u64(t->nr_woke + c->nr_woke, 255);
 }
 
 /* A task goes to sleep after having run for @t->awake_ns. */

@@ -135,7 +135,7 @@ enum takt_place {
 /* Told only while its bit is set in events_wanted, but for FAULT and EXIT, which are always. */
 enum takt_event_type {
 	TAKT_EV_LONG_WAIT, /* waited for longer than long_wait_ns */
-	TAKT_EV_STARVED,   /* waited for longer than the bound, lead_max_ns + lag_max_ns */
+	TAKT_EV_STARVED,   /* waited for longer than 5/4 of lead_max_ns: deadline.bpf.h */
 	TAKT_EV_PREEMPT,   /* a wakeup takes the CPU from the task that runs */
 	TAKT_EV_MIGRATE,   /* runs in another LLC than before */
 	TAKT_EV_FAULT,	   /* the scheduler found itself wrong; wakes the agent */

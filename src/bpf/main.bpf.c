@@ -208,10 +208,9 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
  * the slice; who has given way gets it back, and so keeps its place without a call of
  * takt_enqueue().
  */
-static __always_inline void wait_here(struct task_struct *p, struct task_ctx *t, struct cpu_ctx *c)
+static __always_inline void wait_here(struct task_struct *p, const struct task_ctx *t,
+				      struct cpu_ctx *c)
 {
-	if (!t->burst_ns)
-		t->nr_woke = min_u64(t->nr_woke + c->nr_woke, 255);
 	if (!t->turn_left_ns || is_background(t))
 		return;
 	c->waits_pid = p->pid;
@@ -232,6 +231,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	c->started_at = 0;
 	t->queued_at = now;
 	if (runnable && gave_way) {
+		note_woken(t, c);
 		wait_here(p, t, c);
 	} else if (!runnable) {
 		count_out(t);
