@@ -106,12 +106,6 @@ static __always_inline u64 real_time_of(u64 vtime, const struct llc_ctx *l)
 	return min_u64(vtime, VTIME_FAR_NS) * l->pace_1024 >> 10;
 }
 
-/* How long ago a task may have been due. */
-static __always_inline u64 overdue_max_ns(const struct takt_knobs *k)
-{
-	return k->lead_max_ns / 4;
-}
-
 static __always_inline u64 deadline_of(const struct task_ctx *t, u64 now,
 				       const struct takt_knobs *k)
 {

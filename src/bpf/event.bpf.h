@@ -155,7 +155,7 @@ static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s3
 	}
 	if (wait_ns > s->wait_max_ns)
 		s->wait_max_ns = wait_ns;
-	if (wait_ns > k->lead_max_ns * 5 / 4 && wants(TAKT_EV_STARVED))
+	if (wait_ns > k->lead_max_ns + overdue_max_ns(k) && wants(TAKT_EV_STARVED))
 		tell_wait(TAKT_EV_STARVED, now, wait_ns, p, ran_before);
 	else if (wait_ns > k->long_wait_ns && wants(TAKT_EV_LONG_WAIT))
 		tell_wait(TAKT_EV_LONG_WAIT, now, wait_ns, p, ran_before);

@@ -196,6 +196,12 @@ static __always_inline const struct takt_knobs *knobs_now(void)
 	return &knobs.slot[knobs.active & 1];
 }
 
+/* How long ago a task may have been due. */
+static __always_inline u64 overdue_max_ns(const struct takt_knobs *k)
+{
+	return k->lead_max_ns / 4;
+}
+
 #define has(RULE) (!(without & TAKT_WITHOUT_##RULE))
 
 static __always_inline u64 max_u64(u64 a, u64 b)

@@ -24,6 +24,21 @@ static __always_inline s32 cpu_of(const struct task_struct *p)
 }
 
 /*
+ * How many sections of either kind, RCU read-side and migration-disabled, @p is in only since the
+ * entry code of this BPF program began one of each for the current task.
+ */
+static __always_inline int nr_entered(const struct task_struct *p)
+{
+	return p == bpf_get_current_task_btf();
+}
+
+/* May @p not migrate now, for its own reasons? */
+static __always_inline bool may_not_migrate(const struct task_struct *p)
+{
+	return p->migration_disabled && p->migration_disabled > nr_entered(p);
+}
+
+/*
  * May @p run on one CPU only, now? A migration-disabled task counts. The entry code of a BPF
  * program disables migration of the current task itself, so that a count of 1 there means nothing:
  * such a task goes to the LLC's queue, where the kernel lets its own CPU alone take it.
@@ -32,24 +47,19 @@ static __always_inline bool is_pinned(const struct task_struct *p)
 {
 	if (nr_cpus_at_start == 1)
 		return false; /* then the queue of the LLC is that of the CPU */
-	if (p->nr_cpus_allowed == 1)
-		return true;
-	return p->migration_disabled > 1 ||
-	       (p->migration_disabled == 1 && p != bpf_get_current_task_btf());
+	return p->nr_cpus_allowed == 1 || may_not_migrate(p);
 }
 
 /*
  * Was @p taken off its CPU inside an RCU read-side section, or where it may not migrate? Sections
- * are short, and others wait for their end. The entry code of a BPF program begins one of either
- * for the current task.
+ * are short, and others wait for their end.
  */
 static __always_inline bool is_in_section(const struct task_struct *p)
 {
-	int by_us = p == bpf_get_current_task_btf();
-
-	if (p->migration_disabled > by_us)
+	if (may_not_migrate(p))
 		return true;
-	return bpf_core_field_exists(p->rcu_read_lock_nesting) && p->rcu_read_lock_nesting > by_us;
+	return bpf_core_field_exists(p->rcu_read_lock_nesting) &&
+	       p->rcu_read_lock_nesting > nr_entered(p);
 }
 
 /*
