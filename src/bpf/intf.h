@@ -201,7 +201,8 @@ struct takt_task {
 	u64 delay_ns;	/* waiting for a CPU since then, in sum, this wait not included */
 	u64 waits_ns;	/* how long it has waited by now; 0: it does not wait */
 	u64 dsq;	/* the dispatch queue that it waits in; TAKT_NO_DSQ: none */
-	u64 burst_ns;	/* ours only: how long it runs from waking to sleeping; 0: never slept */
+	u64 burst_ns;	/* ours only: how long it runs from waking to sleeping, this time included;
+			   0: it has never slept */
 	s64 lead_ns;	/* ours only: vtime that it has had beyond its share */
 	s32 pid;
 	s32 tgid;
