@@ -131,10 +131,12 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(prev);
 	u64 now = scx_bpf_now(), earliest = earliest_for(cpu);
+	bool within_burst;
 
 	if (!t || !c->started_at || moves_up(prev, c))
 		return false;
 	settle(c, t, now);
+	within_burst = is_within_burst(t, c);
 	c->vruntime = t->vruntime;
 	c->awake_ns = t->awake_ns;
 	c->started_at = now;
@@ -142,10 +144,11 @@ static bool keeps_cpu(s32 cpu, struct task_struct *prev)
 	t->turn_left_ns = 0;
 	if (earliest == ~0ULL)
 		forgive(t, k);
-	else if ((s64)(deadline_of(t, now, k) - earliest) > 0)
+	else if (!within_burst && (s64)(deadline_of(t, now, k) - earliest) > 0)
 		return false;
 	c->vruntime = t->vruntime;
 	c->turn_ns = slice_for(nr_waiting(c, t->llc), c->weight_1024, k);
+	note_spared(c, t, k);
 	scx_bpf_task_set_slice(prev, c->turn_ns);
 	return true;
 }
@@ -237,7 +240,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 		count_out(t);
 		stay_down(p, c);
 		learn_habit(c, now, knobs_now());
-		learn_burst(t);
+		learn_burst(t, knobs_now());
 		t->awake_ns = 0;
 		t->turn_left_ns = 0;
 	}

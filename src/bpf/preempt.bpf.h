@@ -34,13 +34,17 @@ static __always_inline bool never_preempts(const struct task_ctx *t)
 	return !has(PREEMPT) || is_background(t) || t->policy == SCHED_BATCH;
 }
 
-/* For how long after waking the task that runs on @c is left alone by @t. */
-static __always_inline u64 spared_ns_by(const struct task_ctx *t, const struct cpu_ctx *c,
-					const struct takt_knobs *k)
+/* Is the task that has been running on @c for @ran_ns left alone by @t? */
+static __always_inline bool is_spared_by(const struct task_ctx *t, const struct cpu_ctx *c,
+					 u64 ran_ns, const struct takt_knobs *k)
 {
+	if (!spares(t, c->class))
+		return false;
 	if (is_brief(t, k))
-		return c->spared_ns;
-	return c->sleeps ? k->burst_max_ns : k->preempt_after_ns;
+		return c->awake_ns + ran_ns <= c->spared_ns;
+	if (c->sleeps)
+		return ran_ns <= k->burst_max_ns;
+	return c->awake_ns + ran_ns <= k->preempt_after_ns;
 }
 
 /*
@@ -58,7 +62,7 @@ static __always_inline bool makes_room(const struct cpu_ctx *c, const struct tas
 		return false;
 	if (c->class == TAKT_CLASS_BACKGROUND)
 		return true;
-	if (ran_ns < 0 || (spares(t, c->class) && c->awake_ns + ran_ns <= spared_ns_by(t, c, k)))
+	if (ran_ns < 0 || is_spared_by(t, c, ran_ns, k))
 		return false;
 	ahead = c->vruntime + charge_of(ran_ns, c->weight_1024) - t->vruntime;
 	if (is_urgent(t))
