@@ -62,7 +62,7 @@ struct cpu_ctx {
 	u64 awake_ns;	    /* how long it had run since it last woke, before this stretch */
 	u64 unclocked_ns;   /* how long tasks ran here since this CPU last moved vtime_now */
 	u64 woke_at;	    /* when it first woke somebody in this stretch; 0: not yet */
-	u64 spared_ns;	    /* it is not preempted before it has run for this long since it woke */
+	u64 spared_ns;	    /* nobody brief preempts it before it has run so long since it woke */
 	u64 turn_ns;	    /* the slice that it started this stretch with */
 	struct habit habit; /* of the running task */
 	u64 weight_1024;    /* what it counts with, times 1024: see cgroup.bpf.h */

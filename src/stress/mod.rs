@@ -10,7 +10,7 @@ mod kinds;
 mod report;
 mod rng;
 mod sched_ext;
-mod sys;
+pub mod sys;
 mod trace;
 mod watch;
 
