@@ -1,4 +1,4 @@
-//! Compiles `src/bpf` into skeletons: one of the scheduler, one of the observer. Headers and vmlinux.h
+//! Compiles `src/bpf` into skeletons: of the scheduler, the observer, and the judge of waits. Headers and vmlinux.h
 //! come from the scx_cargo crate.
 
 fn main() -> anyhow::Result<()> {
@@ -13,5 +13,9 @@ fn main() -> anyhow::Result<()> {
     scx_cargo::BpfBuilder::new()?
         .enable_intf("src/bpf/observe.h", "observe_intf.rs")
         .enable_skel("src/bpf/observe.bpf.c", "observe")
+        .build()?;
+    scx_cargo::BpfBuilder::new()?
+        .enable_intf("src/bpf/judge.h", "judge_intf.rs")
+        .enable_skel("src/bpf/judge.bpf.c", "judge")
         .build()
 }

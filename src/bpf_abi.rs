@@ -1,4 +1,4 @@
-//! What `build.rs` made of `src/bpf`: the skeleton and the types of `intf.h`.
+//! What `build.rs` made of `src/bpf`: the skeletons, and the types of the headers that both sides share.
 
 #![allow(
     missing_docs,
@@ -26,6 +26,24 @@ pub mod tasks {
     include!(concat!(env!("OUT_DIR"), "/tasks_skel.rs"));
 }
 
+/// The skeleton of `src/bpf/observe.bpf.c`.
+pub mod observe {
+    /// The types and constants of `src/bpf/observe.h`.
+    pub mod intf {
+        include!(concat!(env!("OUT_DIR"), "/observe_intf.rs"));
+    }
+    include!(concat!(env!("OUT_DIR"), "/observe_skel.rs"));
+}
+
+/// The skeleton of `src/bpf/judge.bpf.c`.
+pub mod judge {
+    /// The types and constants of `src/bpf/judge.h`.
+    pub mod intf {
+        include!(concat!(env!("OUT_DIR"), "/judge_intf.rs"));
+    }
+    include!(concat!(env!("OUT_DIR"), "/judge_skel.rs"));
+}
+
 // SAFETY: integers and arrays of integers only; every bit pattern is valid.
 unsafe impl plain::Plain for intf::takt_event {}
 // SAFETY: as above.
@@ -33,6 +51,12 @@ unsafe impl plain::Plain for intf::takt_cpu_stats {}
 
 // SAFETY: as above.
 unsafe impl plain::Plain for intf::takt_task {}
+// SAFETY: as above.
+unsafe impl plain::Plain for observe::intf::obs_group {}
+// SAFETY: as above.
+unsafe impl plain::Plain for observe::intf::obs_cpu {}
+// SAFETY: as above.
+unsafe impl plain::Plain for judge::intf::judge_cpu {}
 
 impl Default for intf::takt_task {
     fn default() -> Self {

@@ -1,10 +1,13 @@
 //! Every flag of `scx_takt`, once: help, the manual page and completions are made from here.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
+use serde::Serialize;
 
 use crate::bpf_abi::intf;
 use crate::config::keys;
@@ -346,6 +349,11 @@ pub struct StressArgs {
     #[arg(long)]
     pub any_scheduler: bool,
 
+    /// Fail when a task waits for a CPU for longer than this, in ms, of the time that real-time and deadline tasks leave;
+    /// after a plus, what is granted for each other task that is ready (needs root and BTF).
+    #[arg(long, value_name = "MS[+MS]")]
+    pub longest_wait: Option<WaitLimit>,
+
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,
@@ -357,6 +365,38 @@ pub struct StressArgs {
     /// End at once: what the exec storm executes.
     #[arg(long, hide = true)]
     pub exit_at_once: bool,
+}
+
+/// How long a task may wait for a CPU: a bound of its own, and the turns of those before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct WaitLimit {
+    /// Whoever else is there, in ms.
+    pub base_ms: u32,
+    /// For each other task that ran or waited as it became ready, in ms.
+    pub each_ms: u32,
+}
+
+impl FromStr for WaitLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (base, each) = text.split_once('+').unwrap_or((text, "0"));
+        let number = |part: &str| part.parse().ok().filter(|ms| *ms <= 30_000);
+        let parsed = number(base).zip(number(each));
+        let parsed = parsed.filter(|(base_ms, _)| *base_ms > 0);
+        let (base_ms, each_ms) =
+            parsed.ok_or("not a time in ms from 1 to 30000, as 300 or 300+3")?;
+        Ok(Self { base_ms, each_ms })
+    }
+}
+
+impl fmt::Display for WaitLimit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.each_ms {
+            0 => write!(out, "{} ms", self.base_ms),
+            each_ms => write!(out, "{} ms and {each_ms} for each other", self.base_ms),
+        }
+    }
 }
 
 /// A kind of load.

@@ -87,6 +87,12 @@ fn wrong_usage_is_status_2() {
         &["no-such-kind", "hogs, pipes"],
     );
     is_wrong_usage(&["stress", "--seconds", "0"], &["--seconds"]);
+    for limit in ["0", "300+", "+3", "x", "40000", "300+3+3"] {
+        is_wrong_usage(
+            &["stress", "--longest-wait", limit],
+            &["--longest-wait", "300+3"],
+        );
+    }
     is_wrong_usage(&["--events=xml"], &["--events", "lines, json"]);
     is_wrong_usage(&["observe", "--seconds", "0"], &["--seconds"]);
 }

@@ -138,26 +138,36 @@ pub fn why_refused() -> Option<String> {
     ))
 }
 
+/// What `what`, which loads BPF programs that name the kernel's types, cannot do without.
+///
+/// # Errors
+/// The first thing that is missing: what, why, and what to do.
+pub fn require_bpf(what: &str) -> Result<()> {
+    if !privileged() {
+        bail!("{what} needs root: run it with sudo");
+    }
+    if !has_btf() {
+        bail!(
+            "kernel {} does not describe its types ({BTF} is missing): \
+             boot one built with CONFIG_DEBUG_INFO_BTF=y",
+            release()
+        );
+    }
+    Ok(())
+}
+
 /// Everything without which no `sched_ext` scheduler can run here, cheapest test first; all but
 /// [`why_refused`].
 ///
 /// # Errors
 /// The first thing that is missing: what, why, and what to do.
 pub fn require() -> Result<()> {
-    let release = release();
-    if !privileged() {
-        bail!("loading a scheduler needs root: run it with sudo");
-    }
-    if !has_btf() {
-        bail!(
-            "kernel {release} does not describe its types ({BTF} is missing): \
-             boot one built with CONFIG_DEBUG_INFO_BTF=y"
-        );
-    }
+    require_bpf("loading a scheduler")?;
     match active()? {
         Active::Unsupported => bail!(
-            "kernel {release} has no sched_ext: boot Linux 6.12 or later built with \
-             CONFIG_SCHED_CLASS_EXT=y (Debian: 6.16 or later)"
+            "kernel {} has no sched_ext: boot Linux 6.12 or later built with \
+             CONFIG_SCHED_CLASS_EXT=y (Debian: 6.16 or later)",
+            release()
         ),
         Active::Kernel => {}
         other => bail!("{other} is the active scheduler: stop it first"),

@@ -4,7 +4,6 @@
 //! but no sched_ext; dropping it takes them out again. [`Observer::read`] gives everything counted so
 //! far, [`Reading::since`] what happened between two readings, [`Histogram`] the quantiles.
 
-mod abi;
 mod command;
 mod histogram;
 mod observer;

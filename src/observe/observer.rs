@@ -12,9 +12,9 @@ use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
 use nix::time::{ClockId, clock_gettime};
 use scx_ops::kernel;
 
-use super::abi::ObserveSkelBuilder;
-use super::abi::intf::{self, obs_cpu, obs_group};
 use super::histogram::Histogram;
+use crate::bpf_abi::observe::ObserveSkelBuilder;
+use crate::bpf_abi::observe::intf::{self, obs_cpu, obs_group};
 
 /// Who schedules a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,16 +161,7 @@ impl Observer {
     /// # Errors
     /// If this process may not (not root), or the kernel cannot (no BTF).
     pub fn start() -> Result<Self> {
-        ensure!(
-            kernel::privileged(),
-            "observing the scheduler needs root: run it with sudo"
-        );
-        ensure!(
-            kernel::has_btf(),
-            "kernel {} does not describe its types (/sys/kernel/btf/vmlinux is missing): boot one \
-             built with CONFIG_DEBUG_INFO_BTF=y",
-            kernel::release()
-        );
+        kernel::require_bpf("observing the scheduler")?;
         ensure!(
             Path::new("/proc/self/schedstat").exists(),
             "kernel {} keeps no account of waiting times: boot one built with CONFIG_SCHEDSTATS=y or \

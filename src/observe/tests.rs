@@ -14,9 +14,9 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
 use scx_ops::kernel;
 
-use super::abi::{ObserveSkelBuilder, intf};
 use super::histogram::bucket_of;
 use super::{Class, Group, Observer, Reading};
+use crate::bpf_abi::observe::{ObserveSkelBuilder, intf};
 use crate::stress::sys::{Policy, set_policy};
 
 /// Ends the test that says so on machines where it cannot run.

@@ -2,10 +2,11 @@
 //!
 //! Workers of many kinds (`kinds`) tick one counter each (`crew`). A worker that does not get on for
 //! `--stall-seconds` is a failure (`watch`), and so is a sched_ext scheduler that the kernel throws out
-//! during the run (`sched_ext`). What a scheduler does right shows nowhere here: this asks only whether
-//! it stays alive and leaves nobody behind.
+//! during the run (`sched_ext`), and with `--longest-wait` a wait that is longer (`judge`). What a scheduler does right
+//! shows nowhere here: this asks only whether it stays alive and leaves nobody behind.
 
 mod crew;
+mod judge;
 mod kinds;
 mod report;
 mod rng;
@@ -24,6 +25,7 @@ use clap::ValueEnum;
 
 use crate::cli::{StressArgs, StressKind};
 use crew::{Crew, Load, Member};
+use judge::{Judge, Waits};
 use report::{LeftOut, Summary};
 use sched_ext::SchedExt;
 use trace::Trace;
@@ -48,15 +50,18 @@ pub fn run(args: StressArgs) -> Result<ExitCode> {
     let before = SchedExt::read();
     let began = Instant::now();
     let trace = args.trace.as_deref().map(Trace::create).transpose()?;
+    let judge = args.longest_wait.map(Judge::start).transpose()?;
     let mut run = Run::new(&args, load, before, trace);
     run.start(&kinds);
     run.watch();
+    let waits = run.judge(judge.as_ref());
     run.finish();
     let summary = Summary {
         seconds: began.elapsed().as_secs_f64(),
         seed: args.seed,
         kinds: run.watch.results().iter().map(Into::into).collect(),
         left_out,
+        waits,
         longest_absence: run.watch.longest_absence().as_secs_f64(),
         end: SchedExt::read(),
         start: run.before,
@@ -186,6 +191,22 @@ impl<'a> Run<'a> {
         if let Err(error) = trace.write(&self.watch.results()) {
             self.trace = None;
             self.problem(format!("{error:#}"));
+        }
+    }
+
+    /// How long anybody had to wait.
+    fn judge(&mut self, judge: Option<&Judge>) -> Option<Waits> {
+        match judge?.read() {
+            Ok(waits) => {
+                if let Some(problem) = waits.problem() {
+                    self.problem(problem);
+                }
+                Some(waits)
+            }
+            Err(error) => {
+                self.problem(format!("cannot tell how long tasks waited: {error:#}"));
+                None
+            }
         }
     }
 

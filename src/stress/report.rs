@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::judge::Waits;
 use super::sched_ext::SchedExt;
 use super::watch::KindResult;
 use crate::cli::StressKind;
@@ -21,6 +22,8 @@ pub struct Summary {
     pub kinds: Vec<KindLine>,
     /// Kinds that could not run here, and why.
     pub left_out: Vec<LeftOut>,
+    /// What was judged with `--longest-wait`.
+    pub waits: Option<Waits>,
     /// How long the watch itself was kept from running at most, in seconds.
     pub longest_absence: f64,
     /// The kernel's sched_ext at the start.
@@ -99,6 +102,9 @@ impl Summary {
         for LeftOut { kind, why } in &self.left_out {
             writeln!(out, "left out: {kind}: {why}")?;
         }
+        if let Some(waits) = &self.waits {
+            writeln!(out, "{waits}")?;
+        }
         for problem in &self.problems {
             writeln!(out, "problem: {problem}")?;
         }
@@ -163,6 +169,7 @@ mod tests {
                 kind: "cgroup".into(),
                 why: "no reason".into(),
             }],
+            waits: None,
             longest_absence: 0.3,
             start: SchedExt::default(),
             end: SchedExt::default(),

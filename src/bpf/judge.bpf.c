@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Does a scheduler, whichever runs, keep to a bound on waits?
+ *
+ * Such a bound is of the time that real-time and deadline tasks leave: nobody below them can give
+ * away what they take. So each wait of a task below them is measured twice: from ready to running,
+ * and of that the time in which a CPU that it may use was online and held by none of them. Of
+ * several CPUs the one that had most of such time counts, as if the task had stood in its queue all
+ * the while. This is the strictest reading there is.
+ *
+ * When a CPU was held is kept in a history of one word per millisecond and CPU, which is read for
+ * waits beyond the limit and those that are the worst so far.
+ *
+ * Limits: a wait within which a task was given other CPUs is counted and not judged, since nobody
+ * knows when that was. A wait that began while the task was a real-time one is not counted. Time
+ * that a hypervisor takes from a CPU counts as left. Waits beyond 34 s are judged by their last
+ * 34 s; one that has not ended is not seen.
+ */
+#include <vmlinux.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "judge.h"
+
+#define MAX_RT_PRIO 100
+
+char _license[] SEC("license") = "GPL";
+
+/* Set by the reader. */
+const volatile u32 nr_cpus = 1; /* one more than the highest number of a CPU */
+const volatile u64 limit_ns;
+const volatile u64 each_ns; /* and so much for each other task that is ready */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* the number of CPUs */
+	__type(key, u32);
+	__type(value, struct judge_cpu);
+} cpus SEC(".maps");
+
+/* How long a CPU was held in one millisecond; @tick says in which, as the words are used again. */
+struct held {
+	u32 tick;
+	u32 held_ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, JUDGE_TICKS); /* times the number of CPUs */
+	__type(key, u32);
+	__type(value, struct held);
+} history SEC(".maps");
+
+/* A task that is ready, or was last. */
+struct waiter {
+	s32 pid;
+	u32 nr_runnable;
+	u64 ready_at; /* 0: it runs or sleeps */
+	u64 cpus;     /* those that it might use then; of the first 64 */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, JUDGE_SLOTS);
+	__type(key, u32);
+	__type(value, struct waiter);
+} waiters SEC(".maps");
+
+extern bool bpf_cpumask_test_cpu(u32 cpu, const struct cpumask *mask) __ksym;
+
+/* Is @p a real-time or deadline task, boosted to be one, or a CPU stopper? */
+static __always_inline bool is_high(const struct task_struct *p)
+{
+	return p->prio < MAX_RT_PRIO;
+}
+
+static __always_inline struct judge_cpu *cpu_of(u32 cpu)
+{
+	return bpf_map_lookup_elem(&cpus, &cpu);
+}
+
+static __always_inline struct held *word_of(u32 cpu, u64 tick)
+{
+	u32 index = cpu * JUDGE_TICKS + (tick & (JUDGE_TICKS - 1));
+
+	return bpf_map_lookup_elem(&history, &index);
+}
+
+static __always_inline u64 max_u64(u64 a, u64 b)
+{
+	return a > b ? a : b;
+}
+
+static __always_inline u64 min_u64(u64 a, u64 b)
+{
+	return a < b ? a : b;
+}
+
+/* @cpu was held from @from to @to. */
+static __noinline void remember(u32 cpu, u64 from, u64 to)
+{
+	u32 first = from >> JUDGE_TICK_SHIFT, last = to >> JUDGE_TICK_SHIFT, tick;
+
+	if (last - first >= JUDGE_TICKS)
+		first = last - JUDGE_TICKS + 1;
+	bpf_for (tick, first, last + 1) {
+		struct held *held = word_of(cpu, tick);
+		u64 begin = (u64)tick << JUDGE_TICK_SHIFT, end = (tick + 1ULL) << JUDGE_TICK_SHIFT;
+
+		if (!held)
+			return;
+		if (held->tick != tick)
+			held->held_ns = 0;
+		held->tick = tick;
+		held->held_ns += min_u64(to, end) - max_u64(from, begin);
+	}
+}
+
+/* What holds @cpu changes: @high, a real-time or deadline task; @away, it is offline. */
+static __always_inline void hold(struct judge_cpu *c, u32 cpu, u32 high, u32 away, u64 now)
+{
+	u64 from = c->held_since;
+
+	c->held_since = high || away ? now : 0;
+	c->high = high;
+	c->away = away;
+	if (from && from < now)
+		remember(cpu, from, now);
+}
+
+/* How long @cpu was not held from @from to @to; the millisecond that @from is in counts as left. */
+static __noinline u64 left_on(u32 cpu, u64 from, u64 to)
+{
+	u32 first = from >> JUDGE_TICK_SHIFT, last = to >> JUDGE_TICK_SHIFT, tick;
+	const struct judge_cpu *c = cpu_of(cpu);
+	u64 held_ns = 0, since = c ? c->held_since : 0;
+
+	if (last - first >= JUDGE_TICKS)
+		first = last - JUDGE_TICKS + 1;
+	bpf_for (tick, first + 1, last + 1) {
+		struct held *held = word_of(cpu, tick);
+
+		if (held && held->tick == tick)
+			held_ns += held->held_ns;
+	}
+	if (since && since < to)
+		held_ns += to - max_u64(since, from);
+	return to - from - min_u64(held_ns, to - from);
+}
+
+/* How many tasks ran or waited on the machine, as each CPU's last switch found it. */
+static __always_inline u32 nr_runnable(void)
+{
+	u32 cpu, nr = 0;
+
+	bpf_for (cpu, 0, nr_cpus) {
+		const struct judge_cpu *c = cpu_of(cpu);
+
+		if (c)
+			nr += c->nr_runnable;
+	}
+	return nr;
+}
+
+static __always_inline struct waiter *waiter_of(const struct task_struct *p)
+{
+	u32 slot = p->pid & (JUDGE_SLOTS - 1);
+
+	return bpf_map_lookup_elem(&waiters, &slot);
+}
+
+/* The CPUs that @p may use, as far as one word can tell. */
+static __always_inline u64 cpus_of(const struct task_struct *p)
+{
+	return p->cpus_ptr->bits[0];
+}
+
+/* @p is ready to run from @now on, or @asleep. */
+static __always_inline void wait_begins(const struct task_struct *p, bool asleep, u64 now)
+{
+	struct waiter *w = waiter_of(p);
+
+	if (!w)
+		return;
+	w->pid = p->pid;
+	w->ready_at = asleep || is_high(p) ? 0 : now;
+	if (!w->ready_at)
+		return;
+	w->nr_runnable = nr_runnable();
+	w->cpus = cpus_of(p);
+}
+
+/* The time that was left for @p on one of its CPUs, since it became ready. */
+static __always_inline u64 left_for(const struct task_struct *p, u64 ready_at, u64 now)
+{
+	u64 left_ns = 0;
+	u32 cpu;
+
+	bpf_for (cpu, 0, nr_cpus)
+		if (bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
+			left_ns = max_u64(left_ns, left_on(cpu, ready_at, now));
+	return left_ns;
+}
+
+/* @p, that became ready as @w says, gets the CPU of @c. */
+static __always_inline void judge(struct judge_cpu *c, const struct task_struct *p,
+				  const struct waiter *w, u64 now)
+{
+	struct judge_wait wait = {
+		.wait_ns = now - w->ready_at,
+		.pid = p->pid,
+		.nr_cpus = p->nr_cpus_allowed,
+		.nr_runnable = w->nr_runnable,
+	};
+	u64 most_ns = limit_ns + each_ns * (w->nr_runnable ? w->nr_runnable - 1 : 0);
+
+	c->nr_waits++;
+	if (wait.wait_ns <= min_u64(c->worst.left_ns, most_ns))
+		return;
+	if (w->cpus != cpus_of(p)) {
+		c->nr_moved++;
+		return;
+	}
+	wait.left_ns = left_for(p, w->ready_at, now);
+	__builtin_memcpy(wait.comm, p->comm, sizeof(wait.comm));
+	if (wait.wait_ns > most_ns)
+		c->nr_long++;
+	if (wait.left_ns > most_ns)
+		c->nr_beyond++;
+	if (wait.wait_ns > c->longest.wait_ns)
+		c->longest = wait;
+	if (wait.left_ns > c->worst.left_ns)
+		c->worst = wait;
+}
+
+/* The wait of @p is over. */
+static __always_inline void wait_ends(struct judge_cpu *c, const struct task_struct *p, u64 now)
+{
+	struct waiter *w = waiter_of(p);
+
+	if (!w || is_high(p))
+		return;
+	if (w->pid != p->pid || !w->ready_at || w->ready_at > now)
+		c->nr_unseen++;
+	else
+		judge(c, p, w, now);
+	w->ready_at = 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(judge_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct judge_cpu *c = cpu_of(cpu);
+	u64 now = bpf_ktime_get_ns();
+
+	if (!c)
+		return 0;
+	c->nr_runnable = prev->se.cfs_rq->rq->nr_running; /* whatever the class */
+	if (prev->pid)
+		wait_begins(prev, prev->__state && !preempt, now);
+	hold(c, cpu, next->pid && is_high(next), c->away, now);
+	if (next->pid)
+		wait_ends(c, next, now);
+	return 0;
+}
+
+/* One that is ready already, and woken on its way to sleep, goes on waiting. */
+static __always_inline int woken(const struct task_struct *p)
+{
+	struct waiter *w = waiter_of(p);
+
+	if (w && (w->pid != p->pid || !w->ready_at))
+		wait_begins(p, false, bpf_ktime_get_ns());
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(judge_wakeup, struct task_struct *p)
+{
+	return woken(p);
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(judge_wakeup_new, struct task_struct *p)
+{
+	return woken(p);
+}
+
+/* The step in which a CPU begins or ends to take tasks; called on that CPU. */
+SEC("tp_btf/cpuhp_enter")
+int BPF_PROG(judge_hotplug, u32 cpu, int target, int step)
+{
+	int active = bpf_core_enum_value(enum cpuhp_state, CPUHP_AP_ACTIVE);
+	struct judge_cpu *c = cpu_of(cpu);
+
+	if (c && step == active)
+		hold(c, cpu, c->high, target < active, bpf_ktime_get_ns());
+	return 0;
+}

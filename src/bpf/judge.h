@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The ABI between the judge of waits (judge.bpf.c) and its reader (src/stress/judge.rs).
+ */
+#ifndef TAKT_JUDGE_H
+#define TAKT_JUDGE_H
+
+#ifndef __VMLINUX_H__
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int s32;
+#endif
+
+enum judge_consts {
+	JUDGE_TICK_SHIFT = 20, /* the history has a word for each 2^20 ns = 1 ms */
+	JUDGE_TICKS = 1 << 15, /* per CPU: 34 s */
+	JUDGE_SLOTS = 1 << 16, /* for tasks, by the low bits of their PID */
+	JUDGE_COMM = 16,
+};
+
+/* One wait. */
+struct judge_wait {
+	u64 wait_ns;
+	u64 left_ns;	 /* of it, on that CPU of those it may use that had most of it left */
+	s32 pid;	 /* who waited */
+	u32 nr_cpus;	 /* on how many CPUs it may run */
+	u32 nr_runnable; /* tasks that ran or waited as its wait began */
+	u32 pad;
+	char comm[JUDGE_COMM];
+};
+
+/* One CPU; written by that CPU only. */
+struct judge_cpu {
+	u64 nr_waits;
+	u64 nr_long;	 /* of them, beyond the limit */
+	u64 nr_beyond;	 /* of them, beyond the limit in the time that was left, too */
+	u64 nr_moved;	 /* not judged: the task was given other CPUs meanwhile */
+	u64 nr_unseen;	 /* waits whose beginning is not known */
+	u64 held_since;	 /* when what holds the CPU now was noted; 0: nothing does */
+	u32 high;	 /* a real-time or deadline task has it */
+	u32 away;	 /* it is on its way offline, or back */
+	u32 nr_runnable; /* tasks that ran or waited here at the last switch */
+	u32 pad;
+	struct judge_wait longest; /* by wait_ns */
+	struct judge_wait worst;   /* by left_ns */
+};
+
+#endif /* TAKT_JUDGE_H */
