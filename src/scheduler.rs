@@ -173,10 +173,16 @@ pub fn configure(
     rodata.without = args.without.iter().fold(0, |off, &rule| off | rule as u32);
     rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
+    // Without it the kernel (since 6.14) leaves a task that may not migrate on its CPU with a whole turn of 20 ms,
+    // and takes each that a real-time task has preempted for one: who runs there as real-time tasks come and go
+    // would keep the CPU for ever.
+    let mut flags = types
+        .scx_enumerator("SCX_OPS_ENQ_MIGRATION_DISABLED")
+        .unwrap_or(0);
     if hybrid {
-        let enq_last = types.scx_enumerator("SCX_OPS_ENQ_LAST").unwrap_or(0);
-        skel.struct_ops.takt_ops_mut().flags |= enq_last;
+        flags |= types.scx_enumerator("SCX_OPS_ENQ_LAST").unwrap_or(0);
     }
+    skel.struct_ops.takt_ops_mut().flags |= flags;
     let slots = skel
         .maps
         .data_knobs_data

@@ -9,6 +9,8 @@
 
 #[path = "vm/bench.rs"]
 mod bench;
+#[path = "vm/bound.rs"]
+mod bound;
 mod common;
 #[path = "vm/control.rs"]
 mod control;

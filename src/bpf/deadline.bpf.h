@@ -10,9 +10,11 @@
  *
  * The deadline is in real time on purpose: lead / trend is how long it takes until the others have
  * caught up. A task that waits keeps it while those of others, computed later, move on: whoever
- * becomes runnable later than deadline + lead_max / 4 is behind it, whatever the weights. Hence the
- * bound on any wait: 5/4 of lead_max, plus the slices of those that were due before (sleepers: their
- * bursts, up to burst_max and a slice), in the time that real-time and deadline tasks leave.
+ * becomes runnable later than deadline + lead_max / 4 is behind it, whatever the weights and whatever
+ * happens to it as it waits. Hence the bound on any wait: 5/4 of lead_max, plus the slices of those
+ * that were due before (sleepers: their bursts, up to burst_max and a slice), in the time that is left
+ * by real-time and deadline tasks, and by those that wake with less than their share and may take a
+ * CPU at once. A slice ends with the tick after it.
  *
  * vtime_now, the virtual clock of an LLC, stands where a task with exactly its share would be. It is
  * an average of the vruntimes of those that run, weighted by how long they ran (which weighs each

@@ -97,17 +97,31 @@ static __always_inline void name_event(struct takt_event *e, const struct task_s
 	__builtin_memcpy(e->comm, p->comm, sizeof(e->comm));
 }
 
-/* Tells one event about @p, with what stands in @e already, unless there were too many of them. */
-static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct *p,
-			    struct takt_event *e)
+/* What else tell() is told: a CPU, and another task's PID or an LLC. */
+static __always_inline u64 cpu_and(s32 cpu, u32 other)
 {
+	return (u64)cpu << 32 | other;
+}
+
+/*
+ * Tells one event about @p, unless there were too many of them. It is not given the event itself:
+ * what gets a pointer into its caller's stack the verifier goes through anew for each caller.
+ */
+static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct *p,
+			    u64 cpu_and_other)
+{
+	struct takt_event e = {
+		.type = type, .value_ns = value_ns, .target_cpu = cpu_and_other >> 32};
+
 	if (!admit(type, now))
 		return;
-	e->type = type;
-	e->at_ns = bpf_ktime_get_ns(); /* @now is of the run queue's clock, which no reader has */
-	e->value_ns = value_ns;
-	name_event(e, p);
-	send(e, wakeup_flags());
+	if (type == TAKT_EV_MIGRATE)
+		e.detail = cpu_and_other;
+	else
+		e.other_pid = cpu_and_other;
+	e.at_ns = bpf_ktime_get_ns(); /* @now is of the run queue's clock, which no reader has */
+	name_event(&e, p);
+	send(&e, wakeup_flags());
 }
 
 /* Tells the agent that it is over. */
@@ -127,21 +141,12 @@ static void tell_fault(const struct task_struct *p, u32 fault)
 	send(&e, BPF_RB_FORCE_WAKEUP);
 }
 
-/* @p has waited too long: tells how long, on which CPU and behind whom. */
-static __noinline void tell_wait(u32 type, u64 now, u64 wait_ns, struct task_struct *p,
-				 s32 ran_before)
-{
-	struct takt_event e = {.target_cpu = bpf_get_smp_processor_id(), .other_pid = ran_before};
-
-	tell(type, now, wait_ns, p, &e);
-}
-
 /* Notes how long @p waited for the CPU that it has just got. Only called while watched. */
 static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s32 ran_before)
 {
 	const struct takt_knobs *k = knobs_now();
 	struct takt_cpu_stats *s = stats_here();
-	u32 bucket = log2_u64(wait_ns) - 1; /* the header counts from 1 */
+	u32 type, bucket = log2_of(wait_ns);
 
 	if (!s)
 		return;
@@ -156,9 +161,12 @@ static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s3
 	if (wait_ns > s->wait_max_ns)
 		s->wait_max_ns = wait_ns;
 	if (wait_ns > k->lead_max_ns + overdue_max_ns(k) && wants(TAKT_EV_STARVED))
-		tell_wait(TAKT_EV_STARVED, now, wait_ns, p, ran_before);
+		type = TAKT_EV_STARVED;
 	else if (wait_ns > k->long_wait_ns && wants(TAKT_EV_LONG_WAIT))
-		tell_wait(TAKT_EV_LONG_WAIT, now, wait_ns, p, ran_before);
+		type = TAKT_EV_LONG_WAIT;
+	else
+		return;
+	tell(type, now, wait_ns, p, cpu_and(bpf_get_smp_processor_id(), ran_before));
 }
 
 #endif /* TAKT_EVENT_BPF_H */

@@ -43,14 +43,14 @@ static __always_inline u32 join_queue(const struct task_ctx *t, s32 cpu, bool pi
 
 /* Lets @p wait: behind whoever is due before it, or for the rest of its turn in front. */
 static __always_inline void queue(struct task_struct *p, const struct task_ctx *t, s32 cpu,
-				  bool pinned, u64 now, const struct takt_knobs *k, u64 enq_flags)
+				  bool pinned, const struct takt_knobs *k, u64 enq_flags)
 {
 	u64 slice = slice_for(join_queue(t, cpu, pinned), weight_1024_of(p, t), k);
-	u64 deadline = deadline_of(t, now, k);
+	u64 deadline = deadline_of(t, t->ready_at, k);
 
 	if (has(REST) && t->turn_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->turn_left_ns);
-		deadline = now - k->lag_max_ns;
+		deadline = t->ready_at - k->lag_max_ns;
 	}
 	scx_bpf_dsq_insert_vtime(p, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), slice, deadline,
 				 enq_flags);
@@ -67,7 +67,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 
 	if (!t)
 		return prev_cpu;
-	t->queued_at = now;
+	t->ready_at = now;
 	wake_lag(t, k);
 	note_wakeup(cpu_ctx_of(here), p, t, now);
 	cpu = find_seat(p, t, here, prev_cpu, wake_flags, now, k, &seat);
@@ -77,7 +77,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	}
 	count_in(p, t);
 	adopt(t, llc_of(prev_cpu));
-	queue(p, t, prev_cpu, false, now, k, 0);
+	queue(p, t, prev_cpu, false, k, 0);
 	recall_idle_cpu(p, t, now);
 	return prev_cpu;
 }
@@ -87,7 +87,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	const struct takt_knobs *k = knobs_now();
 	struct task_ctx *t = task_ctx_of(p);
 	s32 cpu = cpu_of(p);
-	bool pinned = is_pinned(p);
+	bool pinned = is_pinned(p, enq_flags);
 	u64 now = scx_bpf_now();
 	struct seat seat;
 
@@ -96,7 +96,9 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		scx_bpf_error("no context for task %d (%s)", p->pid, p->comm);
 		return;
 	}
-	t->queued_at = now;
+	/* Else it waits already, and is queued anew: another nice value, cgroup or set of CPUs. */
+	if (!t->ready_at || (enq_flags & SCX_ENQ_WAKEUP))
+		t->ready_at = now;
 	count_in(p, t);
 	adopt(t, llc_of(cpu));
 	if (enq_flags & SCX_ENQ_WAKEUP) {
@@ -106,20 +108,17 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 			return;
 		}
 	}
-	if (pinned && is_in_section(p)) { /* see vacate() */
+	if (pinned && is_in_section(p, enq_flags)) { /* see vacate() */
 		sit(p, 0, 0);
 		return;
 	}
 	if (send_up(p, cpu_ctx_of(cpu), k->slice_max_ns, enq_flags))
 		return;
-	if (enq_flags & SCX_ENQ_REENQ) {
-		if (pinned || nr_cpus_at_start == 1) {
-			sit(p, k->slice_min_ns, 0);
-			return;
-		}
+	/* A real-time task took the CPU. What is left of a turn is not made anew: who is preempted
+	 * again and again would keep the CPU for ever. */
+	if ((enq_flags & SCX_ENQ_REENQ) && !t->turn_left_ns)
 		t->turn_left_ns = k->slice_min_ns;
-	}
-	queue(p, t, cpu, pinned, now, k, enq_flags);
+	queue(p, t, cpu, pinned, k, enq_flags);
 	if (!pinned)
 		call_idle_cpu(p);
 }
@@ -185,15 +184,16 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	note_migration(p, t, cpu, now);
 	adopt(t, llc_of(cpu));
 	if (watched)
-		note_wait(p, now, max_u64(now, t->queued_at) - t->queued_at, c->pid);
+		note_wait(p, now, waited_ns(t, now), c->pid);
 	if (wakeups_watched && !is_agent(p))
 		count_wakeup(t, now);
+	t->ready_at = 0;
 	c->started_at = now;
 	c->vruntime = t->vruntime;
 	c->awake_ns = t->awake_ns;
 	count_in(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
-	c->class = urgency_of(t);
+	c->class = t->urgency;
 	note_spared(c, t, knobs_now());
 	c->turn_ns = p->scx.slice;
 	c->habit = t->habit;
@@ -232,7 +232,8 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 		return;
 	ran_ns = settle(c, t, now);
 	c->started_at = 0;
-	t->queued_at = now;
+	if (runnable)
+		t->ready_at = now;
 	if (runnable && gave_way) {
 		note_woken(t, c);
 		wait_here(p, t, c);
@@ -332,6 +333,7 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 	if (!t || !weight)
 		return;
 	t->policy = p->policy;
+	note_urgency(t);
 	base = llc_ctx_of(t->llc)->vtime_now;
 	lead = t->vruntime - base;
 	if (lead > 0)
@@ -347,11 +349,12 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	if (!t)
 		return;
 	t->llc = llc_of(cpu_of(p));
-	t->queued_at = scx_bpf_now();
+	t->ready_at = scx_bpf_now();
 	t->vruntime = llc_ctx_of(t->llc)->vtime_now - t->dowry_ns;
 	t->dowry_ns = 0;
 	t->weight = p->scx.weight;
 	t->policy = p->policy;
+	note_urgency(t);
 }
 
 /* @p leaves our care, asleep or not. */
@@ -488,7 +491,7 @@ void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struc
 	if (t)
 		scx_bpf_dump("takt: LLC %u lead=%lld awake_ns=%llu waits_ns=%llu gap_ns=%u\n",
 			     t->llc, t->vruntime - llc_ctx_of(t->llc)->vtime_now, t->awake_ns,
-			     bpf_ktime_get_ns() - t->queued_at, t->habit.gap_ns);
+			     waited_ns(t, scx_bpf_now()), t->habit.gap_ns);
 }
 
 SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,

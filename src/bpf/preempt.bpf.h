@@ -81,13 +81,12 @@ static __always_inline s32 find_victim(const struct task_struct *p, const struct
 
 	if (never_preempts(t))
 		return -1;
-	if (makes_room(cpu_ctx_of(prev_cpu), t, now, k))
-		return prev_cpu;
-	for (i = 1; i <= VICTIM_SEARCH && i < nr_cpu_ids && can_loop; i++) {
+	for (i = 0; i <= VICTIM_SEARCH && i < nr_cpu_ids && can_loop; i++) {
+		if (llc_of(cpu) == llc && makes_room(cpu_ctx_of(cpu), t, now, k) &&
+		    (cpu == prev_cpu || may_use(p, cpu)))
+			return cpu;
 		if (++cpu >= nr_cpu_ids)
 			cpu = 0;
-		if (llc_of(cpu) == llc && makes_room(cpu_ctx_of(cpu), t, now, k) && may_use(p, cpu))
-			return cpu;
 	}
 	return -1;
 }

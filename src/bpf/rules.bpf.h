@@ -69,16 +69,17 @@ static __always_inline bool is_agent(const struct task_struct *p)
 	return p->tgid == agent_tgid;
 }
 
-/* Its class: what a rule says, or what it said of itself. */
-static __always_inline u8 urgency_of(const struct task_ctx *t)
+/* Its class or policy may have changed: what a rule says counts, or what it said of itself. */
+static __always_inline void note_urgency(struct task_ctx *t)
 {
-	return t->class == TAKT_CLASS_NORMAL && t->policy == SCHED_IDLE ? TAKT_CLASS_BACKGROUND
-									: t->class;
+	bool idles = t->class == TAKT_CLASS_NORMAL && t->policy == SCHED_IDLE;
+
+	t->urgency = idles ? TAKT_CLASS_BACKGROUND : t->class;
 }
 
 static __always_inline bool is_background(const struct task_ctx *t)
 {
-	return urgency_of(t) == TAKT_CLASS_BACKGROUND;
+	return t->urgency == TAKT_CLASS_BACKGROUND;
 }
 
 static __always_inline bool is_urgent(const struct task_ctx *t)
@@ -217,6 +218,7 @@ static __noinline void apply_rules(struct task_struct *p, u64 comm_addr)
 	}
 	/* Its rq lock is not held: a decision under way may see old and new mixed, once. */
 	t->class = best.class_;
+	note_urgency(t);
 	t->cpu_set = best.cpu_set;
 	t->weight_permille = best.weight_permille == 1000 ? 0 : best.weight_permille;
 }

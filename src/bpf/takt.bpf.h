@@ -111,10 +111,10 @@ struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
 
 /* What we know of a task. Written under its rq lock. */
 struct task_ctx {
-	u64 vruntime;  /* in the virtual clock of LLC @llc */
-	u64 awake_ns;  /* how long it has run since it last woke */
-	u64 queued_at; /* when it last became ready to run */
-	u64 burst_ns;  /* how long it runs from waking to sleeping: burst.bpf.h; 0: never slept */
+	u64 vruntime; /* in the virtual clock of LLC @llc */
+	u64 awake_ns; /* how long it has run since it last woke */
+	u64 ready_at; /* since when it waits for a CPU; 0: it has one, or sleeps */
+	u64 burst_ns; /* how long it runs from waking to sleeping: burst.bpf.h; 0: never slept */
 	u64 turn_left_ns; /* what a preemption took off its turn */
 	u64 dowry_ns;	  /* lag that its parent gave it, until it is enabled */
 	s32 woken_by;	  /* pid of the task that woke it last */
@@ -126,6 +126,7 @@ struct task_ctx {
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
 	u8 class;	     /* enum takt_class, by a rule */
+	u8 urgency;	     /* enum takt_class, by its policy too: note_urgency() */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
 	u8 nr_woke; /* how many it woke, each time that it gave way, until it first slept */
 };
@@ -173,6 +174,12 @@ static __always_inline u64 awake_for_ns(const struct cpu_ctx *c, u64 now)
 	return c->awake_ns + now - c->started_at;
 }
 
+/* How long @t has waited for a CPU. */
+static __always_inline u64 waited_ns(const struct task_ctx *t, u64 now)
+{
+	return t->ready_at && now > t->ready_at ? now - t->ready_at : 0;
+}
+
 static __always_inline u32 llc_of(s32 cpu)
 {
 	return cpu_to_llc[(u32)cpu & (TAKT_MAX_CPUS - 1)];
@@ -217,6 +224,15 @@ static __always_inline s64 min_s64(s64 a, s64 b)
 static __always_inline u64 min_u64(u64 a, u64 b)
 {
 	return a < b ? a : b;
+}
+
+/*
+ * The number of the highest bit of @v; 0 for 0. Without branches: of a chain of them whose result
+ * is an index the verifier follows each way by itself.
+ */
+static __noinline u32 log2_of(u64 v)
+{
+	return 63 - __builtin_clzll(v | 1);
 }
 
 #endif /* TAKT_BPF_H */

@@ -25,17 +25,20 @@ static __always_inline s32 cpu_of(const struct task_struct *p)
 
 /*
  * How many sections of either kind, RCU read-side and migration-disabled, @p is in only since the
- * entry code of this BPF program began one of each for the current task.
+ * entry code of BPF programs began one of each for the current task. There are two where
+ * takt_cpu_release() has the kernel call takt_enqueue() (SCX_ENQ_REENQ).
  */
-static __always_inline int nr_entered(const struct task_struct *p)
+static __always_inline int nr_entered(const struct task_struct *p, u64 enq_flags)
 {
-	return p == bpf_get_current_task_btf();
+	if (p != bpf_get_current_task_btf())
+		return 0;
+	return enq_flags & SCX_ENQ_REENQ ? 2 : 1;
 }
 
 /* May @p not migrate now, for its own reasons? */
-static __always_inline bool may_not_migrate(const struct task_struct *p)
+static __always_inline bool may_not_migrate(const struct task_struct *p, u64 enq_flags)
 {
-	return p->migration_disabled && p->migration_disabled > nr_entered(p);
+	return p->migration_disabled && p->migration_disabled > nr_entered(p, enq_flags);
 }
 
 /*
@@ -43,23 +46,23 @@ static __always_inline bool may_not_migrate(const struct task_struct *p)
  * program disables migration of the current task itself, so that a count of 1 there means nothing:
  * such a task goes to the LLC's queue, where the kernel lets its own CPU alone take it.
  */
-static __always_inline bool is_pinned(const struct task_struct *p)
+static __always_inline bool is_pinned(const struct task_struct *p, u64 enq_flags)
 {
 	if (nr_cpus_at_start == 1)
 		return false; /* then the queue of the LLC is that of the CPU */
-	return p->nr_cpus_allowed == 1 || may_not_migrate(p);
+	return p->nr_cpus_allowed == 1 || may_not_migrate(p, enq_flags);
 }
 
 /*
  * Was @p taken off its CPU inside an RCU read-side section, or where it may not migrate? Sections
  * are short, and others wait for their end.
  */
-static __always_inline bool is_in_section(const struct task_struct *p)
+static __always_inline bool is_in_section(const struct task_struct *p, u64 enq_flags)
 {
-	if (may_not_migrate(p))
+	if (may_not_migrate(p, enq_flags))
 		return true;
 	return bpf_core_field_exists(p->rcu_read_lock_nesting) &&
-	       p->rcu_read_lock_nesting > nr_entered(p);
+	       p->rcu_read_lock_nesting > nr_entered(p, enq_flags);
 }
 
 /*

@@ -23,7 +23,7 @@ static __always_inline u32 wake_bucket(u64 ns)
 
 	if (ns < 1024)
 		return 0;
-	exponent = log2_u64(ns) - 1; /* the header counts from 1 */
+	exponent = log2_of(ns);
 	bucket = 1 + (exponent - 10) * 4 + ((ns >> (exponent - 2)) & 3);
 	return bucket < TAKT_WAKE_BUCKETS ? bucket : TAKT_WAKE_BUCKETS - 1;
 }
@@ -38,7 +38,7 @@ static __always_inline void count_wakeup(const struct task_ctx *t, u64 now)
 	if (t->awake_ns || !t->burst_ns)
 		return;
 	s = stats_here();
-	wait_ns = max_u64(now, t->queued_at) - t->queued_at;
+	wait_ns = waited_ns(t, now);
 	bucket = wake_bucket(wait_ns);
 	if (s && class < TAKT_NR_CLASSES && bucket < TAKT_WAKE_BUCKETS) {
 		s->wake_hist[class * TAKT_WAKE_BUCKETS + bucket]++;

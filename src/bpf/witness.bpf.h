@@ -14,10 +14,9 @@ static __noinline void tell_preempt(struct task_struct *p, s32 cpu, const struct
 				    u64 now)
 {
 	const struct cpu_ctx *c = cpu_ctx_of(cpu);
-	struct takt_event e = {.target_cpu = cpu, .other_pid = c->pid};
 	u64 vruntime = c->vruntime + charge_of(now - c->started_at, c->weight_1024);
 
-	tell(TAKT_EV_PREEMPT, now, vruntime - t->vruntime, p, &e);
+	tell(TAKT_EV_PREEMPT, now, vruntime - t->vruntime, p, cpu_and(cpu, c->pid));
 }
 
 /* @p takes @cpu from the task that runs there. */
@@ -28,19 +27,12 @@ static __always_inline void note_preempt(struct task_struct *p, s32 cpu, const s
 		tell_preempt(p, cpu, t, now);
 }
 
-static __noinline void tell_migration(struct task_struct *p, s32 cpu, u32 from_llc, u64 now)
-{
-	struct takt_event e = {.target_cpu = cpu, .detail = from_llc};
-
-	tell(TAKT_EV_MIGRATE, now, 0, p, &e);
-}
-
 /* @p starts to run on @cpu: has it come from another LLC? To be asked before adopt(). */
 static __always_inline void note_migration(struct task_struct *p, const struct task_ctx *t, s32 cpu,
 					   u64 now)
 {
 	if (nr_llcs > 1 && wants(TAKT_EV_MIGRATE) && t->llc != llc_of(cpu))
-		tell_migration(p, cpu, t->llc, now);
+		tell(TAKT_EV_MIGRATE, now, 0, p, cpu_and(cpu, t->llc));
 }
 
 #endif /* TAKT_WITNESS_BPF_H */

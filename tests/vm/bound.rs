@@ -1,0 +1,61 @@
+//! How long a task can be made to wait for a CPU.
+
+use serde_json::Value;
+
+use crate::common::Vm;
+
+/// What `stress` judged, from the line of JSON after a word.
+fn waits(text: &str, word: &str) -> Value {
+    let line = text.lines().find_map(|line| line.strip_prefix(word));
+    let summary: Value = serde_json::from_str(line.unwrap()).unwrap();
+    summary["waits"].clone()
+}
+
+/// Hogs that are moved between cgroups, or made nicer, while they wait are queued anew each time: until 2026-11-22
+/// their wait began anew as well, and this took 2 s. And beneath real-time threads the bound is of what they leave.
+#[test]
+#[ignore = "boots a VM"]
+fn a_wait_keeps_to_the_bound_whatever_happens_to_the_task() {
+    let text = Vm::new("7.2").cpus(1).deterministic().passes(
+        r#"
+        start_agent
+        scx_takt stress --seconds 12 --kinds hogs,cgroup,nice --longest-wait 312+3 --json >/tmp/out ||
+            fail "moved: $(cat /tmp/out)"
+        echo "MOVED $(cat /tmp/out)"
+        scx_takt stress --seconds 5 --kinds hogs,rt-hogs --longest-wait 312+3 --json >/tmp/out ||
+            fail "beneath real-time threads: $(cat /tmp/out)"
+        echo "BENEATH $(cat /tmp/out)"
+        scx_takt stress --seconds 2 --kinds hogs --longest-wait 1 >/tmp/out 2>&1 && fail "no wait beyond 1 ms: $(cat /tmp/out)"
+        grep -q '^scx_takt: stress: .* waits beyond 1 ms, of the time' /tmp/out || fail "what went wrong? $(cat /tmp/out)"
+        stop_agent INT
+        "#,
+    );
+    let ms = |waits: &Value, field: &str| waits["longest"][field].as_f64().unwrap();
+    let moved = waits(&text, "MOVED ");
+    assert!(moved["count"].as_u64().unwrap() > 1000, "{moved}");
+    // In the whole millisecond that a wait begins in, the CPU counts as left.
+    let left = ms(&moved, "left_ms");
+    assert!(left > 0.9 * ms(&moved, "wait_ms"), "{moved}");
+    let beneath = waits(&text, "BENEATH ");
+    assert!(ms(&beneath, "wait_ms") > 30.0, "{beneath}");
+    assert!(
+        ms(&beneath, "left_ms") < 0.3 * ms(&beneath, "wait_ms"),
+        "{beneath}"
+    );
+}
+
+/// Real-time threads that leave each CPU for a millisecond at a time, so that nobody comes to the end of a turn: until
+/// 2026-11-22 one hog per CPU was given a new one each time, and the watchdog came.
+#[test]
+#[ignore = "boots a VM"]
+fn who_is_preempted_again_and_again_does_not_keep_its_cpu() {
+    Vm::new("6.18").cpus(2).deterministic().passes(
+        r#"
+        start_agent
+        scx_takt stress --seconds 8 --kinds hogs,affinity,rt-hogs --longest-wait 312+3 >/tmp/out 2>&1 ||
+            fail "$(cat /tmp/out)"
+        cat /tmp/out
+        stop_agent INT
+        "#,
+    );
+}
