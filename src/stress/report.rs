@@ -158,7 +158,6 @@ mod tests {
             kind: StressKind::RtHogs,
             workers: 2,
             operations: 1234,
-            idle_workers: Vec::new(),
             longest_pause: Duration::from_millis(250),
         };
         Summary {

@@ -74,7 +74,6 @@ mod tests {
                 kind: StressKind::RtHogs,
                 workers: 1,
                 operations,
-                idle_workers: Vec::new(),
                 longest_pause: Duration::ZERO,
             };
             trace.write(&[result]).unwrap();

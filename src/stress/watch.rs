@@ -33,8 +33,6 @@ pub struct KindResult {
     pub workers: usize,
     /// Operations of all its workers.
     pub operations: u64,
-    /// Workers with no operation at all.
-    pub idle_workers: Vec<String>,
     /// The longest pause of any of its workers.
     pub longest_pause: Duration,
 }
@@ -84,6 +82,12 @@ impl Watch {
         stalls
     }
 
+    /// Whether there is a member that has done nothing yet, and has not been reported for it.
+    pub fn awaits_a_first_operation(&self) -> bool {
+        let awaited = |pulse: &Pulse| pulse.operations == 0 && !pulse.reported;
+        self.pulses.iter().any(awaited)
+    }
+
     /// How long the watch itself was kept from looking at most.
     pub fn longest_absence(&self) -> Duration {
         self.longest_absence
@@ -123,7 +127,6 @@ impl KindResult {
             kind,
             workers: 0,
             operations: 0,
-            idle_workers: Vec::new(),
             longest_pause,
         }
     }
@@ -132,9 +135,6 @@ impl KindResult {
         self.workers += 1;
         self.operations += pulse.operations;
         self.longest_pause = self.longest_pause.max(pulse.longest_pause);
-        if pulse.operations == 0 {
-            self.idle_workers.push(pulse.member.name.clone());
-        }
     }
 }
 
@@ -171,13 +171,14 @@ mod tests {
             assert!(watch.look(start + Duration::from_secs(second)).is_empty());
         }
         members[0].tick();
+        assert!(watch.awaits_a_first_operation());
         let stalls = watch.look(start + Duration::from_secs(11));
         assert_eq!(stalls, ["m/1 made no progress for 11.0 s"]);
+        assert!(!watch.awaits_a_first_operation());
         assert!(watch.look(start + Duration::from_secs(12)).is_empty());
         let results = watch.results();
         assert_eq!(results.len(), 1);
         assert_eq!(results[0].operations, 11);
-        assert_eq!(results[0].idle_workers, ["m/1"]);
         assert_eq!(results[0].longest_pause, Duration::from_secs(12));
     }
 
