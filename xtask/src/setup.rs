@@ -83,7 +83,13 @@ pub fn ensure(purpose: Purpose) -> Result<()> {
     if purpose == Purpose::CrossAarch64 {
         add_architecture(Arch::Aarch64)?;
     }
-    update_lists_if_absent()?;
+    // A fresh container has no package lists, and old lists name packages that the mirror no longer has, or a
+    // clang that is older than it need be.
+    if let Err(why) = update_lists() {
+        ui::note(&format!(
+            "{why:#}; going by the package lists that are here"
+        ));
+    }
     let packages = missing
         .iter()
         .map(|need| choose_package(need))
@@ -308,24 +314,7 @@ fn add_architecture(arch: Arch) -> Result<()> {
             bail!("`dpkg --add-architecture {name}` failed: see above");
         }
     }
-    // The lists may be older than the architecture: which of them belong to it their names do not tell for sure.
-    update_lists()
-}
-
-/// A fresh container has no package lists.
-fn update_lists_if_absent() -> Result<()> {
-    let lists = fs::read_dir("/var/lib/apt/lists")
-        .into_iter()
-        .flatten()
-        .flatten();
-    if lists
-        .filter(|entry| entry.file_name().to_string_lossy().contains("Packages"))
-        .count()
-        > 0
-    {
-        return Ok(());
-    }
-    update_lists()
+    Ok(())
 }
 
 fn update_lists() -> Result<()> {
