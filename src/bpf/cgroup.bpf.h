@@ -5,16 +5,17 @@
  * Each cgroup competes with the tasks and cgroups beside it as one, by its own weight, and hands on
  * what it gets to those inside. With all queues flat, that is a factor on each task's weight:
  *
- *	total(g)  = sum of the weights of the runnable tasks of g and of the cgroups of g that have
- *any factor(g) = factor(parent of g) * weight(g) / total(g)		factor(root) = 1
+ *	total(g)     = the weights of g's own runnable tasks, and of its cgroups that have any
+ *	factor(g)    = factor(parent of g) * weight(g) / total(g)
+ *	factor(root) = 1
  *
  * How many are runnable is counted per CPU, as tasks wake and sleep; a tick sums it up every
  * CGROUP_PERIOD_NS, for the cgroups that have been in use since. Tasks of the root are never
- *counted, so that a machine without cgroups pays one test per wakeup.
+ * counted, so that a machine without cgroups pays one test per wakeup.
  *
  * Limits: cpu.max is not enforced (said once by the agent). The factor is one for all CPUs, as if a
  * cgroup's tasks were spread like all others. What is above CGROUP_ACTIVE_MAX cgroups in use at a
- *time, or finds no slot, counts as part of the root.
+ * time, or finds no slot, counts as part of the root.
  */
 #ifndef TAKT_CGROUP_BPF_H
 #define TAKT_CGROUP_BPF_H
