@@ -135,7 +135,7 @@ fn bears_stress(vm: Vm, flags: &str, seconds: u32) {
         .replace("SECONDS", &seconds.to_string())
         .replace("FLAGS", flags);
     let script = script.replace("STALL_S", STALL_S);
-    let text = vm.timeout(seconds + 240).passes(&script);
+    let text = vm.busy_for(seconds).passes(&script);
     assert!(
         !text.contains("left out"),
         "every kind must be able to run in the guest:\n{text}"
@@ -226,10 +226,7 @@ fn survives_its_agent(stopped_s: u32) {
     let script = script
         .replace("STOPPED_S", &stopped_s.to_string())
         .replace("LOAD_S", &(stopped_s + 5).to_string());
-    Vm::new("7.2")
-        .cpus(2)
-        .timeout(stopped_s + 240)
-        .passes(&script);
+    Vm::new("7.2").cpus(2).busy_for(stopped_s).passes(&script);
 }
 
 #[test]
@@ -258,7 +255,7 @@ fn attaches_and_detaches(times: u32, kinds: &str) {
     let script = script
         .replace("TIMES", &times.to_string())
         .replace("KINDS", kinds);
-    Vm::new("6.18").cpus(2).timeout(540).passes(&script);
+    Vm::new("6.18").cpus(2).passes(&script);
 }
 
 #[test]

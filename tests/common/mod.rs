@@ -9,6 +9,9 @@ const LIBRARY: &str = include_str!("guest.sh");
 /// A 6.12 with sched_ext switched on; it is built apart, so a clone may be without it.
 pub const KERNEL_6_12: &str = "../shared/kernels/6.12/vmlinuz";
 
+/// What a guest is given of the host's time, busy as that may be: only one that hangs takes it all.
+const TIMEOUT_S: u32 = 600;
+
 /// A virtual machine to be.
 pub struct Vm {
     kernel: String,
@@ -27,7 +30,7 @@ impl Vm {
             kernel: kernel.to_owned(),
             flags: Vec::new(),
             cpus: 1,
-            timeout_s: 300,
+            timeout_s: TIMEOUT_S,
             is_built: false,
         }
     }
@@ -66,9 +69,9 @@ impl Vm {
         self
     }
 
-    /// Gives up after so many seconds.
-    pub fn timeout(mut self, seconds: u32) -> Self {
-        self.timeout_s = seconds;
+    /// With so many seconds of work more than others have.
+    pub fn busy_for(mut self, seconds: u32) -> Self {
+        self.timeout_s = TIMEOUT_S + seconds;
         self
     }
 

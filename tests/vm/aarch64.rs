@@ -78,14 +78,10 @@ fn long_keeps_the_ring_whole() {
 #[test]
 #[ignore = "builds for aarch64 and boots a VM"]
 fn long_holds_its_ratios() {
-    Vm::new(KERNEL)
-        .aarch64()
-        .deterministic()
-        .timeout(600)
-        .passes(
-            r#"
+    Vm::new(KERNEL).aarch64().deterministic().passes(
+        r#"
         scx_takt bench --deterministic --no-callbacks --rounds 3 --workloads wakeup,pipe,messaging \
             --gate 'wakeup.p99<=0.1,pipe<=1.10,messaging<=1.00' || fail "bench ended with status $?"
         "#,
-        );
+    );
 }

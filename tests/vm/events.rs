@@ -64,7 +64,7 @@ fn events_in(text: &str) -> Vec<Value> {
 #[test]
 #[ignore = "boots a VM"]
 fn events_say_what_happened() {
-    let text = Vm::new("7.2").cpus(4).topology("2:2:1").timeout(540).passes(
+    let text = Vm::new("7.2").cpus(4).topology("2:2:1").passes(
         r#"
         start_agent --events=json --event-limit 1 --set lead_max_ns=1000000 --set lag_max_ns=0 \
             --set long_wait_ns=500000 --no-tune

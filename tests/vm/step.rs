@@ -73,7 +73,7 @@ impl Step {
             .replace("RULES", self.rules)
             .replace("GOAL", self.goal)
             .replace("KINDS", self.kinds);
-        let text = Vm::new("7.2").deterministic().timeout(540).passes(&script);
+        let text = Vm::new("7.2").deterministic().passes(&script);
         let work = |mark: &str| -> plot::Points {
             let lines = marked(&text, mark);
             let point = |line: &Value| {
