@@ -13,8 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// BPF programs need this clang or a newer one.
-const OLDEST_CLANG: u32 = 16;
+/// BPF programs need this clang or a newer one: scx_cargo builds for the fourth version of BPF's instructions.
+const OLDEST_CLANG: u32 = 18;
 /// The newest clang to look for; it stands first in every list.
 const NEWEST_CLANG: u32 = 24;
 

@@ -27,12 +27,10 @@ pub struct Need {
 /// Everything that builds, guests, checks and packages need.
 pub const NEEDS: &[Need] = &[
     Need {
-        what: "clang 16 or later",
+        what: "clang 18 or later",
         purpose: Purpose::Build,
         present: || find_clang().is_some(),
-        debian: &[
-            "clang-22", "clang-21", "clang-20", "clang-19", "clang-18", "clang-17", "clang-16",
-        ],
+        debian: &["clang-22", "clang-21", "clang-20", "clang-19", "clang-18"],
         fedora: "clang",
         arch: "clang",
     },
@@ -46,8 +44,6 @@ pub const NEEDS: &[Need] = &[
             "libclang-20-dev",
             "libclang-19-dev",
             "libclang-18-dev",
-            "libclang-17-dev",
-            "libclang-16-dev",
         ],
         fedora: "clang-devel",
         arch: "clang",
