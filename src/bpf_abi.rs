@@ -44,6 +44,12 @@ pub mod judge {
     include!(concat!(env!("OUT_DIR"), "/judge_skel.rs"));
 }
 
+/// A task's name as the kernel holds it: up to its first zero.
+pub fn name_in(comm: &[std::ffi::c_char]) -> String {
+    let bytes = comm.iter().map(|&c| c as u8).take_while(|&byte| byte != 0);
+    String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
+}
+
 // SAFETY: integers and arrays of integers only; every bit pattern is valid.
 unsafe impl plain::Plain for intf::takt_event {}
 // SAFETY: as above.

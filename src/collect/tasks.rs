@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Iter, IterOpts, Link, OpenObject, ProgramMut};
 
-use crate::bpf_abi::intf;
 use crate::bpf_abi::tasks::{TasksSkel, TasksSkelBuilder};
+use crate::bpf_abi::{intf, name_in};
 use crate::snapshot::{Cpu, Queue, Task, Tasks};
 use crate::stats::text;
 
@@ -256,13 +256,8 @@ fn ruled_name(class: u64) -> &'static str {
 
 /// A task's name; it may be anything that a program chose, so control characters are shown as `?`.
 fn comm(bytes: &[std::ffi::c_char]) -> String {
-    let bytes: Vec<u8> = bytes
-        .iter()
-        .map(|&byte| byte as u8)
-        .take_while(|&byte| byte != 0)
-        .collect();
-    let text = String::from_utf8_lossy(&bytes);
-    text.chars()
+    name_in(bytes)
+        .chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .collect()
 }

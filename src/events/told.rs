@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::intake::Account;
 use crate::bpf_abi::intf::{self, takt_event};
+use crate::bpf_abi::name_in;
 use crate::stats::line::time;
 
 /// A task, by number and name.
@@ -99,7 +100,7 @@ impl Told {
         let (at_ns, cpu) = (event.at_ns, event.target_cpu);
         let task = Task {
             pid: event.pid,
-            comm: text(&event.comm),
+            comm: name_in(&event.comm),
         };
         let other = Task {
             pid: event.other_pid,
@@ -268,13 +269,6 @@ impl fmt::Display for Account {
             late => write!(f, "; {late} notifications MISSED"),
         }
     }
-}
-
-/// A name as the kernel holds it: up to its first zero.
-fn text(comm: &[std::ffi::c_char]) -> String {
-    let bytes: Vec<u8> = comm.iter().map(|c| *c as u8).collect();
-    let end = bytes.iter().position(|byte| *byte == 0);
-    String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
 }
 
 #[cfg(test)]

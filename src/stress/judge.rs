@@ -10,6 +10,7 @@ use scx_ops::kernel;
 use serde::Serialize;
 
 use crate::bpf_abi::judge::{JudgeSkelBuilder, intf};
+use crate::bpf_abi::name_in;
 use crate::cli::WaitLimit;
 
 /// Watches every wait of a task below real-time while it lives, under whatever scheduler.
@@ -184,9 +185,8 @@ impl fmt::Display for Wait {
 
 impl From<&intf::judge_wait> for Wait {
     fn from(raw: &intf::judge_wait) -> Self {
-        let comm = raw.comm.iter().map(|&c| c as u8).take_while(|&c| c != 0);
         Self {
-            task: String::from_utf8_lossy(&comm.collect::<Vec<_>>()).into_owned(),
+            task: name_in(&raw.comm),
             pid: raw.pid,
             wait_ms: raw.wait_ns as f64 / 1e6,
             left_ms: raw.left_ns as f64 / 1e6,
