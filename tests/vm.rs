@@ -213,7 +213,7 @@ fn survives_cpu_hotplug() {
 fn survives_its_agent(stopped_s: u32) {
     let script = r#"
         start_agent
-        start_stress --seconds LOAD_S --stall-seconds 60 --any-scheduler
+        start_stress --seconds LOAD_S --stall-seconds 25 --any-scheduler
         kill -STOP $agent
         sleep STOPPED_S
         expect_takt
@@ -243,7 +243,7 @@ fn long_survives_its_agent_stopped_for_60_s() {
 
 fn attaches_and_detaches(times: u32, kinds: &str) {
     let script = r#"
-        start_stress --seconds 3600 --any-scheduler --stall-seconds 60 KINDS
+        start_stress --seconds 3600 --any-scheduler --stall-seconds 25 KINDS
         for round in $(seq TIMES); do
             start_agent
             expect_takt
@@ -338,6 +338,6 @@ fn long_bears_30_minutes_of_everything() {
     let everything = "--kinds hogs,pipes,forks,vfork,exec,threads,affinity,nice,\
         policy,rt,flips,futex,mutex,pi,sleepers,yield,membarrier,cgroup,rt-hogs,hotplug";
     for kernel in [KERNEL_6_12, "6.18", "7.2", "7.3"] {
-        bears_stress(Vm::new(kernel).cpus(2), everything, 1800);
+        bears_stress(Vm::new(kernel).cpus(4), everything, 1800);
     }
 }

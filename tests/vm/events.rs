@@ -12,7 +12,7 @@ fn a_flooded_ring_loses_nothing_uncounted() {
     let text = Vm::new("7.2").cpus(2).topology("2:1:1").passes(
         r#"
         start_agent --events=json --event-limit 4000000000 --set long_wait_ns=1000
-        start_stress --seconds 12 --kinds hogs,pipes,sleepers,forks --stall-seconds 60
+        start_stress --seconds 12 --kinds hogs,pipes,sleepers,forks --stall-seconds 25
         await 30 grep -q long_wait /tmp/agent.out || fail "no event came"
         kill -STOP $agent
         sleep 8
@@ -140,7 +140,7 @@ fn a_hand_over_is_no_preemption() {
 fn observes_whoever_schedules(kernel: &str) {
     Vm::new(kernel).cpus(2).passes(
         r#"
-        start_stress --seconds 600 --any-scheduler --stall-seconds 60 --kinds hogs,pipes,sleepers
+        start_stress --seconds 600 --any-scheduler --stall-seconds 25 --kinds hogs,pipes,sleepers
         scx_takt observe --seconds 2 | tee /tmp/fair
         grep -q '^ *fair ' /tmp/fair || fail "EEVDF's tasks were not seen"
         grep -q '^ *ext ' /tmp/fair && fail "tasks of sched_ext seen where there are none"
