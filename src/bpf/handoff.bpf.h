@@ -13,9 +13,16 @@
  * Hence the proof is asked for first, HANDOFF_ECHOES times in a row, and again after every
  * HANDOFF_RUN hand-overs, or when a waker slept all the same.
  *
+ * Pipes and sockets say when they wake somebody as the last thing they do (SCX_WAKE_SYNC). Futexes
+ * and eventfds do not, since their waker may as well work on, and should do so beside the wakee.
+ * They get the same once they have proven to play ping-pong, with a gap of a quarter of
+ * handoff_gap and a wakee that runs for handoff_gap at most: then there is next to nothing that the
+ * two could do at the same time.
+ *
  * Only where nobody else waits: a hand-over passes on the CPU, and whoever is due has the better
  * claim. Limits: a wakeup out of an interrupt looks like one by the task that it interrupted, and
- * spoils the habit of that task a little.
+ * spoils the habit of that task a little. A pair that stops playing, and works side by side from
+ * one wakeup to the next, does so after a tick: rescue() in main.bpf.c.
  */
 #ifndef TAKT_HANDOFF_BPF_H
 #define TAKT_HANDOFF_BPF_H
@@ -56,12 +63,29 @@ static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, 
 	       is_as_ever(c, now) && is_next_in_line(cpu, c);
 }
 
+/* Have the task that runs on @c and @p, that it wakes, proven to play ping-pong? */
+static __always_inline bool is_echo(const struct cpu_ctx *c, const struct task_struct *p)
+{
+	return has(HANDOFF) && c->habit.echoes >= HANDOFF_ECHOES && p->pid == c->woken_by;
+}
+
+/* Is the wakeup of @p the last thing that the task on @c does? The kernel says so, or it has proven
+ * it, and @p is back soon. */
+static __always_inline bool is_sync(const struct cpu_ctx *c, const struct task_struct *p,
+				    const struct task_ctx *t, u64 wake_flags,
+				    const struct takt_knobs *k)
+{
+	return (wake_flags & SCX_WAKE_SYNC) ||
+	       (is_echo(c, p) && c->habit.gap_ns < k->handoff_gap_ns / 4 &&
+		t->burst_ns <= k->handoff_gap_ns);
+}
+
 /* Does such a waker hand over to @p right now? SCX_ENQ_PREEMPT if so, else 0. */
 static __always_inline u64 hand_over_now(struct cpu_ctx *c, const struct task_struct *p)
 {
 	struct habit *h = &c->habit;
 
-	if (!has(HANDOFF) || h->echoes < HANDOFF_ECHOES || p->pid != c->woken_by)
+	if (!is_echo(c, p))
 		return 0;
 	if (++h->handed > HANDOFF_RUN) {
 		h->echoes = 0;

@@ -81,7 +81,7 @@ static __always_inline s32 find_seat(struct task_struct *p, struct task_ctx *t, 
 	struct cpu_ctx *c = cpu_ctx_of(here);
 	s32 cpu;
 
-	if ((wake_flags & SCX_WAKE_SYNC) && may_use(p, here) &&
+	if (is_sync(c, p, t, wake_flags, k) && may_use(p, here) &&
 	    waker_sleeps_soon(here, c, now, k)) {
 		*seat = seat_at_waker(p, c, k);
 		return here;

@@ -122,3 +122,27 @@ fn hogs_move_to_the_big_cpus() {
         "#,
     );
 }
+
+/// Futexes and eventfds do not say that their waker sleeps at once, but two that play ping-pong over them
+/// have proven it: they share a CPU as those over a pipe do, and leave the other idle.
+#[test]
+#[ignore = "boots a VM"]
+fn players_of_ping_pong_share_a_cpu_whatever_they_play_over() {
+    let script = |workload| {
+        format!(
+            r#"
+            start_agent --events
+            scx_takt bench --deterministic --run-one {workload} >/tmp/run.json || fail "{workload}: $?"
+            stop_agent INT
+            handed=$(sed -n 's/.*; \([0-9]*\) hand-overs.*/\1/p' /tmp/agent.out)
+            echo "{workload}: $handed hand-overs in 5,000 round trips"
+            [ "$handed" -ge 4000 ] || fail "{workload}: $(tail -n 3 /tmp/agent.out)"
+            "#
+        )
+    };
+    let scripts = ["pipe", "futex", "eventfd"].map(script);
+    Vm::new("7.2")
+        .cpus(2)
+        .deterministic()
+        .passes(&scripts.concat());
+}
