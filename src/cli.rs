@@ -123,7 +123,6 @@ pub enum PolicyRule {
     GiveWay = intf::takt_without_TAKT_WITHOUT_GIVE_WAY,
     Handoff = intf::takt_without_TAKT_WITHOUT_HANDOFF,
     Sync = intf::takt_without_TAKT_WITHOUT_SYNC,
-    Next = intf::takt_without_TAKT_WITHOUT_NEXT,
     Keep = intf::takt_without_TAKT_WITHOUT_KEEP,
     Cgroup = intf::takt_without_TAKT_WITHOUT_CGROUP,
     Rest = intf::takt_without_TAKT_WITHOUT_REST,

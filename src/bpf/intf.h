@@ -110,7 +110,6 @@ enum takt_without {
 	TAKT_WITHOUT_GIVE_WAY = 1 << 3, /* who is preempted passes through the queue */
 	TAKT_WITHOUT_HANDOFF = 1 << 4,	/* no hand-over between two that play ping-pong */
 	TAKT_WITHOUT_SYNC = 1 << 5,	/* a waker that sleeps soon does not get its wakee */
-	TAKT_WITHOUT_NEXT = 1 << 6,	/* no way past an empty queue */
 	TAKT_WITHOUT_KEEP = 1 << 7,	/* a used-up slice ends a turn whoever is due */
 	TAKT_WITHOUT_CGROUP = 1 << 8,	/* cpu.weight counts for nothing */
 	TAKT_WITHOUT_FIRST = 1 << 10,	/* who is owed does not go before a preempted task */
@@ -124,7 +123,7 @@ enum takt_place {
 	TAKT_PLACE_IDLE_OTHER, /* another CPU was idle */
 	TAKT_PLACE_HANDOFF,    /* in place of a waker that hands over its CPU */
 	TAKT_PLACE_SYNC,       /* behind a waker that is about to sleep */
-	TAKT_PLACE_NEXT,       /* behind whoever runs on its only CPU, where nobody else waits */
+	TAKT_PLACE_NEXT,       /* next on its CPU, before one that was preempted there */
 	TAKT_PLACE_PREEMPT,    /* in place of a task that could wait */
 	TAKT_PLACE_KTHREAD,    /* a per-CPU kernel thread, at the head of its CPU */
 	TAKT_PLACE_QUEUE_LLC,  /* the queue of its LLC */

@@ -174,6 +174,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 
 void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 {
+	const struct takt_knobs *k = knobs_now();
 	s32 cpu = cpu_of(p);
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(p);
@@ -187,6 +188,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 		note_wait(p, now, waited_ns(t, now), c->pid);
 	if (wakeups_watched && !is_agent(p))
 		count_wakeup(t, now);
+	judge_hand_over(t, now, k);
 	t->ready_at = 0;
 	c->started_at = now;
 	c->vruntime = t->vruntime;
@@ -194,7 +196,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	count_in(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
 	c->class = t->urgency;
-	note_spared(c, t, knobs_now());
+	note_spared(c, t, k);
 	c->turn_ns = p->scx.slice;
 	c->habit = t->habit;
 	c->pid = p->pid;

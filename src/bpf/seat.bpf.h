@@ -128,9 +128,6 @@ static __always_inline bool find_seat_at_home(struct task_struct *p, struct task
 		*seat = (struct seat){TAKT_PLACE_KTHREAD, k->slice_min_ns, SCX_ENQ_HEAD};
 	} else if (goes_first(p, t, c, k)) {
 		*seat = (struct seat){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
-	} else if (has(NEXT) && is_next_in_line(cpu, c)) {
-		c->next_placed = true;
-		*seat = (struct seat){TAKT_PLACE_NEXT, k->slice_max_ns, 0};
 	} else {
 		return false;
 	}

@@ -48,7 +48,8 @@ struct takt_knob_slots knobs SEC(".data.knobs");
 struct habit {
 	u32 gap_ns; /* moving average: from its first wakeup of another to its own sleep; 0: never
 		       did so */
-	u16 echoes; /* times in a row that it woke its own waker, only that, and slept at once */
+	s16 echoes; /* times in a row that it woke its own waker, only that, and slept at once; < 0:
+		       so many must make up for a wrong guess */
 	u16 handed; /* hand-overs since then */
 } __attribute__((aligned(8)));
 
