@@ -446,6 +446,8 @@ pub enum StressKind {
     /// Threads that compute for two milliseconds some thirty times a second, as a desktop that redraws
     /// itself; one per CPU.
     Redraw,
+    /// Two threads that play ping-pong over futexes, then compute side by side.
+    Duet,
     /// CPUs other than 0 that go offline and come back.
     Hotplug,
 }

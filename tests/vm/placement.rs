@@ -124,7 +124,8 @@ fn hogs_move_to_the_big_cpus() {
 }
 
 /// Futexes and eventfds do not say that their waker sleeps at once, but two that play ping-pong over them
-/// have proven it: they share a CPU as those over a pipe do, and leave the other idle.
+/// have proven it: they share a CPU as those over a pipe do, and leave the other idle. (5,000, but for 2,000
+/// each time that something else came in between for long.)
 #[test]
 #[ignore = "boots a VM"]
 fn players_of_ping_pong_share_a_cpu_whatever_they_play_over() {
@@ -136,7 +137,7 @@ fn players_of_ping_pong_share_a_cpu_whatever_they_play_over() {
             stop_agent INT
             handed=$(sed -n 's/.*; \([0-9]*\) hand-overs.*/\1/p' /tmp/agent.out)
             echo "{workload}: $handed hand-overs in 5,000 round trips"
-            [ "$handed" -ge 4000 ] || fail "{workload}: $(tail -n 3 /tmp/agent.out)"
+            [ "$handed" -ge 1000 ] || fail "{workload}: $(tail -n 3 /tmp/agent.out)"
             "#
         )
     };
@@ -145,4 +146,34 @@ fn players_of_ping_pong_share_a_cpu_whatever_they_play_over() {
         .cpus(2)
         .deterministic()
         .passes(&scripts.concat());
+}
+
+/// Two that play ping-pong for a hundred round trips and then compute side by side: whoever hands over at
+/// the change stands beside an idle CPU until the tick. That happens, and is made up for with 2,000 proofs, so
+/// that few rounds have any hand-over at all.
+#[test]
+#[ignore = "boots a VM"]
+fn who_hands_over_and_is_held_up_has_to_prove_itself() {
+    let text = Vm::new("7.2").cpus(2).deterministic().passes(
+        r#"
+        start_agent --events
+        scx_takt stress --seconds 3 --kinds duet --json >/tmp/stress.json || fail "$(cat /tmp/stress.json)"
+        stop_agent INT
+        sed -n 's/.*; \([0-9]*\) hand-overs.*/HANDED \1/p' /tmp/agent.out
+        echo "STRESS $(tr -d '\n' </tmp/stress.json)"
+        "#,
+    );
+    let line = |word: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(word))
+            .unwrap()
+    };
+    let handed: u64 = line("HANDED ").parse().unwrap();
+    let summary: serde_json::Value = serde_json::from_str(line("STRESS ")).unwrap();
+    let rounds = summary["kinds"][0]["operations"].as_u64().unwrap() / 2;
+    println!("{handed} hand-overs in {rounds} rounds of 100 round trips");
+    assert!(rounds > 50, "{text}");
+    assert!(handed > 0, "{text}");
+    // 49 in each round if a wrong guess costs nothing, 2 as it is.
+    assert!(handed < 15 * rounds, "{handed} in {rounds} rounds");
 }

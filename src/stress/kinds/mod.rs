@@ -18,7 +18,7 @@ use super::crew::Crew;
 use super::sys::{self, Policy};
 use crate::cli::StressKind;
 
-/// Not part of a run unless asked for: they take whole CPUs away.
+/// Not part of a run unless asked for: they take whole CPUs away, or show one thing only.
 pub fn is_opt_in(kind: StressKind) -> bool {
     matches!(
         kind,
@@ -27,6 +27,7 @@ pub fn is_opt_in(kind: StressKind) -> bool {
             | StressKind::Bursts
             | StressKind::Crowd
             | StressKind::Redraw
+            | StressKind::Duet
     )
 }
 
@@ -77,6 +78,7 @@ pub fn start(kind: StressKind, all: &[StressKind], crew: &mut Crew, rt_duty: u64
         StressKind::Futex => talk::futex_herd(crew),
         StressKind::Mutex => talk::mutex_convoy(crew),
         StressKind::Pi => talk::pi_mutex(crew),
+        StressKind::Duet => talk::duet(crew),
         StressKind::Forks => process::forks(crew),
         StressKind::Vfork => process::vforks(crew),
         StressKind::Exec => process::execs(crew),

@@ -47,6 +47,55 @@ fn play(
     Ok(())
 }
 
+/// How often a duet plays before it computes.
+const DUET_TRIPS: u32 = 100;
+
+/// Two threads that play ping-pong over two futexes, then compute side by side. Ticks per round of both.
+pub fn duet(crew: &mut Crew) -> Result<()> {
+    let words = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+    let theirs = Arc::clone(&words);
+    crew.spawn("lead", move |worker| {
+        while worker.running() {
+            for _ in 0..DUET_TRIPS {
+                hand(&words[0]);
+                take(worker, &words[1]);
+            }
+            hand(&words[0]);
+            sys::compute(200);
+            take(worker, &words[1]);
+            worker.tick();
+        }
+        Ok(())
+    })?;
+    crew.spawn("second", move |worker| {
+        while worker.running() {
+            for _ in 0..DUET_TRIPS {
+                take(worker, &theirs[0]);
+                hand(&theirs[1]);
+            }
+            take(worker, &theirs[0]);
+            sys::compute(200);
+            hand(&theirs[1]);
+            worker.tick();
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Lets whoever waits for `word` go on.
+fn hand(word: &AtomicU32) {
+    word.store(1, Ordering::Release);
+    sys::futex_wake_all(word);
+}
+
+/// Waits until `word` is handed over, or until the load stops.
+fn take(worker: &Worker, word: &AtomicU32) {
+    while word.swap(0, Ordering::Acquire) == 0 && worker.running() {
+        sys::futex_wait(word, 0, Duration::from_millis(200));
+    }
+}
+
 /// Six threads that wait for one futex, and one that wakes them all. Ticks per wakeup.
 pub fn futex_herd(crew: &mut Crew) -> Result<()> {
     let word = Arc::new(AtomicU32::new(0));
