@@ -12,11 +12,16 @@ fn speed_follows_load_where_power_is_saved_only() {
         echo 'p:asked scx_bpf_cpuperf_set cpu=%di:s32 perf=%si:u32' >kprobe_events
         echo 1 >events/kprobes/asked/enable
 
-        # speeds LOAD: what CPU 0 was asked for in the last second of two of it, lowest and highest.
+        # speeds LOAD: what CPU 0 was asked for in the second second of three of it, lowest and highest. What
+        # comes after the load, the reading of the trace included, is work that a CPU is asked to be fast for.
         speeds() {
-            scx_takt stress --kinds "$1" --seconds 2 >/tmp/stress.out 2>&1 &
+            echo 0 >tracing_on
+            scx_takt stress --kinds "$1" --seconds 3 >/tmp/stress.out 2>&1 &
             usleep 1000000
             echo >trace
+            echo 1 >tracing_on
+            usleep 1000000
+            echo 0 >tracing_on
             wait $! || fail "the load failed: $(cat /tmp/stress.out)"
             sed -n 's/.*cpu=0 perf=//p' trace | sort -n >/tmp/asked
             lowest=$(head -1 /tmp/asked)
@@ -31,7 +36,6 @@ fn speed_follows_load_where_power_is_saved_only() {
         [ "$highest" = 1024 ] || fail "hogs had CPU 0 asked for $highest of 1024"
         stop_agent INT
 
-        echo >trace
         start_agent --profile latency
         speeds hogs
         [ ! -s /tmp/asked ] || fail "asked for speeds: $(cat /tmp/asked)"
