@@ -29,7 +29,7 @@ static bool steal(s32 cpu)
 }
 
 /* Hands the tasks that wait in @dsq and belong to @cpu to @cpu itself. */
-static __always_inline void hand_over(u64 dsq, s32 cpu)
+static __always_inline void move_cpu_tasks(u64 dsq, s32 cpu)
 {
 	struct task_struct *p;
 
@@ -50,10 +50,10 @@ static __always_inline void hand_over(u64 dsq, s32 cpu)
  * other CPU, waits in the local queue: in one of ours it would hold up both until the watchdog
  * comes.
  */
-static void vacate(s32 cpu)
+static void drain_cpu(s32 cpu)
 {
-	hand_over(dsq_of_cpu(cpu), cpu);
-	hand_over(dsq_of_llc(llc_of(cpu)), cpu);
+	move_cpu_tasks(dsq_of_cpu(cpu), cpu);
+	move_cpu_tasks(dsq_of_llc(llc_of(cpu)), cpu);
 }
 
 #endif /* TAKT_BALANCE_BPF_H */

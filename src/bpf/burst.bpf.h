@@ -44,49 +44,49 @@
 #define LONG_AWAKE 4 /* times burst_max: too long for a burst, spinning included */
 #define FEW_WOKEN  3 /* what a process wakes by being born and running a program is less */
 
-static __always_inline bool is_brief(const struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline bool is_very_short(const struct task_ctx *t, const struct takt_knobs *k)
 {
-	return t->burst_ns && t->burst_ns <= k->preempt_after_ns;
+	return t->est_run_ns && t->est_run_ns <= k->preempt_after_ns;
 }
 
-static __always_inline bool is_sleeper(const struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline bool is_short(const struct task_ctx *t, const struct takt_knobs *k)
 {
-	u64 awake_max_ns = k->burst_max_ns * (is_brief(t, k) ? 1 : LONG_AWAKE);
+	u64 awake_max_ns = k->burst_max_ns * (is_very_short(t, k) ? 1 : LONG_AWAKE);
 
-	return has(SPARE) && t->burst_ns && t->burst_ns <= k->burst_max_ns &&
-	       t->awake_ns <= awake_max_ns;
+	return has(SPARE) && t->est_run_ns && t->est_run_ns <= k->burst_max_ns &&
+	       t->runtime_ns <= awake_max_ns;
 }
 
 /* @t starts to run on @c, or goes on: for how long is it spared by those that are brief? */
-static __always_inline void note_spared(struct cpu_ctx *c, const struct task_ctx *t,
-					const struct takt_knobs *k)
+static __always_inline void set_protection(struct cpu_ctx *c, const struct task_ctx *t,
+					   const struct takt_knobs *k)
 {
-	c->sleeps = is_sleeper(t, k);
-	c->spared_ns = t->burst_ns || t->nr_woke > FEW_WOKEN ? k->preempt_after_ns : 0;
+	c->sleeps = is_short(t, k);
+	c->protect_ns = t->est_run_ns || t->nr_woke > FEW_WOKEN ? k->preempt_after_ns : 0;
 	if (c->sleeps)
-		c->spared_ns = max_u64(c->spared_ns, min_u64(2 * t->burst_ns, k->burst_max_ns));
+		c->protect_ns = max_u64(c->protect_ns, min_u64(2 * t->est_run_ns, k->burst_max_ns));
 }
 
 /* @t gives way on @c, maybe to one of those that it has woken. */
 static __always_inline void note_woken(struct task_ctx *t, const struct cpu_ctx *c)
 {
-	if (!t->burst_ns)
+	if (!t->est_run_ns)
 		t->nr_woke = min_u64(t->nr_woke + c->nr_woke, 255);
 }
 
 /* @t, that runs on @c, has used up its turn, and did not yield: is it likely to sleep soon? */
-static __always_inline bool is_within_burst(const struct task_ctx *t, const struct cpu_ctx *c)
+static __always_inline bool is_within_run(const struct task_ctx *t, const struct cpu_ctx *c)
 {
-	return c->sleeps && !t->turn_left_ns && t->awake_ns < c->spared_ns;
+	return c->sleeps && !t->slice_left_ns && t->runtime_ns < c->protect_ns;
 }
 
-/* A task goes to sleep after having run for @t->awake_ns. */
-static __always_inline void learn_burst(struct task_ctx *t, const struct takt_knobs *k)
+/* A task goes to sleep after having run for @t->runtime_ns. */
+static __always_inline void update_run_estimate(struct task_ctx *t, const struct takt_knobs *k)
 {
-	u64 burst = t->burst_ns, longest = 2 * max_u64(burst, k->preempt_after_ns);
+	u64 burst = t->est_run_ns, longest = 2 * max_u64(burst, k->preempt_after_ns);
 
-	t->burst_ns =
-		burst ? max_u64(min_u64(t->awake_ns, longest), burst - burst / 8) : t->awake_ns;
+	t->est_run_ns =
+		burst ? max_u64(min_u64(t->runtime_ns, longest), burst - burst / 8) : t->runtime_ns;
 }
 
 #endif /* TAKT_BURST_BPF_H */

@@ -37,22 +37,22 @@ static __always_inline bool small_cpu(s32 cpu)
 static __always_inline s32 claim_for_capacity(const struct task_struct *p, const struct task_ctx *t,
 					      s32 prev_cpu)
 {
-	if (!cpus_differ() || t->burst_ns <= BIG_BURST_NS || is_background(t))
+	if (!cpus_differ() || t->est_run_ns <= BIG_BURST_NS || is_background(t))
 		return -1;
 	if (!small_cpu(prev_cpu) && scx_bpf_test_and_clear_cpu_idle(prev_cpu))
 		return prev_cpu;
-	return claim_of(p, &big_cpus);
+	return claim_idle_in_set(p, &big_cpus);
 }
 
 /* @p computes on a small CPU while a big one is idle: its turn ends here. */
-static __always_inline void move_up(struct task_struct *p, struct cpu_ctx *c, s32 cpu, u64 now)
+static __always_inline void request_big(struct task_struct *p, struct cpu_ctx *c, s32 cpu, u64 now)
 {
 	s32 big;
 
 	if (!cpus_differ() || !small_cpu(cpu) || c->pid != p->pid ||
-	    c->class == TAKT_CLASS_BACKGROUND || awake_for_ns(c, now) <= BIG_BURST_NS)
+	    c->class == TAKT_CLASS_BACKGROUND || runtime_since_wakeup_ns(c, now) <= BIG_BURST_NS)
 		return;
-	big = claim_of(p, &big_cpus);
+	big = claim_idle_in_set(p, &big_cpus);
 	if (big < 0)
 		return;
 	c->moves_to = big;
@@ -61,7 +61,8 @@ static __always_inline void move_up(struct task_struct *p, struct cpu_ctx *c, s3
 }
 
 /* Is @p on its way from @c to a big CPU? */
-static __always_inline bool moves_up(const struct task_struct *p, const struct cpu_ctx *c)
+static __always_inline bool is_migrating_to_big(const struct task_struct *p,
+						const struct cpu_ctx *c)
 {
 	return cpus_differ() && c->moves_pid == p->pid;
 }
@@ -70,21 +71,22 @@ static __always_inline bool moves_up(const struct task_struct *p, const struct c
  * Sends @p on its way; false: it was not on any. The kernel asks for a place for the last task of a
  * CPU too (SCX_OPS_ENQ_LAST), which would go on where it is otherwise.
  */
-static __always_inline bool send_up(struct task_struct *p, struct cpu_ctx *c, u64 slice_ns,
-				    u64 enq_flags)
+static __always_inline bool migrate_to_big(struct task_struct *p, struct cpu_ctx *c, u64 slice_ns,
+					   u64 enq_flags)
 {
-	if (!cpus_differ() || (!moves_up(p, c) && !(enq_flags & SCX_ENQ_LAST)))
+	if (!cpus_differ() || (!is_migrating_to_big(p, c) && !(enq_flags & SCX_ENQ_LAST)))
 		return false;
-	scx_bpf_dsq_insert(p, moves_up(p, c) ? SCX_DSQ_LOCAL_ON | c->moves_to : SCX_DSQ_LOCAL,
-			   sane_slice(slice_ns), 0);
+	scx_bpf_dsq_insert(
+		p, is_migrating_to_big(p, c) ? SCX_DSQ_LOCAL_ON | c->moves_to : SCX_DSQ_LOCAL,
+		sane_slice(slice_ns), 0);
 	c->moves_pid = 0;
 	return true;
 }
 
 /* @p goes to sleep instead: the CPU that was claimed for it is free again. */
-static __always_inline void stay_down(const struct task_struct *p, struct cpu_ctx *c)
+static __always_inline void cancel_big(const struct task_struct *p, struct cpu_ctx *c)
 {
-	if (!moves_up(p, c))
+	if (!is_migrating_to_big(p, c))
 		return;
 	c->moves_pid = 0;
 	scx_bpf_kick_cpu(c->moves_to, SCX_KICK_IDLE);

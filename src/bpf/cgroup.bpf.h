@@ -106,7 +106,7 @@ static __always_inline void add_load(u32 slot, s64 weight)
 }
 
 /* @p became runnable: its cgroup has it to feed. */
-static __always_inline void count_in(const struct task_struct *p, struct task_ctx *t)
+static __always_inline void add_runnable_weight(const struct task_struct *p, struct task_ctx *t)
 {
 	if (!t->cgroup || t->counted)
 		return;
@@ -117,7 +117,7 @@ static __always_inline void count_in(const struct task_struct *p, struct task_ct
 }
 
 /* A task went to sleep, or left us. */
-static __always_inline void count_out(struct task_ctx *t)
+static __always_inline void remove_runnable_weight(struct task_ctx *t)
 {
 	if (!t->counted)
 		return;

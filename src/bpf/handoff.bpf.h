@@ -21,12 +21,12 @@
  *
  * Only where nobody else waits: a hand-over passes on the CPU, and whoever is due has the better
  * claim. Limits: a wakeup out of an interrupt looks like one by the task that it interrupted, and
- * spoils the habit of that task a little.
+ * spoils the profile of that task a little.
  *
  * A pair that stops playing, and works side by side from one wakeup to the next, does so after a
- * tick: rescue() in main.bpf.c. So a wrong guess costs up to 4 ms, and a right one saves some 6 us.
- * Whoever has waited for its CPU for more than 4 * handoff_gap has guessed wrong, and proves itself
- * HANDOFF_DOUBT times more: that holds the loss to a third of the gain.
+ * tick: kick_for_waiting() in main.bpf.c. So a wrong guess costs up to 4 ms, and a right one saves
+ * some 6 us. Whoever has waited for its CPU for more than 4 * handoff_gap has guessed wrong, and
+ * proves itself HANDOFF_DOUBT times more: that holds the loss to a third of the gain.
  */
 #ifndef TAKT_HANDOFF_BPF_H
 #define TAKT_HANDOFF_BPF_H
@@ -50,13 +50,14 @@ static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_str
 }
 
 /*
- * Does the task that runs keep to its habit? One that has never slept after waking another has
+ * Does the task that runs keep to its profile? One that has never slept after waking another has
  * none, and one that has run for longer than it is spared has left it: most likely both are hogs,
  * interrupted by somebody's timer. Those that hand over to each other never sleep.
  */
-static __always_inline bool is_as_ever(const struct cpu_ctx *c, u64 now)
+static __always_inline bool matches_profile(const struct cpu_ctx *c, u64 now)
 {
-	return c->habit.gap_ns && (c->habit.handed || awake_for_ns(c, now) <= c->spared_ns);
+	return c->profile.gap_ns &&
+	       (c->profile.handed || runtime_since_wakeup_ns(c, now) <= c->protect_ns);
 }
 
 /* Will the task that runs on @cpu, and has just woken another, sleep at once, with nobody else in
@@ -64,14 +65,15 @@ static __always_inline bool is_as_ever(const struct cpu_ctx *c, u64 now)
 static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, u64 now,
 					      const struct takt_knobs *k)
 {
-	return has(SYNC) && c->started_at && c->habit.gap_ns < k->handoff_gap_ns &&
-	       is_as_ever(c, now) && is_next_in_line(cpu, c);
+	return has(SYNC) && c->started_at && c->profile.gap_ns < k->handoff_gap_ns &&
+	       matches_profile(c, now) && is_next_in_line(cpu, c);
 }
 
 /* Have the task that runs on @c and @p, that it wakes, proven to play ping-pong? */
-static __always_inline bool is_echo(const struct cpu_ctx *c, const struct task_struct *p)
+static __always_inline bool is_reciprocal_pair(const struct cpu_ctx *c, const struct task_struct *p)
 {
-	return has(HANDOFF) && c->habit.echoes >= HANDOFF_ECHOES && p->pid == c->woken_by;
+	return has(HANDOFF) && c->profile.reciprocal_streak >= HANDOFF_ECHOES &&
+	       p->pid == c->woken_by;
 }
 
 /* Is the wakeup of @p the last thing that the task on @c does? The kernel says so, or it has proven
@@ -81,70 +83,72 @@ static __always_inline bool is_sync(const struct cpu_ctx *c, const struct task_s
 				    const struct takt_knobs *k)
 {
 	return (wake_flags & SCX_WAKE_SYNC) ||
-	       (is_echo(c, p) && c->habit.gap_ns < k->handoff_gap_ns / 4 &&
-		t->burst_ns <= k->handoff_gap_ns);
+	       (is_reciprocal_pair(c, p) && c->profile.gap_ns < k->handoff_gap_ns / 4 &&
+		t->est_run_ns <= k->handoff_gap_ns);
 }
 
 /* Does such a waker hand over to @p right now? SCX_ENQ_PREEMPT if so, else 0. */
-static __always_inline u64 hand_over_now(struct cpu_ctx *c, const struct task_struct *p)
+static __always_inline u64 try_handoff(struct cpu_ctx *c, const struct task_struct *p)
 {
-	struct habit *h = &c->habit;
+	struct waker_profile *h = &c->profile;
 
-	if (!is_echo(c, p))
+	if (!is_reciprocal_pair(c, p))
 		return 0;
 	if (++h->handed > HANDOFF_RUN) {
-		h->echoes = 0;
+		h->reciprocal_streak = 0;
 		h->handed = 0;
-		c->awake_ns = 0; /* it never slept, for it never had to */
+		c->runtime_ns = 0; /* it never slept, for it never had to */
 		return 0;
 	}
-	c->gives_way_pid = c->pid;
+	c->resume_next_pid = c->pid;
 	return SCX_ENQ_PREEMPT;
 }
 
 /* Has @p just handed over, so that it goes on as soon as its wakee sleeps? */
-static __always_inline bool gives_way(const struct task_struct *p, struct cpu_ctx *c)
+static __always_inline bool take_resume_next(const struct task_struct *p, struct cpu_ctx *c)
 {
-	bool it_does = c->gives_way_pid == p->pid;
+	bool it_does = c->resume_next_pid == p->pid;
 
-	c->gives_way_pid = 0;
+	c->resume_next_pid = 0;
 	return it_does;
 }
 
 /* @t gets on: if it had handed over its CPU, could it have worked meanwhile? */
-static __always_inline void judge_hand_over(struct task_ctx *t, u64 now, const struct takt_knobs *k)
+static __always_inline void back_off_handoff(struct task_ctx *t, u64 now,
+					     const struct takt_knobs *k)
 {
-	if (!t->habit.handed || (s64)(now - t->ready_at) <= 4 * (s64)k->handoff_gap_ns)
+	if (!t->profile.handed || (s64)(now - t->ready_at) <= 4 * (s64)k->handoff_gap_ns)
 		return;
-	t->habit.handed = 0;
-	t->habit.echoes = -HANDOFF_DOUBT;
-	t->awake_ns = 0;
+	t->profile.handed = 0;
+	t->profile.reciprocal_streak = -HANDOFF_DOUBT;
+	t->runtime_ns = 0;
 }
 
 /* The row of proofs is broken; what is to be made up for stays. */
-static __always_inline void forget_echoes(struct habit *h)
+static __always_inline void reset_reciprocal_streak(struct waker_profile *h)
 {
-	if (h->echoes > 0)
-		h->echoes = 0;
+	if (h->reciprocal_streak > 0)
+		h->reciprocal_streak = 0;
 }
 
 /* The task of @c goes to sleep: how soon after waking another? Averages over about 4. */
-static __always_inline void learn_habit(struct cpu_ctx *c, u64 now, const struct takt_knobs *k)
+static __always_inline void update_waker_profile(struct cpu_ctx *c, u64 now,
+						 const struct takt_knobs *k)
 {
-	struct habit *h = &c->habit;
+	struct waker_profile *h = &c->profile;
 	u64 gap_ns;
 
 	if (h->handed == 1)
-		forget_echoes(h);
+		reset_reciprocal_streak(h);
 	h->handed = 0;
 	if (!c->nr_woke)
 		return;
 	gap_ns = min_u64(now - c->woke_at, 1000 * 1000 * 1000);
 	h->gap_ns = (h->gap_ns * 3ULL + gap_ns) / 4;
 	if (c->nr_woke != 1 || c->woke_pid != c->woken_by || gap_ns > k->handoff_gap_ns)
-		forget_echoes(h);
-	else if (h->echoes < HANDOFF_ECHOES)
-		h->echoes++;
+		reset_reciprocal_streak(h);
+	else if (h->reciprocal_streak < HANDOFF_ECHOES)
+		h->reciprocal_streak++;
 }
 
 #endif /* TAKT_HANDOFF_BPF_H */

@@ -53,8 +53,8 @@ static __always_inline void note_idle(s32 cpu, u64 now)
  * task nor us it: the last one that did, of late, looks again. What this misses by a hair's
  * breadth, takt_tick() of a busy CPU finds.
  */
-static __always_inline void recall_idle_cpu(const struct task_struct *p, const struct task_ctx *t,
-					    u64 now)
+static __always_inline void kick_recent_idle_cpu(const struct task_struct *p,
+						 const struct task_ctx *t, u64 now)
 {
 	struct llc_ctx *l = llc_ctx_of(t->llc);
 
@@ -65,7 +65,7 @@ static __always_inline void recall_idle_cpu(const struct task_struct *p, const s
 }
 
 /* Calls an idle CPU that @p may use; false: there is none. */
-static __always_inline bool call_idle_cpu(struct task_struct *p)
+static __always_inline bool kick_idle_cpu(struct task_struct *p)
 {
 	s32 cpu;
 

@@ -48,8 +48,8 @@ static __always_inline void queue(struct task_struct *p, const struct task_ctx *
 	u64 slice = slice_for(join_queue(t, cpu, pinned), weight_1024_of(p, t), k);
 	u64 deadline = deadline_of(t, t->ready_at, k);
 
-	if (has(REST) && t->turn_left_ns && !is_background(t)) {
-		slice = min_u64(slice, t->turn_left_ns);
+	if (has(REST) && t->slice_left_ns && !is_background(t)) {
+		slice = min_u64(slice, t->slice_left_ns);
 		deadline = t->ready_at - k->lag_max_ns;
 	}
 	scx_bpf_dsq_insert_vtime(p, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), slice, deadline,
@@ -63,22 +63,22 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	struct task_ctx *t = task_ctx_of(p);
 	s32 here = bpf_get_smp_processor_id(), cpu;
 	u64 now = scx_bpf_now();
-	struct seat seat;
+	struct placement seat;
 
 	if (!t)
 		return prev_cpu;
 	t->ready_at = now;
-	wake_lag(t, k);
+	clamp_wakeup_lag(t, k);
 	note_wakeup(cpu_ctx_of(here), p, t, now);
-	cpu = find_seat(p, t, here, prev_cpu, wake_flags, now, k, &seat);
+	cpu = select_placement(p, t, here, prev_cpu, wake_flags, now, k, &seat);
 	if (cpu >= 0) {
-		take_seat(p, &seat);
+		apply_placement(p, &seat);
 		return cpu;
 	}
-	count_in(p, t);
-	adopt(t, llc_of(prev_cpu));
+	add_runnable_weight(p, t);
+	rebase_vruntime(t, llc_of(prev_cpu));
 	queue(p, t, prev_cpu, false, k, 0);
-	recall_idle_cpu(p, t, now);
+	kick_recent_idle_cpu(p, t, now);
 	return prev_cpu;
 }
 
@@ -89,7 +89,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	s32 cpu = cpu_of(p);
 	bool pinned = is_pinned(p, enq_flags);
 	u64 now = scx_bpf_now();
-	struct seat seat;
+	struct placement seat;
 
 	if (!t) {
 		tell_fault(p, TAKT_FAULT_NO_CONTEXT);
@@ -99,56 +99,56 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	/* Else it waits already, and is queued anew: another nice value, cgroup or set of CPUs. */
 	if (!t->ready_at || (enq_flags & SCX_ENQ_WAKEUP))
 		t->ready_at = now;
-	count_in(p, t);
-	adopt(t, llc_of(cpu));
+	add_runnable_weight(p, t);
+	rebase_vruntime(t, llc_of(cpu));
 	if (enq_flags & SCX_ENQ_WAKEUP) {
-		wake_lag(t, k);
-		if (p->nr_cpus_allowed == 1 && find_seat_at_home(p, t, cpu, now, k, &seat)) {
-			take_seat(p, &seat);
+		clamp_wakeup_lag(t, k);
+		if (p->nr_cpus_allowed == 1 && select_pinned_placement(p, t, cpu, now, k, &seat)) {
+			apply_placement(p, &seat);
 			return;
 		}
 	}
-	if (pinned && is_in_section(p, enq_flags)) { /* see vacate() */
-		sit(p, 0, 0);
+	if (pinned && is_in_section(p, enq_flags)) { /* see drain_cpu() */
+		insert_local(p, 0, 0);
 		return;
 	}
-	if (send_up(p, cpu_ctx_of(cpu), k->slice_max_ns, enq_flags))
+	if (migrate_to_big(p, cpu_ctx_of(cpu), k->slice_max_ns, enq_flags))
 		return;
 	/* A real-time task took the CPU. What is left of a turn is not made anew: who is preempted
 	 * again and again would keep the CPU for ever. */
-	if ((enq_flags & SCX_ENQ_REENQ) && !t->turn_left_ns)
-		t->turn_left_ns = k->slice_min_ns;
+	if ((enq_flags & SCX_ENQ_REENQ) && !t->slice_left_ns)
+		t->slice_left_ns = k->slice_min_ns;
 	queue(p, t, cpu, pinned, k, enq_flags);
 	if (!pinned)
-		call_idle_cpu(p);
+		kick_idle_cpu(p);
 }
 
 /* @prev could go on: is anybody due before it? Settles its account either way. */
-static bool keeps_cpu(s32 cpu, struct task_struct *prev)
+static bool try_continue_current(s32 cpu, struct task_struct *prev)
 {
 	const struct takt_knobs *k = knobs_now();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(prev);
 	u64 now = scx_bpf_now(), earliest = earliest_for(cpu);
-	bool within_burst;
+	bool within_run;
 
-	if (!t || !c->started_at || moves_up(prev, c))
+	if (!t || !c->started_at || is_migrating_to_big(prev, c))
 		return false;
-	settle(c, t, now);
-	within_burst = is_within_burst(t, c);
+	account_runtime(c, t, now);
+	within_run = is_within_run(t, c);
 	c->vruntime = t->vruntime;
-	c->awake_ns = t->awake_ns;
+	c->runtime_ns = t->runtime_ns;
 	c->started_at = now;
-	c->turn_ns = 0; /* its turn is over: the slice is used up, or it yielded */
-	t->turn_left_ns = 0;
+	c->slice_ns = 0; /* its turn is over: the slice is used up, or it yielded */
+	t->slice_left_ns = 0;
 	if (earliest == ~0ULL)
-		forgive(t, k);
-	else if (!within_burst && (s64)(deadline_of(t, now, k) - earliest) > 0)
+		reset_lag(t, k);
+	else if (!within_run && (s64)(deadline_of(t, now, k) - earliest) > 0)
 		return false;
 	c->vruntime = t->vruntime;
-	c->turn_ns = slice_for(nr_waiting(c, t->llc), c->weight_1024, k);
-	note_spared(c, t, k);
-	scx_bpf_task_set_slice(prev, c->turn_ns);
+	c->slice_ns = slice_for(nr_waiting(c, t->llc), c->weight_1024, k);
+	set_protection(c, t, k);
+	scx_bpf_task_set_slice(prev, c->slice_ns);
 	return true;
 }
 
@@ -161,8 +161,9 @@ static __always_inline void goes_idle(s32 cpu, u64 now)
 
 void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 {
-	cpu_ctx_of(cpu)->waits_pid = 0; /* the kernel asks when the local DSQ is empty */
-	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && has(KEEP) && keeps_cpu(cpu, prev))
+	cpu_ctx_of(cpu)->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
+	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && has(KEEP) &&
+	    try_continue_current(cpu, prev))
 		count(nr_kept);
 	else if (take_first(cpu))
 		count(nr_dispatched);
@@ -183,28 +184,28 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	if (!t)
 		return;
 	note_migration(p, t, cpu, now);
-	adopt(t, llc_of(cpu));
+	rebase_vruntime(t, llc_of(cpu));
 	if (watched)
 		note_wait(p, now, waited_ns(t, now), c->pid);
 	if (wakeups_watched && !is_agent(p))
 		count_wakeup(t, now);
-	judge_hand_over(t, now, k);
+	back_off_handoff(t, now, k);
 	t->ready_at = 0;
 	c->started_at = now;
 	c->vruntime = t->vruntime;
-	c->awake_ns = t->awake_ns;
-	count_in(p, t);
+	c->runtime_ns = t->runtime_ns;
+	add_runnable_weight(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
 	c->class = t->urgency;
-	note_spared(c, t, k);
-	c->turn_ns = p->scx.slice;
-	c->habit = t->habit;
+	set_protection(c, t, k);
+	c->slice_ns = p->scx.slice;
+	c->profile = t->profile;
 	c->pid = p->pid;
 	c->woken_by = t->woken_by;
 	c->nr_woke = 0;
 	c->next_placed = false;
-	if (c->waits_pid == p->pid)
-		c->waits_pid = 0;
+	if (c->parked_pid == p->pid)
+		c->parked_pid = 0;
 }
 
 /*
@@ -213,41 +214,41 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
  * the slice; who has given way gets it back, and so keeps its place without a call of
  * takt_enqueue().
  */
-static __always_inline void wait_here(struct task_struct *p, const struct task_ctx *t,
-				      struct cpu_ctx *c)
+static __always_inline void park_current(struct task_struct *p, const struct task_ctx *t,
+					 struct cpu_ctx *c)
 {
-	if (!t->turn_left_ns || is_background(t))
+	if (!t->slice_left_ns || is_background(t))
 		return;
-	c->waits_pid = p->pid;
-	c->waits_sleeper = c->sleeps;
-	scx_bpf_task_set_slice(p, t->turn_left_ns);
+	c->parked_pid = p->pid;
+	c->parked_is_short = c->sleeps;
+	scx_bpf_task_set_slice(p, t->slice_left_ns);
 }
 
 void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu_of(p));
 	struct task_ctx *t = task_ctx_of(p);
-	bool gave_way = gives_way(p, c);
+	bool gave_way = take_resume_next(p, c);
 	u64 now = scx_bpf_now(), ran_ns;
 
 	if (!t || !c->started_at)
 		return;
-	ran_ns = settle(c, t, now);
+	ran_ns = account_runtime(c, t, now);
 	c->started_at = 0;
 	if (runnable)
 		t->ready_at = now;
 	if (runnable && gave_way) {
 		note_woken(t, c);
-		wait_here(p, t, c);
+		park_current(p, t, c);
 	} else if (!runnable) {
-		count_out(t);
-		stay_down(p, c);
-		learn_habit(c, now, knobs_now());
-		learn_burst(t, knobs_now());
-		t->awake_ns = 0;
-		t->turn_left_ns = 0;
+		remove_runnable_weight(t);
+		cancel_big(p, c);
+		update_waker_profile(c, now, knobs_now());
+		update_run_estimate(t, knobs_now());
+		t->runtime_ns = 0;
+		t->slice_left_ns = 0;
 	}
-	t->habit = c->habit;
+	t->profile = c->profile;
 	if (watched) {
 		count(nr_runs);
 		count_add(run_ns, ran_ns);
@@ -255,15 +256,15 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 }
 
 /* Others have come to wait since @p began its turn, which is therefore a shorter one. */
-static __always_inline void shorten_turn(struct task_struct *p, struct cpu_ctx *c, u32 nr_queued)
+static __always_inline void shrink_slice(struct task_struct *p, struct cpu_ctx *c, u32 nr_queued)
 {
-	u64 turn_ns = slice_for(nr_queued, c->weight_1024, knobs_now());
-	u64 used_ns = c->turn_ns - min_u64(p->scx.slice, c->turn_ns);
+	u64 slice_ns = slice_for(nr_queued, c->weight_1024, knobs_now());
+	u64 used_ns = c->slice_ns - min_u64(p->scx.slice, c->slice_ns);
 
-	if (turn_ns >= c->turn_ns)
+	if (slice_ns >= c->slice_ns)
 		return;
-	scx_bpf_task_set_slice(p, turn_ns - min_u64(used_ns, turn_ns));
-	c->turn_ns = turn_ns;
+	scx_bpf_task_set_slice(p, slice_ns - min_u64(used_ns, slice_ns));
+	c->slice_ns = slice_ns;
 }
 
 /*
@@ -271,9 +272,9 @@ static __always_inline void shorten_turn(struct task_struct *p, struct cpu_ctx *
  * of a busy CPU what takt_enqueue() missed, and what was @placed behind the one that runs here, for
  * a moment that has become long. For that one the runner makes room, which may go elsewhere.
  */
-static __always_inline void rescue(struct task_struct *p, bool placed)
+static __always_inline void kick_for_waiting(struct task_struct *p, bool placed)
 {
-	if (!call_idle_cpu(p))
+	if (!kick_idle_cpu(p))
 		return;
 	count(nr_rescued);
 	if (placed)
@@ -292,13 +293,13 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	refresh_cgroups(now);
 	hint_perf(cpu, now);
 	if (nr_rivals && c->pid == p->pid)
-		shorten_turn(p, c, nr_rivals);
+		shrink_slice(p, c, nr_rivals);
 	if (nr_cpus_at_start == 1)
 		return;
-	move_up(p, c, cpu, now);
+	request_big(p, c, cpu, now);
 	placed = p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL) > 0;
 	if (nr_queued || placed)
-		rescue(p, placed);
+		kick_for_waiting(p, placed);
 }
 
 /*
@@ -321,7 +322,7 @@ void BPF_STRUCT_OPS(takt_cpu_online, s32 cpu)
 
 void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
 {
-	vacate(cpu);
+	drain_cpu(cpu);
 }
 
 /* A new weight changes what the same lag is worth: lag * weight stays, as in EEVDF's
@@ -336,7 +337,7 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 		return;
 	t->policy = p->policy;
 	note_urgency(t);
-	base = llc_ctx_of(t->llc)->vtime_now;
+	base = llc_ctx_of(t->llc)->avg_vruntime;
 	lead = t->vruntime - base;
 	if (lead > 0)
 		t->vruntime = base + (u64)lead * t->weight / weight;
@@ -352,8 +353,8 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 		return;
 	t->llc = llc_of(cpu_of(p));
 	t->ready_at = scx_bpf_now();
-	t->vruntime = llc_ctx_of(t->llc)->vtime_now - t->dowry_ns;
-	t->dowry_ns = 0;
+	t->vruntime = llc_ctx_of(t->llc)->avg_vruntime - t->inherited_lag_ns;
+	t->inherited_lag_ns = 0;
 	t->weight = p->scx.weight;
 	t->policy = p->policy;
 	note_urgency(t);
@@ -365,7 +366,7 @@ void BPF_STRUCT_OPS(takt_disable, struct task_struct *p)
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		count_out(t);
+		remove_runnable_weight(t);
 }
 
 s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)
@@ -382,7 +383,7 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 	else if (args->fork)
 		inherit_rules(t);
 	if (args->fork)
-		give_lag(t);
+		transfer_lag_to_child(t);
 	return 0;
 }
 
@@ -391,7 +392,7 @@ void BPF_STRUCT_OPS(takt_exit_task, struct task_struct *p, struct scx_exit_task_
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		count_out(t);
+		remove_runnable_weight(t);
 	bpf_task_storage_delete(&task_ctxs, p);
 }
 
@@ -427,10 +428,10 @@ void BPF_STRUCT_OPS(takt_cgroup_move, struct task_struct *p, struct cgroup *from
 	if (!t)
 		return;
 	runnable = t->counted;
-	count_out(t);
+	remove_runnable_weight(t);
 	t->cgroup = slot_of(to);
 	if (runnable)
-		count_in(p, t);
+		add_runnable_weight(p, t);
 }
 
 /* cpu.max is not for us to enforce; the agent says so. */
@@ -474,14 +475,14 @@ void BPF_STRUCT_OPS(takt_dump, struct scx_dump_ctx *dctx)
 	u32 i;
 
 	bpf_for (i, 0, nr_llcs)
-		scx_bpf_dump("takt: LLC %u vtime_now=%llu queued=%d\n", i, llc_ctx_of(i)->vtime_now,
-			     scx_bpf_dsq_nr_queued(dsq_of_llc(i)));
+		scx_bpf_dump("takt: LLC %u avg_vruntime=%llu queued=%d\n", i,
+			     llc_ctx_of(i)->avg_vruntime, scx_bpf_dsq_nr_queued(dsq_of_llc(i)));
 	bpf_for (i, 0, nr_cpus_at_start) {
 		const struct cpu_ctx *c = cpu_ctx_of(i);
 
 		scx_bpf_dump(
-			"takt: CPU %u pid=%d running=%d vruntime=%llu awake_ns=%llu queued=%d\n", i,
-			c->pid, c->started_at != 0, c->vruntime, c->awake_ns,
+			"takt: CPU %u pid=%d running=%d vruntime=%llu runtime_ns=%llu queued=%d\n",
+			i, c->pid, c->started_at != 0, c->vruntime, c->runtime_ns,
 			scx_bpf_dsq_nr_queued(dsq_of_cpu(i)));
 	}
 }
@@ -491,9 +492,9 @@ void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struc
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		scx_bpf_dump("takt: LLC %u lead=%lld awake_ns=%llu waits_ns=%llu gap_ns=%u\n",
-			     t->llc, t->vruntime - llc_ctx_of(t->llc)->vtime_now, t->awake_ns,
-			     waited_ns(t, scx_bpf_now()), t->habit.gap_ns);
+		scx_bpf_dump("takt: LLC %u lead=%lld runtime_ns=%llu waits_ns=%llu gap_ns=%u\n",
+			     t->llc, t->vruntime - llc_ctx_of(t->llc)->avg_vruntime, t->runtime_ns,
+			     waited_ns(t, scx_bpf_now()), t->profile.gap_ns);
 }
 
 SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,

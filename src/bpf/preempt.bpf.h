@@ -35,24 +35,24 @@ static __always_inline bool never_preempts(const struct task_ctx *t)
 }
 
 /* Is the task that has been running on @c for @ran_ns left alone by @t? */
-static __always_inline bool is_spared_by(const struct task_ctx *t, const struct cpu_ctx *c,
-					 u64 ran_ns, const struct takt_knobs *k)
+static __always_inline bool is_protected_from(const struct task_ctx *t, const struct cpu_ctx *c,
+					      u64 ran_ns, const struct takt_knobs *k)
 {
 	if (!spares(t, c->class))
 		return false;
-	if (is_brief(t, k))
-		return c->awake_ns + ran_ns <= c->spared_ns;
+	if (is_very_short(t, k))
+		return c->runtime_ns + ran_ns <= c->protect_ns;
 	if (c->sleeps)
 		return ran_ns <= k->burst_max_ns;
-	return c->awake_ns + ran_ns <= k->preempt_after_ns;
+	return c->runtime_ns + ran_ns <= k->preempt_after_ns;
 }
 
 /*
  * Should the task that runs on @c make room for @t, which may preempt? Racy read of another CPU's
  * record: see cpu_ctx.
  */
-static __always_inline bool makes_room(const struct cpu_ctx *c, const struct task_ctx *t, u64 now,
-				       const struct takt_knobs *k)
+static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct task_ctx *t,
+					   u64 now, const struct takt_knobs *k)
 {
 	u64 started_at = c->started_at;
 	s64 ran_ns = now - started_at;
@@ -62,12 +62,12 @@ static __always_inline bool makes_room(const struct cpu_ctx *c, const struct tas
 		return false;
 	if (c->class == TAKT_CLASS_BACKGROUND)
 		return true;
-	if (ran_ns < 0 || is_spared_by(t, c, ran_ns, k))
+	if (ran_ns < 0 || is_protected_from(t, c, ran_ns, k))
 		return false;
-	ahead = c->vruntime + charge_of(ran_ns, c->weight_1024) - t->vruntime;
+	ahead = c->vruntime + delta_vruntime(ran_ns, c->weight_1024) - t->vruntime;
 	if (is_urgent(t))
 		margin /= 4;
-	return ahead > margin || (has(OWED) && is_owed(t, k));
+	return ahead > margin || (has(OWED) && has_positive_lag(t, k));
 }
 
 /*
@@ -82,7 +82,7 @@ static __always_inline s32 find_victim(const struct task_struct *p, const struct
 	if (never_preempts(t))
 		return -1;
 	for (i = 0; i <= VICTIM_SEARCH && i < nr_cpu_ids && can_loop; i++) {
-		if (llc_of(cpu) == llc && makes_room(cpu_ctx_of(cpu), t, now, k) &&
+		if (llc_of(cpu) == llc && is_preemptible(cpu_ctx_of(cpu), t, now, k) &&
 		    (cpu == prev_cpu || may_use(p, cpu)))
 			return cpu;
 		if (++cpu >= nr_cpu_ids)

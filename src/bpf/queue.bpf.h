@@ -44,7 +44,7 @@ static u64 head_deadline(u64 dsq)
  * Does anybody wait in the queue of @cpu alone? Spares the look-up while nobody ever does. To be
  * asked under the lock of @cpu only, as whoever joins that queue counts itself first.
  */
-static __always_inline bool own_queue_used(s32 cpu)
+static __always_inline bool refresh_own_queue(s32 cpu)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 
@@ -59,7 +59,7 @@ static u64 earliest_for(s32 cpu)
 {
 	u64 shared = head_deadline(dsq_of_llc(llc_of(cpu)));
 
-	return own_queue_used(cpu) ? min_u64(shared, head_deadline(dsq_of_cpu(cpu))) : shared;
+	return refresh_own_queue(cpu) ? min_u64(shared, head_deadline(dsq_of_cpu(cpu))) : shared;
 }
 
 /* Counts anew how many wait in the queue of @llc. */
@@ -88,7 +88,7 @@ static __always_inline bool take_first(s32 cpu)
 	u64 own = dsq_of_cpu(cpu);
 	u32 llc = llc_of(cpu);
 
-	if (own_queue_used(cpu) && head_deadline(own) <= head_deadline(dsq_of_llc(llc)))
+	if (refresh_own_queue(cpu) && head_deadline(own) <= head_deadline(dsq_of_llc(llc)))
 		return scx_bpf_dsq_move_to_local(own, 0);
 	return take_from_llc(llc);
 }
@@ -96,7 +96,7 @@ static __always_inline bool take_first(s32 cpu)
 /* Is there nobody at all who would have to be asked before a task takes @cpu next? */
 static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
 {
-	return !c->next_placed && !c->waits_pid && !llc_ctx_of(llc_of(cpu))->nr_queued &&
+	return !c->next_placed && !c->parked_pid && !llc_ctx_of(llc_of(cpu))->nr_queued &&
 	       !c->nr_own;
 }
 

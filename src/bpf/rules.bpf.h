@@ -115,7 +115,7 @@ static __always_inline s64 ruled_lead(const struct task_ctx *t, s64 lead,
 /* Claims an idle CPU of those that a rule prefers for @p; negative: none. */
 static s32 claim_preferred_cpu(struct task_struct *p, const struct task_ctx *t)
 {
-	return claim_of(p, &cpu_sets[t->cpu_set & (TAKT_MAX_CPU_SETS - 1)]);
+	return claim_idle_in_set(p, &cpu_sets[t->cpu_set & (TAKT_MAX_CPU_SETS - 1)]);
 }
 
 static __always_inline u64 hash_step(u64 hash, u64 word)

@@ -10,36 +10,36 @@
 
 #include "witness.bpf.h"
 
-struct seat {
+struct placement {
 	u32 place; /* enum takt_place */
 	u64 slice_ns;
 	u64 enq_flags;
 };
 
 /* Puts @p straight onto the CPU that it will run on. */
-static __always_inline void sit(struct task_struct *p, u64 slice_ns, u64 enq_flags)
+static __always_inline void insert_local(struct task_struct *p, u64 slice_ns, u64 enq_flags)
 {
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, sane_slice(slice_ns), enq_flags);
 }
 
-static __always_inline void take_seat(struct task_struct *p, const struct seat *seat)
+static __always_inline void apply_placement(struct task_struct *p, const struct placement *seat)
 {
 	struct takt_cpu_stats *s = watched ? stats_here() : NULL;
 
 	if (s && seat->place < TAKT_NR_PLACES)
 		s->placed[seat->place]++;
-	sit(p, seat->slice_ns, seat->enq_flags);
+	insert_local(p, seat->slice_ns, seat->enq_flags);
 }
 
 /* The CPU of @p's waker, that will sleep soon: now or next. */
-static __always_inline struct seat seat_at_waker(struct task_struct *p, struct cpu_ctx *c,
-						 const struct takt_knobs *k)
+static __always_inline struct placement place_at_waker(struct task_struct *p, struct cpu_ctx *c,
+						       const struct takt_knobs *k)
 {
-	u64 preempt = hand_over_now(c, p);
+	u64 preempt = try_handoff(c, p);
 
 	c->next_placed = true;
-	return (struct seat){preempt ? TAKT_PLACE_HANDOFF : TAKT_PLACE_SYNC, k->slice_max_ns,
-			     preempt};
+	return (struct placement){preempt ? TAKT_PLACE_HANDOFF : TAKT_PLACE_SYNC, k->slice_max_ns,
+				  preempt};
 }
 
 /*
@@ -48,42 +48,43 @@ static __always_inline struct seat seat_at_waker(struct task_struct *p, struct c
  * there just before (two timers that expire at once), for then it would go on before that one,
  * which has not run yet.
  */
-static __always_inline struct seat seat_of_runner(struct task_struct *p, const struct task_ctx *t,
-						  s32 cpu, u64 now, const struct takt_knobs *k)
+static __always_inline struct placement place_at_victim(struct task_struct *p,
+							const struct task_ctx *t, s32 cpu, u64 now,
+							const struct takt_knobs *k)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 
 	note_preempt(p, cpu, t, now);
 	if (c->next_placed)
-		c->gives_way_pid = 0;
-	else if (has(GIVE_WAY) && is_brief(t, k))
-		c->gives_way_pid = c->pid;
+		c->resume_next_pid = 0;
+	else if (has(GIVE_WAY) && is_very_short(t, k))
+		c->resume_next_pid = c->pid;
 	c->next_placed = true;
-	return (struct seat){TAKT_PLACE_PREEMPT, k->slice_max_ns, SCX_ENQ_PREEMPT};
+	return (struct placement){TAKT_PLACE_PREEMPT, k->slice_max_ns, SCX_ENQ_PREEMPT};
 }
 
 /*
  * Somebody was preempted on @c and goes on there next: is @p owed the place before it? Not before a
  * sleeper, which was left where it is since it may hold a lock.
  */
-static __always_inline bool goes_first(struct task_struct *p, const struct task_ctx *t,
-				       const struct cpu_ctx *c, const struct takt_knobs *k)
+static __always_inline bool precedes_parked(struct task_struct *p, const struct task_ctx *t,
+					    const struct cpu_ctx *c, const struct takt_knobs *k)
 {
-	return has(FIRST) && c->waits_pid && c->waits_pid != p->pid && !c->waits_sleeper &&
-	       is_owed(t, k) && !is_background(t);
+	return has(FIRST) && c->parked_pid && c->parked_pid != p->pid && !c->parked_is_short &&
+	       has_positive_lag(t, k) && !is_background(t);
 }
 
 /* Finds @p, that wakes on @here, a @seat; the CPU of it, or negative: it has to wait. */
-static __always_inline s32 find_seat(struct task_struct *p, struct task_ctx *t, s32 here,
-				     s32 prev_cpu, u64 wake_flags, u64 now,
-				     const struct takt_knobs *k, struct seat *seat)
+static __always_inline s32 select_placement(struct task_struct *p, struct task_ctx *t, s32 here,
+					    s32 prev_cpu, u64 wake_flags, u64 now,
+					    const struct takt_knobs *k, struct placement *seat)
 {
 	struct cpu_ctx *c = cpu_ctx_of(here);
 	s32 cpu;
 
 	if (is_sync(c, p, t, wake_flags, k) && may_use(p, here) &&
 	    waker_sleeps_soon(here, c, now, k)) {
-		*seat = seat_at_waker(p, c, k);
+		*seat = place_at_waker(p, c, k);
 		return here;
 	}
 	cpu = can_rule && t->cpu_set ? claim_preferred_cpu(p, t) : -1;
@@ -99,19 +100,19 @@ static __always_inline s32 find_seat(struct task_struct *p, struct task_ctx *t, 
 	}
 	cpu = find_victim(p, t, prev_cpu, now, k);
 	if (cpu >= 0) {
-		*seat = seat_of_runner(p, t, cpu, now, k);
+		*seat = place_at_victim(p, t, cpu, now, k);
 		return cpu;
 	}
-	if (!goes_first(p, t, cpu_ctx_of(prev_cpu), k))
+	if (!precedes_parked(p, t, cpu_ctx_of(prev_cpu), k))
 		return -1;
-	*seat = (struct seat){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
+	*seat = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
 	return prev_cpu;
 }
 
 /* @p, that may use no other CPU than @cpu, wakes: may it run there now, or next? */
-static __always_inline bool find_seat_at_home(struct task_struct *p, struct task_ctx *t, s32 cpu,
-					      u64 now, const struct takt_knobs *k,
-					      struct seat *seat)
+static __always_inline bool select_pinned_placement(struct task_struct *p, struct task_ctx *t,
+						    s32 cpu, u64 now, const struct takt_knobs *k,
+						    struct placement *seat)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	bool woken_here = cpu == bpf_get_smp_processor_id();
@@ -119,15 +120,15 @@ static __always_inline bool find_seat_at_home(struct task_struct *p, struct task
 	if (woken_here)
 		note_wakeup(c, p, t, now);
 	if (!c->started_at && scx_bpf_test_and_clear_cpu_idle(cpu)) {
-		*seat = (struct seat){TAKT_PLACE_IDLE_PREV, k->slice_max_ns, 0};
+		*seat = (struct placement){TAKT_PLACE_IDLE_PREV, k->slice_max_ns, 0};
 	} else if (woken_here && waker_sleeps_soon(cpu, c, now, k)) {
-		*seat = seat_at_waker(p, c, k);
-	} else if (!never_preempts(t) && makes_room(c, t, now, k)) {
-		*seat = seat_of_runner(p, t, cpu, now, k);
-	} else if (is_percpu_kthread(p) && !is_ahead(t, k)) {
-		*seat = (struct seat){TAKT_PLACE_KTHREAD, k->slice_min_ns, SCX_ENQ_HEAD};
-	} else if (goes_first(p, t, c, k)) {
-		*seat = (struct seat){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
+		*seat = place_at_waker(p, c, k);
+	} else if (!never_preempts(t) && is_preemptible(c, t, now, k)) {
+		*seat = place_at_victim(p, t, cpu, now, k);
+	} else if (is_percpu_kthread(p) && !has_negative_lag(t, k)) {
+		*seat = (struct placement){TAKT_PLACE_KTHREAD, k->slice_min_ns, SCX_ENQ_HEAD};
+	} else if (precedes_parked(p, t, c, k)) {
+		*seat = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
 	} else {
 		return false;
 	}

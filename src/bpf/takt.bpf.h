@@ -45,12 +45,12 @@ s32 agent_tgid; /* our own agent, which waits rather than delay those it looks a
 struct takt_knob_slots knobs SEC(".data.knobs");
 
 /* How a task and those it wakes go on: see handoff.bpf.h. One load, one store. */
-struct habit {
+struct waker_profile {
 	u32 gap_ns; /* moving average: from its first wakeup of another to its own sleep; 0: never
 		       did so */
-	s16 echoes; /* times in a row that it woke its own waker, only that, and slept at once; < 0:
-		       so many must make up for a wrong guess */
-	u16 handed; /* hand-overs since then */
+	s16 reciprocal_streak; /* times in a row that it woke its own waker, only that, and slept at
+		       once; < 0: so many must make up for a wrong guess */
+	u16 handed;	       /* hand-overs since then */
 } __attribute__((aligned(8)));
 
 /*
@@ -58,31 +58,31 @@ struct habit {
  * whether a preemption pays: a torn read can cost one needless or one missed preemption.
  */
 struct cpu_ctx {
-	u64 started_at;	    /* when the current stretch began; 0: no task of ours runs */
-	u64 vruntime;	    /* of the running task, when the stretch began */
-	u64 awake_ns;	    /* how long it had run since it last woke, before this stretch */
-	u64 unclocked_ns;   /* how long tasks ran here since this CPU last moved vtime_now */
-	u64 woke_at;	    /* when it first woke somebody in this stretch; 0: not yet */
-	u64 spared_ns;	    /* nobody brief preempts it before it has run so long since it woke */
-	u64 turn_ns;	    /* the slice that it started this stretch with */
-	struct habit habit; /* of the running task */
-	u64 weight_1024;    /* what it counts with, times 1024: see cgroup.bpf.h */
-	u64 perf_at;	    /* when it last asked for a speed; 0: never */
-	u64 busy_ns;	    /* ran since then, but for what unclocked_ns has */
+	u64 started_at;	  /* when the current stretch began; 0: no task of ours runs */
+	u64 vruntime;	  /* of the running task, when the stretch began */
+	u64 runtime_ns;	  /* how long it had run since it last woke, before this stretch */
+	u64 unclocked_ns; /* how long tasks ran here since this CPU last moved avg_vruntime */
+	u64 woke_at;	  /* when it first woke somebody in this stretch; 0: not yet */
+	u64 protect_ns;	  /* nobody brief preempts it before it has run so long since it woke */
+	u64 slice_ns;	  /* the slice that it started this stretch with */
+	struct waker_profile profile; /* of the running task */
+	u64 weight_1024;	      /* what it counts with, times 1024: see cgroup.bpf.h */
+	u64 perf_at;		      /* when it last asked for a speed; 0: never */
+	u64 busy_ns;		      /* ran since then, but for what unclocked_ns has */
 	s32 pid;
-	s32 woken_by;	   /* pid of who woke the running task */
-	s32 woke_pid;	   /* whom it woke last in this stretch */
-	u32 nr_woke;	   /* how many it woke in this stretch */
-	s32 gives_way_pid; /* goes on, on this CPU, after the task that takes its place now */
-	s32 waits_pid;	   /* has given way, and waits for that in the local DSQ; 0: nobody */
-	s32 moves_pid;	   /* is on its way to a bigger CPU; 0: nobody is */
+	s32 woken_by;	     /* pid of who woke the running task */
+	s32 woke_pid;	     /* whom it woke last in this stretch */
+	u32 nr_woke;	     /* how many it woke in this stretch */
+	s32 resume_next_pid; /* goes on, on this CPU, after the task that takes its place now */
+	s32 parked_pid;	     /* has given way, and waits for that in the local DSQ; 0: nobody */
+	s32 moves_pid;	     /* is on its way to a bigger CPU; 0: nobody is */
 	u32 nr_own;   /* how many wait in the queue of this CPU alone; never less than there are */
 	s16 moves_to; /* the bigger CPU */
 	u16 perf;     /* of 1024, what it asked for: perf.bpf.h */
-	bool next_placed;   /* a task was put straight behind the one that runs */
-	bool sleeps;	    /* the running task does, after short bursts */
-	bool waits_sleeper; /* who waits in the local DSQ does */
-	u8 class;	    /* of the running task */
+	bool next_placed;     /* a task was put straight behind the one that runs */
+	bool sleeps;	      /* the running task does, after short bursts */
+	bool parked_is_short; /* who waits in the local DSQ does */
+	u8 class;	      /* of the running task */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct cpu_ctx) == 2 * CACHE_LINE, "two lines per CPU");
@@ -94,7 +94,7 @@ struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
  * clock behind by part of a slice until the next.
  */
 struct llc_ctx {
-	u64 vtime_now;
+	u64 avg_vruntime;
 	u64 moved_at;	/* when it was moved last */
 	u32 trend_1024; /* vtime per real time, times 1024: how fast it moves */
 	u32 pace_1024;	/* real time per vtime, times 1024: the inverse, kept to spare divisions */
@@ -112,18 +112,18 @@ struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
 
 /* What we know of a task. Written under its rq lock. */
 struct task_ctx {
-	u64 vruntime; /* in the virtual clock of LLC @llc */
-	u64 awake_ns; /* how long it has run since it last woke */
-	u64 ready_at; /* since when it waits for a CPU; 0: it has one, or sleeps */
-	u64 burst_ns; /* how long it runs from waking to sleeping: burst.bpf.h; 0: never slept */
-	u64 turn_left_ns; /* what a preemption took off its turn */
-	u64 dowry_ns;	  /* lag that its parent gave it, until it is enabled */
-	s32 woken_by;	  /* pid of the task that woke it last */
+	u64 vruntime;	/* in the virtual clock of LLC @llc */
+	u64 runtime_ns; /* how long it has run since it last woke */
+	u64 ready_at;	/* since when it waits for a CPU; 0: it has one, or sleeps */
+	u64 est_run_ns; /* how long it runs from waking to sleeping: burst.bpf.h; 0: never slept */
+	u64 slice_left_ns;    /* what a preemption took off its turn */
+	u64 inherited_lag_ns; /* lag that its parent gave it, until it is enabled */
+	s32 woken_by;	      /* pid of the task that woke it last */
 	u32 llc;
 	u32 cgroup;  /* slot of its cgroup; 0: the root */
 	u32 counted; /* the weight that its cgroup has counted it with; 0: not counted, it sleeps */
 	u32 weight;  /* the one that the lead in @vruntime was earned with */
-	struct habit habit;
+	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
 	u8 class;	     /* enum takt_class, by a rule */
@@ -170,9 +170,9 @@ static __always_inline struct cpu_ctx *cpu_ctx_of(s32 cpu)
 }
 
 /* How long the task that runs on @c has run since it last woke. */
-static __always_inline u64 awake_for_ns(const struct cpu_ctx *c, u64 now)
+static __always_inline u64 runtime_since_wakeup_ns(const struct cpu_ctx *c, u64 now)
 {
-	return c->awake_ns + now - c->started_at;
+	return c->runtime_ns + now - c->started_at;
 }
 
 /* How long @t has waited for a CPU. */

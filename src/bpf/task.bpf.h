@@ -81,7 +81,7 @@ static __always_inline bool may_use(const struct task_struct *p, s32 cpu)
 }
 
 /* Claims the first CPU of a set that is idle and that @p may use; negative: none. */
-static s32 claim_of(const struct task_struct *p, const volatile struct takt_cpu_set *set)
+static s32 claim_idle_in_set(const struct task_struct *p, const volatile struct takt_cpu_set *set)
 {
 	s32 cpu;
 	u32 i;

@@ -21,10 +21,10 @@ int takt_tasks(struct bpf_iter__task *ctx)
 	sample(&s, p, rq_clock_now(ctx->meta->seq_num));
 	t = bpf_task_storage_get(&task_ctxs, p, NULL, 0);
 	if (t) {
-		s.burst_ns = t->burst_ns ? max_u64(t->burst_ns, t->awake_ns) : 0;
+		s.burst_ns = t->est_run_ns ? max_u64(t->est_run_ns, t->runtime_ns) : 0;
 		s.weight = t->weight;
 		s.ruled = t->class;
-		s.lead_ns = t->vruntime - llc_ctx_of(t->llc)->vtime_now;
+		s.lead_ns = t->vruntime - llc_ctx_of(t->llc)->avg_vruntime;
 	}
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
 	return 0;

@@ -4,7 +4,7 @@
  *
  * Waits that do not begin with a wakeup (a hog that waits for its next turn, a task that was
  * preempted, a new task) are left out: they are the price of sharing, not a latency. A task that
- * has not run since it woke has awake_ns 0; one that has never slept has burst_ns 0.
+ * has not run since it woke has runtime_ns 0; one that has never slept has est_run_ns 0.
  *
  * Four buckets to each power of two: a percentile is known to 25 %.
  */
@@ -35,7 +35,7 @@ static __always_inline void count_wakeup(const struct task_ctx *t, u64 now)
 	u32 class = t->class, bucket;
 	u64 wait_ns;
 
-	if (t->awake_ns || !t->burst_ns)
+	if (t->runtime_ns || !t->est_run_ns)
 		return;
 	s = stats_here();
 	wait_ns = waited_ns(t, now);

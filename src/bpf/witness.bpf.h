@@ -14,7 +14,7 @@ static __noinline void tell_preempt(struct task_struct *p, s32 cpu, const struct
 				    u64 now)
 {
 	const struct cpu_ctx *c = cpu_ctx_of(cpu);
-	u64 vruntime = c->vruntime + charge_of(now - c->started_at, c->weight_1024);
+	u64 vruntime = c->vruntime + delta_vruntime(now - c->started_at, c->weight_1024);
 
 	tell(TAKT_EV_PREEMPT, now, vruntime - t->vruntime, p, cpu_and(cpu, c->pid));
 }
@@ -27,7 +27,7 @@ static __always_inline void note_preempt(struct task_struct *p, s32 cpu, const s
 		tell_preempt(p, cpu, t, now);
 }
 
-/* @p starts to run on @cpu: has it come from another LLC? To be asked before adopt(). */
+/* @p starts to run on @cpu: has it come from another LLC? To be asked before rebase_vruntime(). */
 static __always_inline void note_migration(struct task_struct *p, const struct task_ctx *t, s32 cpu,
 					   u64 now)
 {
