@@ -152,9 +152,17 @@ pub fn configure(
     rodata.nr_llcs = machine.nr_llcs;
     rodata.nr_cpus_at_start = machine.nr_cpus;
     rodata.nr_cpu_ids = machine.llc_of_cpu.len() as u32;
+    rodata.nr_possible_cpus = machine.nr_possible_cpus;
     for (cpu, llc) in machine.llc_of_cpu.iter().enumerate() {
         rodata.cpu_to_llc[cpu] = llc.unwrap_or(0);
         rodata.cpu_known[cpu] = llc.is_some();
+        if let Some(llc) = llc.map(usize::from) {
+            rodata.known_mask[cpu / 64] |= 1 << (cpu % 64);
+            if rodata.llc_nr_cpus[llc] == 0 {
+                rodata.llc_first_cpu[llc] = cpu as u16;
+            }
+            rodata.llc_nr_cpus[llc] += 1;
+        }
     }
     for (row, order) in rodata
         .steal_order
@@ -176,13 +184,14 @@ pub fn configure(
     // Without it the kernel (since 6.14) leaves a task that may not migrate on its CPU with a whole turn of 20 ms,
     // and takes each that a real-time task has preempted for one: who runs there as real-time tasks come and go
     // would keep the CPU for ever.
-    let mut flags = types
-        .scx_enumerator("SCX_OPS_ENQ_MIGRATION_DISABLED")
-        .unwrap_or(0);
+    // The same holds for tasks that exit.
+    let mut flags = vec!["SCX_OPS_ENQ_MIGRATION_DISABLED", "SCX_OPS_ENQ_EXITING"];
     if hybrid {
-        flags |= types.scx_enumerator("SCX_OPS_ENQ_LAST").unwrap_or(0);
+        flags.push("SCX_OPS_ENQ_LAST");
     }
-    skel.struct_ops.takt_ops_mut().flags |= flags;
+    for flag in flags {
+        skel.struct_ops.takt_ops_mut().flags |= types.scx_enumerator(flag).unwrap_or(0);
+    }
     let slots = skel
         .maps
         .data_knobs_data

@@ -21,6 +21,8 @@ pub struct Machine {
     pub nr_llcs: u32,
     /// Number of CPUs that were online.
     pub nr_cpus: u32,
+    /// Number of CPUs that may ever be there: a task that may use so many may use all.
+    pub nr_possible_cpus: u32,
     /// For each LLC all others, those of its own NUMA node first.
     pub steal_order: Vec<Vec<u8>>,
     /// CPUs of the larger kind, in the order in which they are to be filled; empty if all are of one kind.
@@ -66,14 +68,16 @@ impl Machine {
             llc_of_cpu.len()
         );
         let nodes: Vec<usize> = topology.all_llcs.values().map(|llc| llc.node_id).collect();
+        let (nodes, merged) = merge_llcs(&nodes, takt_consts_TAKT_MAX_LLCS as usize);
+        for llc in llc_of_cpu.iter_mut().flatten() {
+            *llc = merged.get(usize::from(*llc)).copied().unwrap_or(0);
+        }
         let nr_llcs = nodes.len().max(1);
-        let max_llcs = takt_consts_TAKT_MAX_LLCS as usize;
-        ensure!(
-            nr_llcs <= max_llcs,
-            "{nr_llcs} last-level caches: this build of scx_takt holds {max_llcs} at most"
-        );
         Ok(Self {
             nr_cpus: llc_of_cpu.iter().flatten().count() as u32,
+            nr_possible_cpus: libbpf_rs::num_possible_cpus()
+                .context("cannot read the number of possible CPUs from sysfs")?
+                as u32,
             node_of_llc: nodes.iter().map(|&node| node as u32).collect(),
             nr_llcs: nr_llcs as u32,
             llc_of_cpu,
@@ -81,6 +85,30 @@ impl Machine {
             big_cpus: big_cpus(&topology),
         })
     }
+}
+
+/// What to take for an LLC on a machine with more than `max` of them: neighbours share one, as few as will do, and
+/// none beyond its NUMA node while there are `max` for all nodes. `nodes`: the NUMA node of each LLC. Returns the
+/// nodes of the merged ones, and the merged one of each.
+fn merge_llcs(nodes: &[usize], max: usize) -> (Vec<usize>, Vec<u16>) {
+    for share in 1..=nodes.len().max(1) {
+        let mut of_merged: Vec<usize> = Vec::new();
+        let mut merged = Vec::new();
+        let mut in_last = 0;
+        for &node in nodes {
+            if of_merged.last() != Some(&node) || in_last == share {
+                of_merged.push(node);
+                in_last = 0;
+            }
+            in_last += 1;
+            merged.push((of_merged.len() - 1) as u16);
+        }
+        if of_merged.len() <= max {
+            return (of_merged, merged);
+        }
+    }
+    let merged = (0..nodes.len()).map(|llc| (llc * max / nodes.len()) as u16);
+    (nodes.iter().copied().take(max).collect(), merged.collect())
 }
 
 /// The CPUs that are not of the smaller kind: one of each core first, so that no two share a core while a
@@ -118,6 +146,21 @@ fn steal_order(nodes: &[usize]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn merges_neighbours_when_there_are_too_many() {
+        assert_eq!(
+            merge_llcs(&[0, 0, 1, 1], 4),
+            (vec![0, 0, 1, 1], vec![0, 1, 2, 3])
+        );
+        assert_eq!(
+            merge_llcs(&[0, 0, 0, 1, 1], 4),
+            (vec![0, 0, 1], vec![0, 0, 1, 2, 2])
+        );
+        let (nodes, merged) = merge_llcs(&[0, 1, 2, 3, 4, 5], 3);
+        assert_eq!((nodes.len(), merged), (3, vec![0, 0, 1, 1, 2, 2]));
+        assert_eq!(merge_llcs(&[], 3), (vec![], vec![]));
+    }
 
     #[test]
     fn steals_from_its_own_node_first() {

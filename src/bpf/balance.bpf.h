@@ -1,16 +1,44 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* clang-format off */
 /*
- * Work that waits in one LLC while a CPU of another has nothing to do.
+ * Balance between LLCs, and what happens to waiting tasks when a CPU goes.
  *
- * A CPU about to go idle takes the first due task of the next LLC that has one, those of its own
- * node first. That is when moving pays by itself: the task would wait, and the CPU would sleep.
- * Limits: it does not weigh the cold cache against how soon the task's own LLC would have come to
- * it.
+ *	steal	a CPU about to go idle takes the first due task of the next LLC that has one, those of
+ *		its own node first: the task would wait, and the CPU would sleep
+ *	pull	while all CPUs work, a CPU whose slice ends takes the first due task of another LLC
+ *		where more wait per CPU than here, so that the next slice is that task's
+ *
+ * A pull is made at once where it leaves neither LLC with more tasks per CPU than the other has now.
+ * Else (5 equal tasks on 2 LLCs of 2 CPUs: 3 and 2) it is made when the progress of the other LLC is
+ * slower by 1/32, and has fallen behind by more than ROTATE_NS, so that tasks take turns in the slower
+ * LLC; what the task has fallen behind by, it brings along as lag. Progress is V plus an offset; it is held within
+ * PROGRESS_WINDOW_NS of the LLC that is furthest ahead, and set to that while no task waits.
+ *
+ * An LLC looks at one other per BALANCE_PERIOD_NS, in turn: that bounds both the migrations and the
+ * cache lines that are read, whatever the number of LLCs. Limits: it does not weigh the cold cache of
+ * a stolen task against how soon its own LLC would have come to it; tasks bound to a set of CPUs are
+ * balanced by the CPUs that serve their domain.
  */
+/* clang-format on */
 #ifndef TAKT_BALANCE_BPF_H
 #define TAKT_BALANCE_BPF_H
 
 #include "preempt.bpf.h"
+
+#define BALANCE_PERIOD_NS  (4ULL * 1000 * 1000)
+#define ROTATE_NS	   (24LL * 1000 * 1000)
+#define PROGRESS_WINDOW_NS (48LL * 1000 * 1000)
+
+/* Progress of the LLC that is furthest ahead. Written without a lock, at most once per
+ * BALANCE_PERIOD_NS and LLC: a lost store is made up for by the next. */
+struct {
+	u64 ns;
+} __attribute__((aligned(CACHE_LINE))) max_progress;
+
+static __always_inline u32 other_llc(u32 llc, u32 i)
+{
+	return steal_order[(llc * TAKT_MAX_LLCS + i) & (TAKT_MAX_LLCS * TAKT_MAX_LLCS - 1)];
+}
 
 static bool steal(s32 cpu)
 {
@@ -19,21 +47,112 @@ static bool steal(s32 cpu)
 	if (nr_llcs == 1)
 		return false;
 	bpf_for (i, 0, nr_llcs - 1) {
-		u32 llc = steal_order[(own * TAKT_MAX_LLCS + i) &
-				      (TAKT_MAX_LLCS * TAKT_MAX_LLCS - 1)];
+		u32 queue = queue_of_llc(other_llc(own, i));
 
-		if (recount(llc) && take_from_llc(llc))
+		if (scx_bpf_dsq_nr_queued(queue) && take_from(queue))
 			return true;
 	}
 	return false;
 }
 
-/* Hands the tasks that wait in @dsq and belong to @cpu to @cpu itself. */
-static __always_inline void move_cpu_tasks(u64 dsq, s32 cpu)
+static __always_inline u64 progress_of(u32 llc)
+{
+	return queue_ctx_of(queue_of_llc(llc))->avg_vruntime + llc_ctx_of(llc)->offset;
+}
+
+/* Keeps the progress of @llc within the window. */
+static __always_inline void update_progress(u32 llc)
+{
+	s64 behind = max_progress.ns - progress_of(llc);
+	struct llc_ctx *l = llc_ctx_of(llc);
+
+	if (behind < 0)
+		max_progress.ns -= behind;
+	else if (!queue_ctx_of(queue_of_llc(llc))->nr_queued)
+		l->offset += behind;
+	else if (behind > PROGRESS_WINDOW_NS)
+		l->offset += behind - PROGRESS_WINDOW_NS;
+}
+
+/* Should a CPU of @llc take a task that waits in @other? */
+static __always_inline bool should_pull(u32 llc, u32 other)
+{
+	u64 nr_here = queue_ctx_of(queue_of_llc(llc))->nr_queued + llc_nr_cpus[llc];
+	u64 nr_there = queue_ctx_of(queue_of_llc(other))->nr_queued, cpus_here, cpus_there;
+
+	if (!nr_there)
+		return false;
+	cpus_here = llc_nr_cpus[llc];
+	cpus_there = llc_nr_cpus[other];
+	nr_there += cpus_there;
+	if ((nr_there - 1) * cpus_here >= (nr_here + 1) * cpus_there)
+		return true;
+	return (s64)(progress_of(llc) - progress_of(other)) > ROTATE_NS &&
+	       queue_ctx_of(queue_of_llc(llc))->rate_q20 / 32 * 31 >
+		       queue_ctx_of(queue_of_llc(other))->rate_q20;
+}
+
+/* A slice on @cpu has ended: takes a task from an LLC that has more waiting, if it is time to. */
+static bool pull(s32 cpu, u64 now)
+{
+	u32 llc = llc_of(cpu) & (TAKT_MAX_LLCS - 1), other;
+	struct llc_ctx *l = llc_ctx_of(llc);
+
+	if (nr_llcs == 1 || now - l->balanced_at < BALANCE_PERIOD_NS)
+		return false;
+	l->balanced_at = now;
+	update_progress(llc);
+	other = other_llc(llc, l->next_other) & (TAKT_MAX_LLCS - 1);
+	l->next_other = l->next_other + 1 < nr_llcs - 1 ? l->next_other + 1 : 0;
+	if (!should_pull(llc, other) || !take_from(queue_of_llc(other)))
+		return false;
+	cpu_ctx_of(cpu)->pulled = true;
+	return true;
+}
+
+/*
+ * @t starts to run on a CPU of @llc. If it waited in another LLC, it moves into the clock of this
+ * one, with its lag; if it was pulled, with what its LLC had fallen behind, too.
+ */
+static __always_inline void arrive_in_llc(struct task_ctx *t, struct cpu_ctx *c, u32 llc)
+{
+	u32 from = t->queue;
+	s64 behind;
+
+	if (nr_llcs == 1 || is_bound_queue(from) || from == queue_of_llc(llc))
+		return;
+	rebase_vruntime(t, queue_of_llc(llc));
+	if (!c->pulled)
+		return;
+	behind = progress_of(llc) - progress_of(from);
+	if (behind > 0)
+		t->vruntime -= min_u64(behind, PROGRESS_WINDOW_NS);
+}
+
+/*
+ * Where a task that finds no idle CPU should wait rather than in the LLC of @prev_cpu: a CPU of
+ * another LLC that has fewer tasks waiting per CPU, by more than one; else @prev_cpu. Looks at one.
+ */
+static __always_inline s32 less_crowded_cpu(const struct task_struct *p, s32 prev_cpu)
+{
+	u32 llc = llc_of(prev_cpu) & (TAKT_MAX_LLCS - 1), other;
+	u64 nr_here = queue_ctx_of(queue_of_llc(llc))->nr_queued, nr_there;
+
+	if (nr_llcs == 1 || nr_here <= llc_nr_cpus[llc] || !is_unrestricted(p))
+		return prev_cpu;
+	other = other_llc(llc, nr_here % (nr_llcs - 1)) & (TAKT_MAX_LLCS - 1);
+	nr_there = queue_ctx_of(queue_of_llc(other))->nr_queued + llc_nr_cpus[other];
+	if (nr_there * llc_nr_cpus[llc] >= nr_here * llc_nr_cpus[other])
+		return prev_cpu;
+	return llc_first_cpu[other];
+}
+
+/* Hands the tasks that wait in @queue and belong to @cpu to @cpu itself. */
+static __always_inline void move_cpu_tasks(u32 queue, s32 cpu)
 {
 	struct task_struct *p;
 
-	bpf_for_each (scx_dsq, p, dsq, 0) {
+	bpf_for_each (scx_dsq, p, queue, 0) {
 		if (scx_bpf_task_cpu(p) == cpu)
 			scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL_ON | cpu, 0);
 	}
@@ -52,8 +171,14 @@ static __always_inline void move_cpu_tasks(u64 dsq, s32 cpu)
  */
 static void drain_cpu(s32 cpu)
 {
-	move_cpu_tasks(dsq_of_cpu(cpu), cpu);
-	move_cpu_tasks(dsq_of_llc(llc_of(cpu)), cpu);
+	u32 i;
+
+	move_cpu_tasks(queue_of_cpu(cpu), cpu);
+	move_cpu_tasks(queue_of_llc(llc_of(cpu)), cpu);
+	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
+		if (domain_has_cpu(i, cpu) && scx_bpf_dsq_nr_queued(TAKT_QUEUE_DOMAINS + i))
+			move_cpu_tasks(TAKT_QUEUE_DOMAINS + i, cpu);
+	}
 }
 
 #endif /* TAKT_BALANCE_BPF_H */

@@ -69,17 +69,29 @@ static __always_inline bool is_migrating_to_big(const struct task_struct *p,
 
 /*
  * Sends @p on its way; false: it was not on any. The kernel asks for a place for the last task of a
- * CPU too (SCX_OPS_ENQ_LAST), which would go on where it is otherwise.
+ * CPU too (SCX_OPS_ENQ_LAST), which would go on where it is otherwise. It expects a scheduling
+ * event to follow (until 7.2 the CPU goes idle else, with the task in its local queue). @p's
+ * affinity may have changed since the big CPU was claimed.
  */
-static __always_inline bool migrate_to_big(struct task_struct *p, struct cpu_ctx *c, u64 slice_ns,
-					   u64 enq_flags)
+static __always_inline bool migrate_to_big(struct task_struct *p, struct cpu_ctx *c, s32 cpu,
+					   u64 slice_ns, u64 enq_flags)
 {
-	if (!cpus_differ() || (!is_migrating_to_big(p, c) && !(enq_flags & SCX_ENQ_LAST)))
+	bool moves = is_migrating_to_big(p, c);
+	s32 big = c->moves_to;
+
+	if (!cpus_differ() || (!moves && !(enq_flags & SCX_ENQ_LAST)))
 		return false;
-	scx_bpf_dsq_insert(
-		p, is_migrating_to_big(p, c) ? SCX_DSQ_LOCAL_ON | c->moves_to : SCX_DSQ_LOCAL,
-		sane_slice(slice_ns), 0);
 	c->moves_pid = 0;
+	if (moves && (!may_use(p, big) || may_not_migrate(p, enq_flags))) {
+		scx_bpf_kick_cpu(big, SCX_KICK_IDLE); /* free again */
+		moves = false;
+		if (!(enq_flags & SCX_ENQ_LAST))
+			return false;
+	}
+	scx_bpf_dsq_insert(p, moves ? SCX_DSQ_LOCAL_ON | big : SCX_DSQ_LOCAL, sane_slice(slice_ns),
+			   0);
+	if (!moves)
+		scx_bpf_kick_cpu(cpu, 0);
 	return true;
 }
 

@@ -1,36 +1,43 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* clang-format off */
 /*
- * Who is due: vruntime, lag and the deadline that orders every queue.
+ * Virtual time: vruntime, lag, and the deadline that orders every queue.
  *
- *	charge   = ran * 100 / weight			vtime that a stretch of running costs
- *	lead     = vruntime - avg_vruntime			> 0: it had more than its share; < 0: less
- *	deadline = now + min(lead / trend, lead_max)	of a task that is ahead: when it is due
- *	           now - min(-lead / trend, lead_max/4)	of a task that is behind: when it was due
+ *	delta_vruntime = ran * 100 / weight		what a run segment costs
+ *	lag            = V - vruntime			> 0: it had less than its share; < 0: more
+ *	deadline = now + min(-lag / rate, wait_max)	of a task of negative lag
+ *	           now - min(lag / rate, early_max)	of a task of positive lag
+ *	wait_max  = max(lead_max, 2 * delta_vruntime(SEGMENT_MAX) / rate)
+ *	early_max = max(lead_max / 4, delta_vruntime(SEGMENT_MAX) / rate)
  *
- * The deadline is in real time on purpose: lead / trend is how long it takes until the others have
- * caught up. A task that waits keeps it while those of others, computed later, move on: whoever
- * becomes runnable later than deadline + lead_max / 4 is behind it, whatever the weights and whatever
- * happens to it as it waits. Hence the bound on any wait: 5/4 of lead_max, plus the slices of those
- * that were due before (sleepers: their bursts, up to burst_max and a slice), in the time that is left
- * by real-time and deadline tasks, and by those that wake with less than their share and may take a
- * CPU at once. A slice ends with the tick after it.
+ * V, the average vruntime of a queue, stands where a task with exactly its share would be. It moves at
+ * a rate, in V per real time: so -lag / rate is how long it takes until the others have caught up. The
+ * deadline is in real time on purpose, and is fixed when a task is queued: a task that becomes runnable
+ * later than deadline + early_max sorts behind it, whatever its weight and whatever happens to it as
+ * it waits. So run-queue delay is at most early_max + wait_max, plus the slices of tasks with earlier
+ * deadlines (of short-running tasks: their runs, up to burst_max and a slice), in the time that is left
+ * by real-time and deadline tasks, and by tasks that wake with positive lag and may preempt. A slice
+ * ends with the tick after it.
  *
- * avg_vruntime, the virtual clock of an LLC, stands where a task with exactly its share would be. It is
- * an average of the vruntimes of those that run, weighted by how long they ran (which weighs each
- * task with its share), and it has a trend, which keeps it from lagging behind a moving average:
+ * They are lead_max (250 ms) and a quarter of it while slices are few. The fair wait of a task after a segment is
+ * segment * (sum of weights) / weight: under a crowd, or of a light task beside heavy ones, longer than
+ * lead_max. A bound below it would make equal turns of unequal tasks (40 tasks of nice 0 and 40 of nice
+ * 10 on one CPU: 2.4 : 1 instead of 9 : 1). Two segments are what EEVDF bounds lag to. A task that is
+ * short of its share by one segment has to come before tasks that are not, or equal tasks stay unequal.
  *
- *	trend    = bias * CPUs / (CPUs + queued)	vtime per real time
+ * V is a moving average of the vruntimes of tasks that run, weighted by how long they ran (which weighs
+ * each task with its share), and it has a rate, which keeps it from lagging behind:
+ *
+ *	rate = correction * CPUs / (CPUs + queued)
  *	on every half millisecond of running:
- *	  avg_vruntime += trend * time, then += error * ran / 67 ms; bias += half of that
+ *	  V += rate * time, then += error * ran / 67 ms; correction += half of that
  *
- * The bias learns what weights other than 100 do to the trend. What was tried before and failed: to
- * follow whoever starts to run, which ran along with tasks far ahead, so that heavy tasks could not
- * express what they were owed (42 % of the CPU time in the wrong hands); a trend without the number of
- * queued tasks, which ran ahead for 100 ms when load came, so that sleepers were not owed anything.
+ * The correction learns what weights other than 100 do to the rate. A task whose share is more than one
+ * CPU can give it never gets it; its lag is cut off at LAG_CAP, else it would hold V back and the other
+ * tasks would all stand at the end of the scale.
  *
- * Limits: the clock is right within half a slice or so. Lag beyond lag_max is forgiven on wakeup, and
- * both lag and lead when nobody waits.
+ * Limits: V is right within half a slice or so. Lag beyond lag_max is given up on wakeup, and all of it
+ * when no task waits.
  */
 /* clang-format on */
 #ifndef TAKT_DEADLINE_BPF_H
@@ -38,87 +45,154 @@
 
 #include "burst.bpf.h"
 
-#define CLOCK_MEMORY_SHIFT  26 /* the clock remembers some 2^26 ns = 67 ms of running */
-#define CLOCK_GRAIN_NS	    (500ULL * 1000)
-#define CLOCK_ERROR_MAX_NS  (1000LL * 1000 * 1000)
-#define CLOCK_BIAS_MAX_1024 (64 * 1024)
-#define SLICE_FLOOR_NS	    (300ULL * 1000)
-#define VTIME_FAR_NS	    (1ULL << 42) /* times the largest pace still fits into 64 bits */
+#define RATE_ONE	   (1ULL << 20)
+#define CLOCK_MEMORY_SHIFT 26 /* V remembers some 2^26 ns = 67 ms of running */
+#define CLOCK_GRAIN_NS	   (500ULL * 1000)
+#define CLOCK_ERROR_MAX_NS (1000LL * 1000 * 1000)
+#define CORRECTION_MAX_Q20 (64 * RATE_ONE)
+#define CORRECTION_MIN_Q20 (RATE_ONE / 64)
+#define SLICE_FLOOR_NS	   (300ULL * 1000)
+#define VTIME_FAR_NS	   (1ULL << 42) /* times the largest inverse rate still fits into 64 bits */
+#define SEGMENT_MAX_NS	   (4ULL * 1000 * 1000) /* a slice ends with the tick after it: HZ=250 */
+#define LAG_CAP_NS	   (32LL * 1000 * 1000)
+#define QUEUE_LAG_NS	   (8LL * 1000 * 1000) /* two slices, each ended by a tick */
+
+/* Is this the queue of tasks that may not use every CPU? */
+static __always_inline bool is_bound_queue(u32 queue)
+{
+	return nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_DOMAINS;
+}
 
 static __always_inline u64 delta_vruntime(u64 ran_ns, u64 weight_1024)
 {
 	return weight_1024 == 100 * 1024 ? ran_ns : ran_ns * (100 * 1024) / (weight_1024 ?: 1);
 }
 
-/* Moves @t into the virtual clock of @llc, with its lead. */
-static __always_inline void rebase_vruntime(struct task_ctx *t, u32 llc)
+static __always_inline s64 clamp_s64(s64 v, s64 limit)
 {
-	if (t->llc == llc)
+	return v > limit ? limit : v < -limit ? -limit : v;
+}
+
+/*
+ * How far the tasks of a bound queue are behind those of its LLC, as a whole: what makes queues
+ * that share a CPU fair to each other. Bounded, since tasks bound to CPUs with more or less work
+ * than others fall behind, or run ahead, for ever: then the CPUs that they share serve the slower
+ * queue first, which is max-min fairness.
+ */
+static __always_inline s64 queue_lag_ns(const struct queue_ctx *q)
+{
+	s64 lag = queue_ctx_of(q->llc)->avg_vruntime - q->avg_vruntime - q->offset;
+
+	return clamp_s64(lag, QUEUE_LAG_NS);
+}
+
+/* Lag of a task of @vruntime in @queue: comparable with that of tasks of other queues. */
+static __always_inline s64 lag_in(u32 queue, u64 vruntime)
+{
+	const struct queue_ctx *q = queue_ctx_of(queue);
+	s64 lag = q->avg_vruntime - vruntime;
+
+	return is_bound_queue(queue) ? lag + queue_lag_ns(q) : lag;
+}
+
+static __always_inline s64 lag_of(const struct task_ctx *t)
+{
+	return lag_in(t->queue, t->vruntime);
+}
+
+/* Moves @t into the clock of @queue, with its lag. */
+static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
+{
+	if (t->queue == queue)
 		return;
-	t->vruntime += llc_ctx_of(llc)->avg_vruntime - llc_ctx_of(t->llc)->avg_vruntime;
-	t->llc = llc;
+	t->vruntime += queue_ctx_of(queue)->avg_vruntime - queue_ctx_of(t->queue)->avg_vruntime;
+	t->queue = queue;
 }
 
 /* Has @t had clearly more than its share? */
 static __always_inline bool has_negative_lag(const struct task_ctx *t, const struct takt_knobs *k)
 {
-	return (s64)(t->vruntime - llc_ctx_of(t->llc)->avg_vruntime) > (s64)k->preempt_margin_ns;
+	return -lag_of(t) > (s64)k->preempt_margin_ns;
 }
 
 /* Has @t had clearly less than its share? */
 static __always_inline bool has_positive_lag(const struct task_ctx *t, const struct takt_knobs *k)
 {
-	return (s64)(llc_ctx_of(t->llc)->avg_vruntime - t->vruntime) > (s64)k->lag_max_ns / 2;
+	return lag_of(t) > (s64)k->lag_max_ns / 2;
 }
 
-/* What a sleeper brings along: its lag, up to lag_max. */
+/* What a task that wakes brings along: its lag, up to lag_max. */
 static __always_inline void clamp_wakeup_lag(struct task_ctx *t, const struct takt_knobs *k)
 {
 	u64 lag_max_ns = k->lag_max_ns << is_urgent(t);
-	u64 oldest = llc_ctx_of(t->llc)->avg_vruntime - lag_max_ns;
+	u64 oldest = queue_ctx_of(t->queue)->avg_vruntime - lag_max_ns;
 
 	if ((s64)(t->vruntime - oldest) < 0)
 		t->vruntime = oldest;
 }
 
 /*
- * The task on this CPU starts another: all that it is owed goes with the child, which does its
- * work. It is not owed twice, so that starting many wins nothing.
+ * The current task starts another: all of its positive lag goes with the child, which does its
+ * work. It does not keep it as well, so that starting many gains nothing.
+ *
+ * Runs in process context and may be preempted at any point. So the record of the CPU is read, and
+ * believed if the task is still the one that runs there in the same segment; what is given is added
+ * to the task's own record, from where account_runtime() takes it.
  */
 static __always_inline void transfer_lag_to_child(struct task_ctx *child)
 {
-	s32 cpu = bpf_get_smp_processor_id();
-	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	u64 now = scx_bpf_now();
+	struct task_struct *parent = bpf_get_current_task_btf();
+	struct cpu_ctx *c = cpu_ctx_of(bpf_get_smp_processor_id());
+	u64 now = scx_bpf_now(), started_at = READ_ONCE(c->started_at);
+	struct task_ctx *t = task_ctx_of(parent);
 	s64 lag;
 
-	if (!has(DOWRY) || !c->started_at || c->pid != (s32)bpf_get_current_pid_tgid())
+	if (!has(DOWRY) || !t || !started_at || READ_ONCE(c->pid) != parent->pid)
 		return;
-	lag = llc_ctx_of(llc_of(cpu))->avg_vruntime - c->vruntime -
-	      delta_vruntime(now - c->started_at, c->weight_1024);
-	if (lag <= 0)
+	lag = queue_ctx_of(c->queue)->avg_vruntime - READ_ONCE(c->vruntime) - t->given_lag_ns -
+	      delta_vruntime(now - started_at, c->weight_1024);
+	if (lag <= 0 || lag > LAG_CAP_NS || READ_ONCE(c->started_at) != started_at ||
+	    READ_ONCE(c->pid) != parent->pid)
 		return;
 	child->inherited_lag_ns = lag;
-	c->vruntime += lag;
+	__sync_fetch_and_add(&t->given_lag_ns, lag);
 }
 
-/* Real time until avg_vruntime has moved by @vtime, as fast as it moves of late. */
-static __always_inline u64 real_time_of(u64 vtime, const struct llc_ctx *l)
+/* Real time until V has moved by @vtime, at its present rate. */
+static __always_inline u64 real_time_of(u64 vtime, const struct queue_ctx *q)
 {
-	return min_u64(vtime, VTIME_FAR_NS) * l->pace_1024 >> 10;
+	return min_u64(vtime, VTIME_FAR_NS) * q->inv_rate_q10 >> 10;
 }
 
-static __always_inline u64 deadline_of(const struct task_ctx *t, u64 now,
+/* @limit_ns, or the real time that @segments cost a task of a weight if that is longer: see above.
+ */
+static __always_inline u64 at_least_segments(u64 limit_ns, u32 segments, u64 weight_1024,
+					     const struct queue_ctx *q)
+{
+	u64 vtime = delta_vruntime(segments * SEGMENT_MAX_NS, weight_1024);
+
+	return max_u64(limit_ns, real_time_of(vtime, q));
+}
+
+static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024, u64 now,
 				       const struct takt_knobs *k)
 {
-	const struct llc_ctx *l = llc_ctx_of(t->llc);
-	s64 lead = t->vruntime - l->avg_vruntime;
+	const struct queue_ctx *q = queue_ctx_of(t->queue);
+	s64 lag = lag_of(t);
+	u64 wait, limit;
 
-	if (lead > 0)
-		lead = min_u64(real_time_of(lead, l), k->lead_max_ns);
-	else
-		lead = -(s64)min_u64(real_time_of(-lead, l), overdue_max_ns(k));
-	return now + ruled_lead(t, lead, k);
+	if (lag >= 0) {
+		wait = real_time_of(lag, q);
+		limit = overdue_max_ns(k);
+		if (wait > limit)
+			wait = min_u64(wait, at_least_segments(limit, 1, weight_1024, q));
+		return now + ruled_lead(t, -(s64)wait, k);
+	}
+	wait = real_time_of(-lag, q);
+	limit = k->lead_max_ns;
+	if (wait > limit)
+		wait = min_u64(wait, at_least_segments(limit, 2, weight_1024, q));
+	return now + ruled_lead(t, wait, k);
 }
 
 /*
@@ -141,77 +215,83 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
 		slice = k->slice_min_ns;
 	else
 		slice = min_u64(slice, k->latency_ns / (nr_queued + 1));
-	if (weight_1024 < 100 * 1024) /* its turn is a smaller piece, and comes more often */
+	if (weight_1024 < 100 * 1024) /* its slice is shorter, and comes more often */
 		slice = slice * weight_1024 / (100 * 1024);
 	return sane_slice(slice);
 }
 
-/* How fast the clock moves if all weights are 100: with the CPUs that there are per task. */
-static __always_inline u64 plain_trend_1024(u32 nr_queued)
+/*
+ * A task has run for @ran_ns and has come to vruntime @v, while @nr_queued wait: V moves on at its
+ * rate, and towards @v by a part of the way that grows with @ran_ns; so does the correction of its
+ * rate.
+ */
+static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64 v, u64 ran_ns,
+					 u64 now)
 {
-	u32 nr_cpus = nr_cpus_at_start / nr_llcs ?: 1;
+	u64 real_ns = min_u64(now - q->moved_at, ran_ns); /* not the time that was idle */
+	u64 rate = nr_queued ? RATE_ONE * q->nr_cpus / (q->nr_cpus + nr_queued) : RATE_ONE;
+	s64 error, part, correction = q->correction_q20 ?: RATE_ONE;
 
-	return nr_queued ? 1024 * nr_cpus / (nr_cpus + nr_queued) : 1024;
+	q->moved_at = now;
+	q->avg_vruntime += real_ns * q->rate_q20 / RATE_ONE;
+	error = clamp_s64(v - q->avg_vruntime, CLOCK_ERROR_MAX_NS);
+	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
+	q->avg_vruntime += part;
+	if (nr_queued)
+		correction += part >> (CLOCK_MEMORY_SHIFT + 1 - 20); /* half of it, times 2^20 */
+	else /* no task waits: nothing to learn, and what was learnt is of another load */
+		correction += ((s64)RATE_ONE - correction) / 8;
+	if (correction < (s64)CORRECTION_MIN_Q20)
+		correction = CORRECTION_MIN_Q20;
+	correction = min_u64(correction, CORRECTION_MAX_Q20);
+	q->correction_q20 = correction;
+	rate = max_u64(rate * correction / RATE_ONE, RATE_ONE >> 16);
+	q->rate_q20 = rate;
+	q->inv_rate_q10 = (RATE_ONE << 10) / rate;
 }
 
 /*
- * A task has run for @ran_ns and has come to vruntime @v: the clock moves on by its trend, and
- * towards @v by a part of the way that grows with @ran_ns; so does the bias of its trend.
+ * A task of bound queue @q has come to vruntime @v: moves its own clock. Returns what @v is in the
+ * clock of the LLC, from which the bound queue is never further away than QUEUE_LAG_NS: what is
+ * beyond goes into the offset, for good.
  */
-static __always_inline void update_vtime(struct llc_ctx *l, u32 nr_queued, u64 v, u64 ran_ns,
-					 u64 now)
+static __always_inline u64 update_bound_vtime(struct queue_ctx *q, u64 v, u64 ran_ns, u64 now)
 {
-	u64 real_ns = min_u64(now - l->moved_at, ran_ns); /* not the time that was idle */
-	u64 trend = plain_trend_1024(nr_queued);
-	s64 error, part, bias = l->bias_1024 ?: 1024;
+	u64 reference = queue_ctx_of(q->llc)->avg_vruntime;
+	s64 lag;
 
-	l->moved_at = now;
-	l->avg_vruntime += real_ns * l->trend_1024 / 1024;
-	error = v - l->avg_vruntime;
-	error = error > CLOCK_ERROR_MAX_NS ? CLOCK_ERROR_MAX_NS : error;
-	error = error < -CLOCK_ERROR_MAX_NS ? -CLOCK_ERROR_MAX_NS : error;
-	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
-	l->avg_vruntime += part;
-	if (nr_queued)
-		bias += part * 1024 >> (CLOCK_MEMORY_SHIFT + 1);
-	else /* nobody waits: there is nothing to learn, and what was learnt is of another load */
-		bias += (1024 - bias) / 8;
-	bias = bias < 16 ? 16 : bias > CLOCK_BIAS_MAX_1024 ? CLOCK_BIAS_MAX_1024 : bias;
-	l->bias_1024 = bias;
-	l->trend_1024 = max_u64(trend * bias / 1024, 1);
-	l->pace_1024 = 1024 * 1024 / l->trend_1024;
+	update_vtime(q, q->nr_queued, v, ran_ns, now);
+	lag = reference - q->avg_vruntime - q->offset;
+	q->offset += lag - clamp_s64(lag, QUEUE_LAG_NS);
+	return v + q->offset;
 }
 
-/* Nobody waits: whoever runs takes nothing from anyone, and neither owes nor is owed. */
+/* No task waits: the one that runs takes nothing from any other, and gets no lag by it. */
 static __always_inline void reset_lag(struct task_ctx *t, const struct takt_knobs *k)
 {
-	struct llc_ctx *l = llc_ctx_of(t->llc);
+	struct queue_ctx *q = queue_ctx_of(t->queue);
 
-	if ((s64)(t->vruntime - l->avg_vruntime) > 0)
-		l->avg_vruntime = t->vruntime;
+	if ((s64)(t->vruntime - q->avg_vruntime) > 0)
+		q->avg_vruntime = t->vruntime;
 	else
 		clamp_wakeup_lag(t, k);
 }
 
-/* The stretch of running that began at c->started_at is over, or goes on from here: charge for it.
- */
-static __always_inline u64 account_runtime(struct cpu_ctx *c, struct task_ctx *t, u64 now)
+/* Moves the clocks on for the time that has gathered on the CPU of @c, where @t has run last. */
+static __always_inline void update_clocks(struct cpu_ctx *c, struct task_ctx *t, u32 llc,
+					  u32 nr_waiting, u64 now)
 {
-	u64 ran_ns = now - c->started_at;
+	struct queue_ctx *q = queue_ctx_of(llc);
+	u64 v = t->vruntime, oldest;
 
-	if ((s64)ran_ns < 0) /* clocks of two CPUs may differ by a little */
-		ran_ns = 0;
-	t->slice_left_ns = c->slice_ns > ran_ns ? c->slice_ns - ran_ns : 0;
-	t->vruntime = c->vruntime + delta_vruntime(ran_ns, c->weight_1024);
-	t->runtime_ns = c->runtime_ns + ran_ns;
-	c->unclocked_ns += ran_ns;
-	if (c->unclocked_ns >= CLOCK_GRAIN_NS) {
-		update_vtime(llc_ctx_of(t->llc), nr_waiting(c, t->llc), t->vruntime,
-			     c->unclocked_ns, now);
-		c->busy_ns += c->unclocked_ns;
-		c->unclocked_ns = 0;
-	}
-	return ran_ns;
+	if (is_bound_queue(t->queue))
+		v = update_bound_vtime(queue_ctx_of(t->queue), v, c->unclocked_ns, now);
+	update_vtime(q, nr_waiting, v, c->unclocked_ns, now);
+	c->busy_ns += c->unclocked_ns;
+	c->unclocked_ns = 0;
+	oldest = queue_ctx_of(t->queue)->avg_vruntime - LAG_CAP_NS;
+	if ((s64)(t->vruntime - oldest) < 0)
+		t->vruntime = oldest;
 }
 
 #endif /* TAKT_DEADLINE_BPF_H */

@@ -41,8 +41,10 @@
 static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_struct *p,
 					struct task_ctx *t, u64 now)
 {
-	if (!c->started_at)
+	if (!c->started_at) { /* an interrupt, or a task of another class, wakes it */
+		t->woken_by = 0;
 		return;
+	}
 	if (!c->nr_woke++)
 		c->woke_at = now;
 	c->woke_pid = p->pid;
@@ -117,7 +119,7 @@ static __always_inline bool take_resume_next(const struct task_struct *p, struct
 static __always_inline void back_off_handoff(struct task_ctx *t, u64 now,
 					     const struct takt_knobs *k)
 {
-	if (!t->profile.handed || (s64)(now - t->ready_at) <= 4 * (s64)k->handoff_gap_ns)
+	if (!t->profile.handed || waited_ns(t, now) <= 4 * k->handoff_gap_ns)
 		return;
 	t->profile.handed = 0;
 	t->profile.reciprocal_streak = -HANDOFF_DOUBT;

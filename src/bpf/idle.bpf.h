@@ -49,14 +49,13 @@ static __always_inline void note_idle(s32 cpu, u64 now)
 }
 
 /*
- * @p waits in the queue of its LLC now. A CPU that went idle while we searched has seen neither the
- * task nor us it: the last one that did, of late, looks again. What this misses by a hair's
- * breadth, takt_tick() of a busy CPU finds.
+ * @p waits in a queue that @cpu serves. A CPU may have gone idle after our search and before the
+ * insert; kick the most recent one. What this misses by a hair's breadth, takt_tick() of a busy CPU
+ * finds.
  */
-static __always_inline void kick_recent_idle_cpu(const struct task_struct *p,
-						 const struct task_ctx *t, u64 now)
+static __always_inline void kick_recent_idle_cpu(const struct task_struct *p, s32 cpu, u64 now)
 {
-	struct llc_ctx *l = llc_ctx_of(t->llc);
+	struct llc_ctx *l = llc_ctx_of(llc_of(cpu));
 
 	if ((s64)(now - l->idled_at) > IDLE_GRACE_NS || !may_use(p, l->idled_cpu))
 		return;
@@ -64,18 +63,42 @@ static __always_inline void kick_recent_idle_cpu(const struct task_struct *p,
 	scx_bpf_kick_cpu(l->idled_cpu, SCX_KICK_IDLE);
 }
 
-/* Calls an idle CPU that @p may use; false: there is none. */
-static __always_inline bool kick_idle_cpu(struct task_struct *p)
+/*
+ * Claims an idle CPU that @p may use: the one of its LLC that ran out of work last, else any;
+ * negative: there is none.
+ */
+static __always_inline s32 claim_any_idle_cpu(const struct task_struct *p, s32 cpu)
 {
-	s32 cpu;
+	s32 recent = llc_ctx_of(llc_of(cpu))->idled_cpu;
 
+	if (nr_llcs > 1 && may_use(p, recent) && scx_bpf_test_and_clear_cpu_idle(recent))
+		return recent;
+	return scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+}
+
+/* Kicks an idle CPU that @p, which belongs to @cpu, may use; false: there is none. */
+static __always_inline bool kick_idle_cpu(const struct task_struct *p, s32 cpu)
+{
 	if (nr_cpus_at_start == 1)
 		return false;
-	cpu = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+	cpu = claim_any_idle_cpu(p, cpu);
 	if (cpu < 0)
 		return false;
 	scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
 	return true;
+}
+
+/* The first task that waits in @queue: kicks an idle CPU that it may use; false: there is none. */
+static __noinline bool kick_for_head(u32 queue, s32 cpu)
+{
+	struct task_struct *p;
+	bool kicked = false;
+
+	bpf_for_each (scx_dsq, p, queue, 0) {
+		kicked = kick_idle_cpu(p, cpu);
+		break;
+	}
+	return kicked;
 }
 
 #endif /* TAKT_IDLE_BPF_H */

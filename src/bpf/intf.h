@@ -22,6 +22,7 @@ enum takt_consts {
 	TAKT_MAX_CPUS = 1024,	 /* a power of two: indices are masked, not compared */
 	TAKT_MAX_LLCS = 128,	 /* a power of two as well */
 	TAKT_MAX_CGROUPS = 4096, /* a power of two as well */
+	TAKT_MAX_DOMAINS = 64,	 /* sets of CPUs that tasks are bound to, at a time: domain.bpf.h */
 	TAKT_WAIT_BUCKETS =
 		32, /* bucket b counts waits of [2^b, 2^(b+1)) ns, the last one the rest */
 	TAKT_WAKE_BUCKETS = 96, /* of wakeup latency, 4 to each power of two: wakeup.bpf.h */
@@ -55,6 +56,16 @@ struct takt_knob_slots {
 	struct takt_knobs slot[2];
 	u32 active;
 	u32 version;
+};
+
+/*
+ * Numbers of queues: the id of the dispatch queue, and the index of its clock. See queue.bpf.h.
+ */
+enum takt_queue {
+	TAKT_QUEUE_LLCS = 0,	  /* + LLC: tasks that may use every CPU */
+	TAKT_QUEUE_DOMAINS = 128, /* + domain: tasks that may use some CPUs: domain.bpf.h */
+	TAKT_QUEUE_CPUS = 1024,	  /* + CPU: tasks that may use that CPU only */
+	TAKT_NR_QUEUES = 2048,	  /* a power of two */
 };
 
 /* Task rules: see rules.bpf.h. */
@@ -151,7 +162,8 @@ enum takt_fault {
 struct takt_cpu_stats {
 	u64 placed[TAKT_NR_PLACES];
 	u64 nr_dispatched; /* taken from the LLC's own queue */
-	u64 nr_stolen;	   /* taken from another LLC's queue */
+	u64 nr_stolen;	   /* taken from another LLC's queue by a CPU that had no work */
+	u64 nr_pulled;	   /* taken from another LLC's queue that had more waiting: balance.bpf.h */
 	u64 nr_kept;	   /* went on running: nobody queued was due before it */
 	u64 nr_rescued;	   /* idle CPUs woken by the tick for work that was waiting */
 	u64 nr_released;   /* times a higher scheduling class took the CPU */

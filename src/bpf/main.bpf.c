@@ -33,28 +33,20 @@
 #include "selftest.bpf.h"
 #include "tasks.bpf.h"
 
-/* How many wait where @p will: in the queue of its CPU if it is @pinned there, else of its LLC. */
-static __always_inline u32 join_queue(const struct task_ctx *t, s32 cpu, bool pinned)
+/* Lets @p wait in @queue: by its deadline, or for the rest of its slice in front. */
+static __always_inline void queue_task(struct task_struct *p, const struct task_ctx *t, u32 queue,
+				       const struct takt_knobs *k, u64 enq_flags)
 {
-	if (!pinned)
-		return llc_ctx_of(t->llc)->nr_queued++;
-	return cpu_ctx_of(cpu)->nr_own++;
-}
-
-/* Lets @p wait: behind whoever is due before it, or for the rest of its turn in front. */
-static __always_inline void queue(struct task_struct *p, const struct task_ctx *t, s32 cpu,
-				  bool pinned, const struct takt_knobs *k, u64 enq_flags)
-{
-	u64 slice = slice_for(join_queue(t, cpu, pinned), weight_1024_of(p, t), k);
-	u64 deadline = deadline_of(t, t->ready_at, k);
+	u64 weight_1024 = weight_1024_of(p, t);
+	u64 slice = slice_for(count_waiting(queue), weight_1024, k);
+	u64 deadline = deadline_of(t, weight_1024, t->ready_at, k);
 
 	if (has(REST) && t->slice_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->slice_left_ns);
 		deadline = t->ready_at - k->lag_max_ns;
 	}
-	scx_bpf_dsq_insert_vtime(p, pinned ? dsq_of_cpu(cpu) : dsq_of_llc(t->llc), slice, deadline,
-				 enq_flags);
-	count(placed[pinned ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
+	scx_bpf_dsq_insert_vtime(p, queue, slice, deadline, enq_flags);
+	count(placed[queue >= TAKT_QUEUE_CPUS ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
 }
 
 s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
@@ -63,22 +55,25 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	struct task_ctx *t = task_ctx_of(p);
 	s32 here = bpf_get_smp_processor_id(), cpu;
 	u64 now = scx_bpf_now();
-	struct placement seat;
+	struct placement placement;
 
 	if (!t)
 		return prev_cpu;
+	prev_cpu = usable_cpu(p, prev_cpu, is_unrestricted(p));
+	rebase_vruntime(t, queue_for(p, t, prev_cpu, 0));
 	t->ready_at = now;
 	clamp_wakeup_lag(t, k);
 	note_wakeup(cpu_ctx_of(here), p, t, now);
-	cpu = select_placement(p, t, here, prev_cpu, wake_flags, now, k, &seat);
+	cpu = select_placement(p, t, here, prev_cpu, wake_flags, now, k, &placement);
 	if (cpu >= 0) {
-		apply_placement(p, &seat);
+		apply_placement(p, &placement);
 		return cpu;
 	}
+	prev_cpu = less_crowded_cpu(p, prev_cpu);
 	add_runnable_weight(p, t);
-	rebase_vruntime(t, llc_of(prev_cpu));
-	queue(p, t, prev_cpu, false, k, 0);
-	kick_recent_idle_cpu(p, t, now);
+	rebase_vruntime(t, queue_for(p, t, prev_cpu, 0));
+	queue_task(p, t, t->queue, k, 0);
+	kick_recent_idle_cpu(p, prev_cpu, now);
 	return prev_cpu;
 }
 
@@ -87,9 +82,9 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	const struct takt_knobs *k = knobs_now();
 	struct task_ctx *t = task_ctx_of(p);
 	s32 cpu = cpu_of(p);
-	bool pinned = is_pinned(p, enq_flags);
 	u64 now = scx_bpf_now();
-	struct placement seat;
+	struct placement placement;
+	bool pinned;
 
 	if (!t) {
 		tell_fault(p, TAKT_FAULT_NO_CONTEXT);
@@ -100,11 +95,13 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	if (!t->ready_at || (enq_flags & SCX_ENQ_WAKEUP))
 		t->ready_at = now;
 	add_runnable_weight(p, t);
-	rebase_vruntime(t, llc_of(cpu));
+	rebase_vruntime(t, queue_for(p, t, cpu, enq_flags));
+	pinned = nr_cpus_at_start > 1 && t->queue >= TAKT_QUEUE_CPUS;
 	if (enq_flags & SCX_ENQ_WAKEUP) {
 		clamp_wakeup_lag(t, k);
-		if (p->nr_cpus_allowed == 1 && select_pinned_placement(p, t, cpu, now, k, &seat)) {
-			apply_placement(p, &seat);
+		if (p->nr_cpus_allowed == 1 &&
+		    select_pinned_placement(p, t, cpu, now, k, &placement)) {
+			apply_placement(p, &placement);
 			return;
 		}
 	}
@@ -112,44 +109,79 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		insert_local(p, 0, 0);
 		return;
 	}
-	if (migrate_to_big(p, cpu_ctx_of(cpu), k->slice_max_ns, enq_flags))
+	if (migrate_to_big(p, cpu_ctx_of(cpu), cpu, k->slice_max_ns, enq_flags))
 		return;
-	/* A real-time task took the CPU. What is left of a turn is not made anew: who is preempted
-	 * again and again would keep the CPU for ever. */
+	/* A real-time task took the CPU. What is left of a slice is not made anew: a task that is
+	 * preempted again and again would keep the CPU for ever. */
 	if ((enq_flags & SCX_ENQ_REENQ) && !t->slice_left_ns)
 		t->slice_left_ns = k->slice_min_ns;
-	queue(p, t, cpu, pinned, k, enq_flags);
+	queue_task(p, t, t->queue, k, enq_flags);
 	if (!pinned)
-		kick_idle_cpu(p);
+		kick_idle_cpu(p, cpu);
 }
 
-/* @prev could go on: is anybody due before it? Settles its account either way. */
+/* The task that runs on @c, accounted for until @now, goes on: a new segment begins. */
+static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
+{
+	c->vruntime = t->vruntime;
+	c->queue = t->queue;
+	c->runtime_ns = t->runtime_ns;
+	c->started_at = now;
+}
+
+/* @prev goes on on @cpu with a new slice. */
+static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
+					     struct task_ctx *t, const struct takt_knobs *k)
+{
+	c->slice_ns = slice_for(nr_waiting(cpu), c->weight_1024, k);
+	set_protection(c, t, k);
+	scx_bpf_task_set_slice(prev, c->slice_ns);
+}
+
+/*
+ * The slice of @prev, which is runnable, is over: it goes on unless a task is due before it.
+ * Accounts for it either way.
+ */
 static bool try_continue_current(s32 cpu, struct task_struct *prev)
 {
 	const struct takt_knobs *k = knobs_now();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(prev);
-	u64 now = scx_bpf_now(), earliest = earliest_for(cpu);
+	u64 now = scx_bpf_now(), earliest = earliest_for(cpu).deadline;
 	bool within_run;
 
 	if (!t || !c->started_at || is_migrating_to_big(prev, c))
 		return false;
-	account_runtime(c, t, now);
+	account_runtime(cpu, c, t, now);
 	within_run = is_within_run(t, c);
-	c->vruntime = t->vruntime;
-	c->runtime_ns = t->runtime_ns;
-	c->started_at = now;
-	c->slice_ns = 0; /* its turn is over: the slice is used up, or it yielded */
 	t->slice_left_ns = 0;
-	if (earliest == ~0ULL)
+	start_segment(c, t, now);
+	c->slice_ns = 0;
+	if (earliest == NO_DEADLINE)
 		reset_lag(t, k);
-	else if (!within_run && (s64)(deadline_of(t, now, k) - earliest) > 0)
+	else if (!within_run && (s64)(deadline_of(t, c->weight_1024, now, k) - earliest) > 0)
 		return false;
 	c->vruntime = t->vruntime;
-	c->slice_ns = slice_for(nr_waiting(c, t->llc), c->weight_1024, k);
-	set_protection(c, t, k);
-	scx_bpf_task_set_slice(prev, c->slice_ns);
+	continue_current(cpu, c, prev, t, k);
 	return true;
+}
+
+/* Nothing else could be taken: @prev goes on. It is accounted for already unless it @yielded. */
+static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
+				      bool yielded)
+{
+	struct task_ctx *t = task_ctx_of(prev);
+	u64 now = scx_bpf_now();
+
+	if (!t || !c->started_at)
+		return;
+	if (yielded) {
+		account_runtime(cpu, c, t, now);
+		t->slice_left_ns = 0;
+		reset_lag(t, knobs_now());
+		start_segment(c, t, now);
+	}
+	continue_current(cpu, c, prev, t, knobs_now());
 }
 
 /* There is no work for @cpu. */
@@ -159,18 +191,66 @@ static __always_inline void goes_idle(s32 cpu, u64 now)
 	hint_perf(cpu, now);
 }
 
+/*
+ * Has the task that runs on @c, and is runnable, given up its slice early? It yielded: its partner
+ * runs next, whatever the deadlines of the two. A slice is counted in task time and @now is later,
+ * so that a slice that is used up is not taken for a yield.
+ */
+static __always_inline bool has_yielded(const struct cpu_ctx *c, u64 now)
+{
+	return c->started_at && now - c->started_at < c->slice_ns;
+}
+
 void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 {
-	cpu_ctx_of(cpu)->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
-	if (prev && (prev->scx.flags & SCX_TASK_QUEUED) && has(KEEP) &&
-	    try_continue_current(cpu, prev))
+	bool runnable = prev && (prev->scx.flags & SCX_TASK_QUEUED);
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	bool yielded = runnable && has_yielded(c, scx_bpf_now());
+
+	c->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
+	if (nr_llcs > 1 && pull(cpu, scx_bpf_now()))
+		count(nr_pulled);
+	else if (runnable && !yielded && has(KEEP) && try_continue_current(cpu, prev))
 		count(nr_kept);
 	else if (take_first(cpu))
 		count(nr_dispatched);
 	else if (steal(cpu))
 		count(nr_stolen);
+	else if (runnable && !is_migrating_to_big(prev, c))
+		continue_alone(cpu, c, prev, yielded);
 	else
 		goes_idle(cpu, scx_bpf_now());
+}
+
+/*
+ * An attribute of @t was changed while it ran on @c: the kernel took it off the CPU and puts it
+ * back, in one critical section of its run queue. Nothing has come to an end but the segment: what
+ * it has run since it woke, its slice, and the task that was placed to run next all stay. If it
+ * seemed to sleep (its state was set, but it had not yet called schedule()), it did not.
+ */
+static __always_inline void resume_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
+{
+	if (!t->runtime_ns)
+		t->runtime_ns = t->slept_after_ns;
+	if (c->placed_in == PLACED_BEFORE_CHANGE)
+		c->placed_in = now;
+}
+
+/* @p, which has waited, gets @c. */
+static __always_inline void note_running(struct task_struct *p, struct task_ctx *t,
+					 struct cpu_ctx *c, u64 now, const struct takt_knobs *k)
+{
+	if (watched)
+		note_wait(p, now, waited_ns(t, now), c->pid);
+	if (wakeups_watched && !is_agent(p))
+		count_wakeup(t, now);
+	back_off_handoff(t, now, k);
+	t->ready_at = 0;
+	c->woken_by = t->woken_by;
+	c->nr_woke = 0;
+	c->pulled = false;
+	if (c->parked_pid == p->pid)
+		c->parked_pid = 0;
 }
 
 void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
@@ -184,16 +264,12 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	if (!t)
 		return;
 	note_migration(p, t, cpu, now);
-	rebase_vruntime(t, llc_of(cpu));
-	if (watched)
-		note_wait(p, now, waited_ns(t, now), c->pid);
-	if (wakeups_watched && !is_agent(p))
-		count_wakeup(t, now);
-	back_off_handoff(t, now, k);
-	t->ready_at = 0;
-	c->started_at = now;
-	c->vruntime = t->vruntime;
-	c->runtime_ns = t->runtime_ns;
+	arrive_in_llc(t, c, llc_of(cpu));
+	if (t->ready_at)
+		note_running(p, t, c, now, k);
+	else
+		resume_segment(c, t, now);
+	start_segment(c, t, now);
 	add_runnable_weight(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
 	c->class = t->urgency;
@@ -201,17 +277,12 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->slice_ns = p->scx.slice;
 	c->profile = t->profile;
 	c->pid = p->pid;
-	c->woken_by = t->woken_by;
-	c->nr_woke = 0;
-	c->next_placed = false;
-	if (c->parked_pid == p->pid)
-		c->parked_pid = 0;
 }
 
 /*
  * A runnable task that leaves its CPU with some of its slice unused is put in front of the CPU's
  * local queue by the kernel itself (put_prev_task_scx() in kernel/sched/ext.c). A preemption takes
- * the slice; who has given way gets it back, and so keeps its place without a call of
+ * the slice; a task that is to resume next gets it back, and so keeps its place without a call of
  * takt_enqueue().
  */
 static __always_inline void park_current(struct task_struct *p, const struct task_ctx *t,
@@ -224,30 +295,49 @@ static __always_inline void park_current(struct task_struct *p, const struct tas
 	scx_bpf_task_set_slice(p, t->slice_left_ns);
 }
 
+/* @t, that ran on @c, goes to sleep. */
+static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t, struct cpu_ctx *c,
+				       u64 now)
+{
+	remove_runnable_weight(t);
+	cancel_big(p, c);
+	update_waker_profile(c, now, knobs_now());
+	update_run_estimate(t, knobs_now());
+	t->slept_after_ns = t->runtime_ns;
+	t->runtime_ns = 0;
+	t->slice_left_ns = 0;
+}
+
+/*
+ * @p leaves its CPU. Not @runnable does not mean that it sleeps: this comes for every change of an
+ * attribute of a running task as well (dequeue_task_scx()), which see resume_segment().
+ */
 void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 {
-	struct cpu_ctx *c = cpu_ctx_of(cpu_of(p));
+	s32 cpu = cpu_of(p);
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(p);
-	bool gave_way = take_resume_next(p, c);
+	bool changes = !runnable && !p->__state;
+	bool resumes = !changes && take_resume_next(p, c);
 	u64 now = scx_bpf_now(), ran_ns;
 
 	if (!t || !c->started_at)
 		return;
-	ran_ns = account_runtime(c, t, now);
-	c->started_at = 0;
-	if (runnable)
-		t->ready_at = now;
-	if (runnable && gave_way) {
-		note_woken(t, c);
-		park_current(p, t, c);
-	} else if (!runnable) {
+	ran_ns = account_runtime(cpu, c, t, now);
+	if (changes) {
 		remove_runnable_weight(t);
-		cancel_big(p, c);
-		update_waker_profile(c, now, knobs_now());
-		update_run_estimate(t, knobs_now());
-		t->runtime_ns = 0;
-		t->slice_left_ns = 0;
+		if (c->placed_in == c->started_at)
+			c->placed_in = PLACED_BEFORE_CHANGE;
+	} else if (!runnable) {
+		note_sleep(p, t, c, now);
+	} else {
+		t->ready_at = now;
+		if (resumes) {
+			note_woken(t, c);
+			park_current(p, t, c);
+		}
 	}
+	c->started_at = 0;
 	t->profile = c->profile;
 	if (watched) {
 		count(nr_runs);
@@ -255,7 +345,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	}
 }
 
-/* Others have come to wait since @p began its turn, which is therefore a shorter one. */
+/* Others have come to wait since @p got its slice, which is therefore a shorter one. */
 static __always_inline void shrink_slice(struct task_struct *p, struct cpu_ctx *c, u32 nr_queued)
 {
 	u64 slice_ns = slice_for(nr_queued, c->weight_1024, knobs_now());
@@ -267,39 +357,52 @@ static __always_inline void shrink_slice(struct task_struct *p, struct cpu_ctx *
 	c->slice_ns = slice_ns;
 }
 
-/*
- * Work waits while an idle CPU that @p may use is there: it is called. So this bounds to one tick
- * of a busy CPU what takt_enqueue() missed, and what was @placed behind the one that runs here, for
- * a moment that has become long. For that one the runner makes room, which may go elsewhere.
- */
-static __always_inline void kick_for_waiting(struct task_struct *p, bool placed)
+/* Tasks wait for @cpu while an idle CPU that they may use is there: it is kicked. */
+static __always_inline void kick_for_waiting(s32 cpu)
 {
-	if (!kick_idle_cpu(p))
-		return;
-	count(nr_rescued);
-	if (placed)
-		scx_bpf_task_set_slice(p, 0);
+	u32 queue = queue_of_llc(llc_of(cpu)), i;
+	u64 used = domains_used;
+
+	if (queue_ctx_of(queue)->nr_queued && kick_for_head(queue, cpu))
+		count(nr_rescued);
+	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
+		if (!(used >> i))
+			break;
+		queue = TAKT_QUEUE_DOMAINS + i;
+		if ((used >> i & 1) && domain_has_cpu(i, cpu) && recount(queue) &&
+		    kick_for_head(queue, cpu))
+			count(nr_rescued);
+	}
 }
 
-/* What has changed since @p got the CPU. */
+/*
+ * What has changed since @p got the CPU. A task that was placed behind @p, for a moment that has
+ * become long, is freed if @p may go on elsewhere. So it takes one tick of a busy CPU at most until
+ * an idle one takes what takt_enqueue() missed, or what was placed.
+ */
 void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
 	s32 cpu = bpf_get_smp_processor_id();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	u32 llc = llc_of(cpu), nr_queued = recount(llc), nr_rivals = nr_waiting(c, llc);
 	u64 now = scx_bpf_now();
-	bool placed;
+	u32 nr;
 
 	refresh_cgroups(now);
 	hint_perf(cpu, now);
-	if (nr_rivals && c->pid == p->pid)
-		shrink_slice(p, c, nr_rivals);
+	recount(queue_of_llc(llc_of(cpu)));
+	nr = nr_waiting(cpu);
+	if (nr && c->pid == p->pid)
+		shrink_slice(p, c, nr);
 	if (nr_cpus_at_start == 1)
 		return;
 	request_big(p, c, cpu, now);
-	placed = p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL) > 0;
-	if (nr_queued || placed)
-		kick_for_waiting(p, placed);
+	if (nr)
+		kick_for_waiting(cpu);
+	if (p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL) > 0 &&
+	    kick_idle_cpu(p, cpu)) {
+		count(nr_rescued);
+		scx_bpf_task_set_slice(p, 0);
+	}
 }
 
 /*
@@ -316,13 +419,25 @@ void BPF_STRUCT_OPS(takt_cpu_release, s32 cpu, struct scx_cpu_release_args *args
 /* A CPU that was not there at the start has no place in what we know of the machine: load again. */
 void BPF_STRUCT_OPS(takt_cpu_online, s32 cpu)
 {
+	cpu_offline[(u32)cpu & (TAKT_MAX_CPUS - 1)] = false;
 	if (!cpu_known[(u32)cpu & (TAKT_MAX_CPUS - 1)])
 		scx_bpf_exit(SCX_ECODE_ACT_RESTART | SCX_ECODE_RSN_HOTPLUG, "CPU %d is new", cpu);
 }
 
 void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
 {
+	cpu_offline[(u32)cpu & (TAKT_MAX_CPUS - 1)] = true;
 	drain_cpu(cpu);
+}
+
+/* The CPUs that @p may use have changed, or are told for the first time. A migration-disabled task
+ * is told of as well: what it may use is then the same as before. */
+void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumask *cpumask)
+{
+	struct task_ctx *t = task_ctx_of(p);
+
+	if (t)
+		update_domain(p, t);
 }
 
 /* A new weight changes what the same lag is worth: lag * weight stays, as in EEVDF's
@@ -337,27 +452,37 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 		return;
 	t->policy = p->policy;
 	note_urgency(t);
-	base = llc_ctx_of(t->llc)->avg_vruntime;
+	base = queue_ctx_of(t->queue)->avg_vruntime;
 	lead = t->vruntime - base;
-	if (lead > 0)
-		t->vruntime = base + (u64)lead * t->weight / weight;
+	if (lead > 0) /* weights are 10,000 at most: fits */
+		t->vruntime = base + min_u64(lead, VTIME_FAR_NS) * t->weight / weight;
 	t->weight = weight;
 }
 
-/* @p comes under our care: it owes nothing, and is owed what its parent gave it. */
+/* @p comes under our care: without lag, but for what its parent gave it. */
 void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 {
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (!t)
 		return;
+	update_domain(p, t);
 	t->llc = llc_of(cpu_of(p));
+	t->queue = queue_for(p, t, cpu_of(p), 0);
 	t->ready_at = scx_bpf_now();
-	t->vruntime = llc_ctx_of(t->llc)->avg_vruntime - t->inherited_lag_ns;
+	t->vruntime = queue_ctx_of(t->queue)->avg_vruntime - t->inherited_lag_ns;
 	t->inherited_lag_ns = 0;
 	t->weight = p->scx.weight;
 	t->policy = p->policy;
 	note_urgency(t);
+}
+
+static __always_inline void forget_task(struct task_ctx *t)
+{
+	remove_runnable_weight(t);
+	if (t->domain)
+		leave_domain(t->domain - 1);
+	t->domain = 0;
 }
 
 /* @p leaves our care, asleep or not. */
@@ -366,7 +491,7 @@ void BPF_STRUCT_OPS(takt_disable, struct task_struct *p)
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		remove_runnable_weight(t);
+		forget_task(t);
 }
 
 s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)
@@ -378,6 +503,8 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 		return -ENOMEM;
 	if (bpf_core_field_exists(args->cgroup))
 		t->cgroup = slot_of(args->cgroup);
+	if (!args->fork)
+		entry_disables_migration = bpf_get_current_task_btf()->migration_disabled > 0;
 	if (is_agent(p))
 		t->class = TAKT_CLASS_BACKGROUND;
 	else if (args->fork)
@@ -392,7 +519,7 @@ void BPF_STRUCT_OPS(takt_exit_task, struct task_struct *p, struct scx_exit_task_
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		remove_runnable_weight(t);
+		forget_task(t);
 	bpf_task_storage_delete(&task_ctxs, p);
 }
 
@@ -442,6 +569,17 @@ void BPF_STRUCT_OPS(takt_cgroup_set_bandwidth, struct cgroup *cgrp, u64 period_u
 		cgroup_with_max = cgrp->kn->id;
 }
 
+static s32 create_queue(u32 queue, u32 nr_cpus, u32 llc)
+{
+	struct queue_ctx *q = queue_ctx_of(queue);
+
+	q->nr_cpus = nr_cpus;
+	q->llc = llc;
+	q->rate_q20 = RATE_ONE;
+	q->inv_rate_q10 = 1024;
+	return scx_bpf_create_dsq(queue, -1);
+}
+
 s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
 {
 	u32 nr_cpus = scx_bpf_nr_cpu_ids(), i;
@@ -452,12 +590,17 @@ s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
 		return -EINVAL;
 	}
 	bpf_for (i, 0, nr_llcs) {
-		err = scx_bpf_create_dsq(dsq_of_llc(i), -1);
+		err = create_queue(queue_of_llc(i), llc_nr_cpus[i & (TAKT_MAX_LLCS - 1)], i);
 		if (err)
 			return err;
 	}
 	bpf_for (i, 0, nr_cpus) {
-		err = scx_bpf_create_dsq(dsq_of_cpu(i), -1);
+		err = create_queue(queue_of_cpu(i), 1, llc_of(i));
+		if (err)
+			return err;
+	}
+	bpf_for (i, 0, nr_cpus > 1 ? TAKT_MAX_DOMAINS : 0) {
+		err = create_queue(TAKT_QUEUE_DOMAINS + i, 1, 0);
 		if (err)
 			return err;
 	}
@@ -470,20 +613,30 @@ void BPF_STRUCT_OPS(takt_exit, struct scx_exit_info *ei)
 	tell_exit();
 }
 
+static void dump_queue(const char *kind, u32 number, u32 queue)
+{
+	const struct queue_ctx *q = queue_ctx_of(queue);
+
+	scx_bpf_dump("takt: %s %u: V=%llu rate=%u/1048576 queued=%d\n", kind, number,
+		     q->avg_vruntime, q->rate_q20, scx_bpf_dsq_nr_queued(queue));
+}
+
 void BPF_STRUCT_OPS(takt_dump, struct scx_dump_ctx *dctx)
 {
 	u32 i;
 
 	bpf_for (i, 0, nr_llcs)
-		scx_bpf_dump("takt: LLC %u avg_vruntime=%llu queued=%d\n", i,
-			     llc_ctx_of(i)->avg_vruntime, scx_bpf_dsq_nr_queued(dsq_of_llc(i)));
+		dump_queue("LLC", i, queue_of_llc(i));
+	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
+		if (domains_used >> i & 1)
+			dump_queue("domain", i, TAKT_QUEUE_DOMAINS + i);
+	}
 	bpf_for (i, 0, nr_cpus_at_start) {
 		const struct cpu_ctx *c = cpu_ctx_of(i);
 
-		scx_bpf_dump(
-			"takt: CPU %u pid=%d running=%d vruntime=%llu runtime_ns=%llu queued=%d\n",
-			i, c->pid, c->started_at != 0, c->vruntime, c->runtime_ns,
-			scx_bpf_dsq_nr_queued(dsq_of_cpu(i)));
+		scx_bpf_dump("takt: CPU %u: pid=%d running=%d vruntime=%llu queued=%d\n", i, c->pid,
+			     c->started_at != 0, c->vruntime,
+			     scx_bpf_dsq_nr_queued(queue_of_cpu(i)));
 	}
 }
 
@@ -492,18 +645,18 @@ void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struc
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		scx_bpf_dump("takt: LLC %u lead=%lld runtime_ns=%llu waits_ns=%llu gap_ns=%u\n",
-			     t->llc, t->vruntime - llc_ctx_of(t->llc)->avg_vruntime, t->runtime_ns,
-			     waited_ns(t, scx_bpf_now()), t->profile.gap_ns);
+		scx_bpf_dump("takt: queue %u lag=%lld runtime_ns=%llu waits_ns=%llu gap_ns=%u\n",
+			     t->queue, lag_of(t), t->runtime_ns, waited_ns(t, scx_bpf_now()),
+			     t->profile.gap_ns);
 }
 
 SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,
 	       .dispatch = (void *)takt_dispatch, .running = (void *)takt_running,
 	       .stopping = (void *)takt_stopping, .tick = (void *)takt_tick,
 	       .cpu_release = (void *)takt_cpu_release, .cpu_online = (void *)takt_cpu_online,
-	       .cpu_offline = (void *)takt_cpu_offline, .set_weight = (void *)takt_set_weight,
-	       .disable = (void *)takt_disable, .cgroup_init = (void *)takt_cgroup_init,
-	       .cgroup_exit = (void *)takt_cgroup_exit,
+	       .cpu_offline = (void *)takt_cpu_offline, .set_cpumask = (void *)takt_set_cpumask,
+	       .set_weight = (void *)takt_set_weight, .disable = (void *)takt_disable,
+	       .cgroup_init = (void *)takt_cgroup_init, .cgroup_exit = (void *)takt_cgroup_exit,
 	       .cgroup_set_weight = (void *)takt_cgroup_set_weight,
 	       .cgroup_move = (void *)takt_cgroup_move,
 	       .cgroup_set_bandwidth = (void *)takt_cgroup_set_bandwidth,

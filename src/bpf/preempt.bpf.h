@@ -3,22 +3,25 @@
 /*
  * When a wakeup may take the CPU from the task that runs.
  *
- *	preempt if   lead(runner, this stretch included) - lead(wakee) > preempt_margin
- *	       or    the wakee is behind by more than lag_max / 2
- *	       and   the runner has run for more than its spared time since it last woke (burst.bpf.h)
+ *	preempt if   lag(wakee) - lag(current, this segment included) > preempt_margin
+ *	       or    lag(wakee) > lag_max / 2
+ *	       and   current has run for more than its protected time since it last woke (burst.bpf.h)
+ *	       and   no task has been placed on that CPU already, to run next
  *
- * A task of the background class or of SCHED_BATCH preempts nobody, and who is of the background class
- * is preempted by anybody else.
+ * A task of the background class or of SCHED_BATCH preempts none, and one of the background class is
+ * preempted by any other.
  *
- * The first line keeps equals from throwing each other out. The second is for light sleepers: the
- * clock is right within half a slice, which is more than they are behind at first. The third spares
- * work in progress: a task that will sleep soon anyway may hold a lock that others spin on, and loses
- * more by being torn off than the wakee by waiting. Hogs, which never sleep or rarely, are fair game
- * after preempt_after.
+ * The first line keeps equals from preempting each other. The second is for light short-running tasks:
+ * V is right within half a slice, which is more than their lag at first. The third protects work in
+ * progress: a task that will sleep soon anyway may hold a lock that others spin on, and loses more by
+ * being preempted than the wakee by waiting. CPU-bound tasks, which never sleep or rarely, are
+ * preemptible after preempt_after. The fourth is for wake loops: the record of a CPU does not change
+ * until its task is switched out, so that each of a hundred wakees would be given the same CPU, and
+ * all would run there one after the other, out of reach of the CPUs that become idle meanwhile.
  *
- * Whoever is preempted has the rest of its turn coming: by a task known for short bursts, right after
- * it on the same CPU; else at the front of the queue, before any task that wakes from now on, so that
- * what it holds is let go of soon.
+ * A preempted task has the rest of its slice coming: after a very short-running task, right after it
+ * on the same CPU; else at the front of the queue, before any task that wakes from now on, so that
+ * what it holds is released soon.
  */
 /* clang-format on */
 #ifndef TAKT_PREEMPT_BPF_H
@@ -28,13 +31,13 @@
 
 #define VICTIM_SEARCH 8 /* CPUs to look at besides the previous one */
 
-/* Is @t one that waits rather than take a CPU from anybody? */
+/* Is @t one that waits rather than preempt any task? */
 static __always_inline bool never_preempts(const struct task_ctx *t)
 {
 	return !has(PREEMPT) || is_background(t) || t->policy == SCHED_BATCH;
 }
 
-/* Is the task that has been running on @c for @ran_ns left alone by @t? */
+/* Is the task that has been running on @c for @ran_ns protected from @t? */
 static __always_inline bool is_protected_from(const struct task_ctx *t, const struct cpu_ctx *c,
 					      u64 ran_ns, const struct takt_knobs *k)
 {
@@ -48,31 +51,40 @@ static __always_inline bool is_protected_from(const struct task_ctx *t, const st
 }
 
 /*
- * Should the task that runs on @c make room for @t, which may preempt? Racy read of another CPU's
- * record: see cpu_ctx.
+ * Has a task been placed on the CPU of @c in its present segment, to run next? One CPU alone may
+ * have several: there is no other that could run them.
+ */
+static __always_inline bool has_placed(const struct cpu_ctx *c)
+{
+	return nr_cpus_at_start > 1 && READ_ONCE(c->placed_in) == READ_ONCE(c->started_at);
+}
+
+/*
+ * May @t take the CPU of @c from the task that runs there? Racy read of another CPU's record: see
+ * cpu_ctx.
  */
 static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct task_ctx *t,
 					   u64 now, const struct takt_knobs *k)
 {
 	u64 started_at = c->started_at;
 	s64 ran_ns = now - started_at;
-	s64 ahead, margin = k->preempt_margin_ns;
+	s64 lag, margin = k->preempt_margin_ns;
 
-	if (!started_at)
+	if (!started_at || has_placed(c))
 		return false;
 	if (c->class == TAKT_CLASS_BACKGROUND)
 		return true;
 	if (ran_ns < 0 || is_protected_from(t, c, ran_ns, k))
 		return false;
-	ahead = c->vruntime + delta_vruntime(ran_ns, c->weight_1024) - t->vruntime;
+	lag = lag_in(c->queue, c->vruntime + delta_vruntime(ran_ns, c->weight_1024));
 	if (is_urgent(t))
 		margin /= 4;
-	return ahead > margin || (has(OWED) && has_positive_lag(t, k));
+	return lag_of(t) - lag > margin || (has(OWED) && has_positive_lag(t, k));
 }
 
 /*
- * The CPU on which @p may take the place of who runs: where it ran last, else one of the next few
- * of the same LLC; negative: none. Looking costs a cache line per CPU.
+ * The CPU on which @p may preempt the task that runs: @prev_cpu, else one of the next few of the
+ * same LLC; negative: none. Looking costs a cache line per CPU.
  */
 static __always_inline s32 find_victim(const struct task_struct *p, const struct task_ctx *t,
 				       s32 prev_cpu, u64 now, const struct takt_knobs *k)
@@ -83,7 +95,7 @@ static __always_inline s32 find_victim(const struct task_struct *p, const struct
 		return -1;
 	for (i = 0; i <= VICTIM_SEARCH && i < nr_cpu_ids && can_loop; i++) {
 		if (llc_of(cpu) == llc && is_preemptible(cpu_ctx_of(cpu), t, now, k) &&
-		    (cpu == prev_cpu || may_use(p, cpu)))
+		    (cpu == prev_cpu || may_use(p, cpu))) /* it may use @prev_cpu: usable_cpu() */
 			return cpu;
 		if (++cpu >= nr_cpu_ids)
 			cpu = 0;

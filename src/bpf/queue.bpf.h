@@ -1,39 +1,62 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* clang-format off */
 /*
- * Where tasks wait: one queue per LLC, and one per CPU for tasks that may use no other.
+ * Where tasks wait. A task waits in one of three kinds of queue, by what it may use:
  *
- * Both are ordered by deadline. A CPU takes the earlier of the two heads. All CPUs of an LLC share
- * a queue and its lock, which is what keeps them fair to each other without migration logic; that
- * is its limit too: beyond some 16 CPUs per LLC the lock will show.
+ *	every CPU	the queue of an LLC, which all CPUs of the LLC serve
+ *	some CPUs	the queue of its domain (domain.bpf.h), which the CPUs of that set serve
+ *	one CPU		the queue of that CPU; so does a task that may not migrate now
+ *
+ * So each queue is served by CPUs that all of its tasks may use, and its head says what waits.
+ * All are ordered by deadline, and a CPU takes the earliest of the heads that it serves. All CPUs of an
+ * LLC share a queue and its lock, which is what keeps them fair to each other without migration logic;
+ * that is its limit too: beyond some 16 CPUs per LLC the lock will show.
+ *
+ * scx_bpf_dsq_move_to_local() may find nothing although a task waits: the head may be in a section in
+ * which it may not migrate, or its affinity changes just now. Nothing taken is not empty.
  */
+/* clang-format on */
 #ifndef TAKT_QUEUE_BPF_H
 #define TAKT_QUEUE_BPF_H
 
-#include "deadline.bpf.h"
+#include "domain.bpf.h"
 
-#define DSQ_OF_CPU_BASE 0x10000ULL
+#define NO_DEADLINE (~0ULL)
 
-static __always_inline u64 dsq_of_llc(u32 llc)
+static __always_inline u32 queue_of_llc(u32 llc)
 {
-	return llc;
+	return TAKT_QUEUE_LLCS + llc;
 }
 
-static __always_inline u64 dsq_of_cpu(s32 cpu)
+static __always_inline u32 queue_of_cpu(s32 cpu)
 {
-	return DSQ_OF_CPU_BASE | (u32)cpu;
+	return TAKT_QUEUE_CPUS + (u32)cpu;
 }
 
-/* The deadline at the head of a queue, or ~0 when it is empty. */
-static u64 head_deadline(u64 dsq)
+/* The queue for @p, that belongs to @cpu now. */
+static __always_inline u32 queue_for(const struct task_struct *p, const struct task_ctx *t, s32 cpu,
+				     u64 enq_flags)
+{
+	if (nr_cpus_at_start == 1)
+		return queue_of_llc(0);
+	if (is_pinned(p, enq_flags))
+		return queue_of_cpu(cpu);
+	if (is_unrestricted(p))
+		return queue_of_llc(llc_of(cpu));
+	return t->domain ? TAKT_QUEUE_DOMAINS + t->domain - 1 : queue_of_cpu(cpu);
+}
+
+/* The deadline at the head of a queue, or NO_DEADLINE when it is empty. */
+static u64 head_deadline(u32 queue)
 {
 	struct task_struct *p;
-	u64 deadline = ~0ULL;
+	u64 deadline = NO_DEADLINE;
 
 	if (bpf_ksym_exists(scx_bpf_dsq_peek) && !pretend_no_peek) {
-		p = scx_bpf_dsq_peek(dsq);
+		p = scx_bpf_dsq_peek(queue);
 		return p ? p->scx.dsq_vtime : deadline;
 	}
-	bpf_for_each (scx_dsq, p, dsq, 0) {
+	bpf_for_each (scx_dsq, p, queue, 0) {
 		deadline = p->scx.dsq_vtime;
 		break;
 	}
@@ -41,8 +64,8 @@ static u64 head_deadline(u64 dsq)
 }
 
 /*
- * Does anybody wait in the queue of @cpu alone? Spares the look-up while nobody ever does. To be
- * asked under the lock of @cpu only, as whoever joins that queue counts itself first.
+ * Does a task wait in the queue of @cpu alone? Counts anew, and spares the look-up while none ever
+ * does. To be called under the lock of @cpu only, as a task is counted before it joins that queue.
  */
 static __always_inline bool refresh_own_queue(s32 cpu)
 {
@@ -50,54 +73,171 @@ static __always_inline bool refresh_own_queue(s32 cpu)
 
 	if (nr_cpus_at_start == 1 || !c->nr_own)
 		return false;
-	c->nr_own = scx_bpf_dsq_nr_queued(dsq_of_cpu(cpu));
+	c->nr_own = scx_bpf_dsq_nr_queued(queue_of_cpu(cpu));
 	return c->nr_own;
 }
 
-/* The earliest deadline that waits for @cpu; ~0: nobody waits. */
-static u64 earliest_for(s32 cpu)
+/* The head with the earliest deadline of the domains that @cpu belongs to, if before @deadline. */
+static __noinline u64 earliest_of_domains(s32 cpu, u64 deadline)
 {
-	u64 shared = head_deadline(dsq_of_llc(llc_of(cpu)));
+	u64 used = domains_used, found = deadline, head;
+	u32 i, queue = 0;
 
-	return refresh_own_queue(cpu) ? min_u64(shared, head_deadline(dsq_of_cpu(cpu))) : shared;
-}
-
-/* Counts anew how many wait in the queue of @llc. */
-static __always_inline u32 recount(u32 llc)
-{
-	return llc_ctx_of(llc)->nr_queued = scx_bpf_dsq_nr_queued(dsq_of_llc(llc));
-}
-
-/* Takes the first due task out of the queue of @llc; false: it is empty. */
-static __always_inline bool take_from_llc(u32 llc)
-{
-	struct llc_ctx *l = llc_ctx_of(llc);
-
-	if (!scx_bpf_dsq_move_to_local(dsq_of_llc(llc), 0)) {
-		l->nr_queued = 0;
-		return false;
+	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
+		if (!(used >> i))
+			break;
+		if (!(used >> i & 1) || !domain_has_cpu(i, cpu) ||
+		    !queue_ctx_of(TAKT_QUEUE_DOMAINS + i)->nr_queued)
+			continue;
+		head = head_deadline(TAKT_QUEUE_DOMAINS + i);
+		if (head < found) {
+			found = head;
+			queue = TAKT_QUEUE_DOMAINS + i;
+		}
 	}
-	if (l->nr_queued)
-		l->nr_queued--;
+	return queue;
+}
+
+struct head {
+	u64 deadline; /* NO_DEADLINE: no task waits */
+	u32 queue;
+};
+
+/* The earliest deadline that waits for @cpu, and in which queue. */
+static __always_inline struct head earliest_for(s32 cpu)
+{
+	u32 llc_queue = queue_of_llc(llc_of(cpu)), own = queue_of_cpu(cpu), domain;
+	struct head first = {.deadline = head_deadline(llc_queue), .queue = llc_queue};
+	u64 deadline;
+
+	if (refresh_own_queue(cpu)) {
+		deadline = head_deadline(own);
+		if (deadline < first.deadline)
+			first = (struct head){.deadline = deadline, .queue = own};
+	}
+	if (nr_cpus_at_start > 1 && domains_used) {
+		domain = earliest_of_domains(cpu, first.deadline);
+		if (domain)
+			first = (struct head){.deadline = head_deadline(domain), .queue = domain};
+	}
+	return first;
+}
+
+/* How many wait in the domains that @cpu belongs to. */
+static __noinline u32 nr_waiting_in_domains(s32 cpu)
+{
+	u64 used = domains_used;
+	u32 i, nr = 0;
+
+	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
+		if (!(used >> i))
+			break;
+		if ((used >> i & 1) && domain_has_cpu(i, cpu))
+			nr += queue_ctx_of(TAKT_QUEUE_DOMAINS + i)->nr_queued;
+	}
+	return nr;
+}
+
+/* How many wait for @cpu, in all queues that it serves. */
+static __always_inline u32 nr_waiting(s32 cpu)
+{
+	u32 nr = queue_ctx_of(queue_of_llc(llc_of(cpu)))->nr_queued;
+
+	if (nr_cpus_at_start == 1)
+		return nr;
+	nr += cpu_ctx_of(cpu)->nr_own;
+	return domains_used ? nr + nr_waiting_in_domains(cpu) : nr;
+}
+
+/* Counts anew how many wait in @queue. */
+static __always_inline u32 recount(u32 queue)
+{
+	return queue_ctx_of(queue)->nr_queued = scx_bpf_dsq_nr_queued(queue);
+}
+
+/* Counts a task that is about to wait in @queue; returns how many wait there already. */
+static __always_inline u32 count_waiting(u32 queue)
+{
+	if (nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS)
+		return cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->nr_own++;
+	return queue_ctx_of(queue)->nr_queued++;
+}
+
+/* Takes the first due task of @queue that may run here; false: there is none. */
+static __always_inline bool take_from(u32 queue)
+{
+	struct queue_ctx *q = queue_ctx_of(queue);
+
+	if (!scx_bpf_dsq_move_to_local(queue, 0))
+		return false;
+	if (queue < TAKT_QUEUE_CPUS && q->nr_queued)
+		q->nr_queued--;
 	return true;
 }
 
-/* Takes the first due task for @cpu; false: both queues are empty. */
-static __always_inline bool take_first(s32 cpu)
+/* Takes a task from any of the queues that @cpu serves; for the rare case that the head of the
+ * earliest one may not run here. */
+static __noinline bool take_any(s32 cpu)
 {
-	u64 own = dsq_of_cpu(cpu);
-	u32 llc = llc_of(cpu);
+	u64 used = domains_used;
+	u32 i;
 
-	if (refresh_own_queue(cpu) && head_deadline(own) <= head_deadline(dsq_of_llc(llc)))
-		return scx_bpf_dsq_move_to_local(own, 0);
-	return take_from_llc(llc);
+	if (take_from(queue_of_llc(llc_of(cpu))) || take_from(queue_of_cpu(cpu)))
+		return true;
+	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
+		if (!(used >> i))
+			break;
+		if ((used >> i & 1) && domain_has_cpu(i, cpu) && take_from(TAKT_QUEUE_DOMAINS + i))
+			return true;
+	}
+	recount(queue_of_llc(llc_of(cpu)));
+	return false;
 }
 
-/* Is there nobody at all who would have to be asked before a task takes @cpu next? */
+/* Takes the first due task for @cpu; false: there is none that it may run. */
+static __always_inline bool take_first(s32 cpu)
+{
+	if (nr_cpus_at_start == 1) {
+		if (take_from(queue_of_llc(0)))
+			return true;
+		queue_ctx_of(queue_of_llc(0))->nr_queued = 0; /* all may run on the only CPU */
+		return false;
+	}
+	if (!cpu_ctx_of(cpu)->nr_own && !domains_used) {
+		if (take_from(queue_of_llc(llc_of(cpu))))
+			return true;
+		if (queue_ctx_of(queue_of_llc(llc_of(cpu)))->nr_queued)
+			recount(queue_of_llc(llc_of(cpu)));
+		return false;
+	}
+	return take_from(earliest_for(cpu).queue) || take_any(cpu);
+}
+
+/* Is there no task at all that would have to be asked before another takes @cpu next? */
 static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
 {
-	return !c->next_placed && !c->parked_pid && !llc_ctx_of(llc_of(cpu))->nr_queued &&
-	       !c->nr_own;
+	return c->placed_in != c->started_at && !c->parked_pid && !nr_waiting(cpu);
+}
+
+/*
+ * The run segment that began at c->started_at is over, or goes on from here: accounts for it.
+ * Returns its length in ns.
+ */
+static __always_inline u64 account_runtime(s32 cpu, struct cpu_ctx *c, struct task_ctx *t, u64 now)
+{
+	u64 ran_ns = now - c->started_at;
+
+	if ((s64)ran_ns < 0) /* clocks of two CPUs may differ by a little */
+		ran_ns = 0;
+	t->slice_left_ns = c->slice_ns > ran_ns ? c->slice_ns - ran_ns : 0;
+	t->vruntime = c->vruntime + delta_vruntime(ran_ns, c->weight_1024);
+	if (t->given_lag_ns)
+		t->vruntime += __sync_lock_test_and_set(&t->given_lag_ns, 0);
+	t->runtime_ns = c->runtime_ns + ran_ns;
+	c->unclocked_ns += ran_ns;
+	if (c->unclocked_ns >= CLOCK_GRAIN_NS)
+		update_clocks(c, t, llc_of(cpu), nr_waiting(cpu), now);
+	return ran_ns;
 }
 
 #endif /* TAKT_QUEUE_BPF_H */

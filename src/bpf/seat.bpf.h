@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A seat: a place at a CPU for a task that wakes and need not wait in a queue.
+ * Placement: where a task runs that wakes and need not wait in a queue.
  *
- * It is found first and taken at the end, in one place of each callback: every copy of that code
- * costs a millisecond of loading in the verifier of 7.2.
+ * It is selected first and applied at the end, in one place of each callback: every copy of that
+ * code costs a millisecond of loading in the verifier of 7.2. @prev_cpu, from where each search
+ * begins, is one that the task may use: usable_cpu().
  */
 #ifndef TAKT_SEAT_BPF_H
 #define TAKT_SEAT_BPF_H
@@ -22,13 +23,14 @@ static __always_inline void insert_local(struct task_struct *p, u64 slice_ns, u6
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, sane_slice(slice_ns), enq_flags);
 }
 
-static __always_inline void apply_placement(struct task_struct *p, const struct placement *seat)
+static __always_inline void apply_placement(struct task_struct *p,
+					    const struct placement *placement)
 {
 	struct takt_cpu_stats *s = watched ? stats_here() : NULL;
 
-	if (s && seat->place < TAKT_NR_PLACES)
-		s->placed[seat->place]++;
-	insert_local(p, seat->slice_ns, seat->enq_flags);
+	if (s && placement->place < TAKT_NR_PLACES)
+		s->placed[placement->place]++;
+	insert_local(p, placement->slice_ns, placement->enq_flags);
 }
 
 /* The CPU of @p's waker, that will sleep soon: now or next. */
@@ -37,7 +39,7 @@ static __always_inline struct placement place_at_waker(struct task_struct *p, st
 {
 	u64 preempt = try_handoff(c, p);
 
-	c->next_placed = true;
+	c->placed_in = c->started_at;
 	return (struct placement){preempt ? TAKT_PLACE_HANDOFF : TAKT_PLACE_SYNC, k->slice_max_ns,
 				  preempt};
 }
@@ -55,11 +57,11 @@ static __always_inline struct placement place_at_victim(struct task_struct *p,
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 
 	note_preempt(p, cpu, t, now);
-	if (c->next_placed)
+	if (c->placed_in == c->started_at)
 		c->resume_next_pid = 0;
 	else if (has(GIVE_WAY) && is_very_short(t, k))
 		c->resume_next_pid = c->pid;
-	c->next_placed = true;
+	c->placed_in = c->started_at;
 	return (struct placement){TAKT_PLACE_PREEMPT, k->slice_max_ns, SCX_ENQ_PREEMPT};
 }
 
@@ -74,17 +76,32 @@ static __always_inline bool precedes_parked(struct task_struct *p, const struct 
 	       has_positive_lag(t, k) && !is_background(t);
 }
 
-/* Finds @p, that wakes on @here, a @seat; the CPU of it, or negative: it has to wait. */
+/*
+ * No task may preempt the one that runs on @cpu any more, as another has been placed there. If that
+ * one was to be followed by the task that it preempts, that would go on before @p, which waits.
+ */
+static __always_inline void cancel_resume(s32 cpu)
+{
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+
+	if (has_placed(c) && c->resume_next_pid)
+		c->resume_next_pid = 0;
+}
+
+/*
+ * Selects a placement for @p, that wakes on @here and may use @prev_cpu. Returns its CPU, or a
+ * negative number: @p has to wait.
+ */
 static __always_inline s32 select_placement(struct task_struct *p, struct task_ctx *t, s32 here,
 					    s32 prev_cpu, u64 wake_flags, u64 now,
-					    const struct takt_knobs *k, struct placement *seat)
+					    const struct takt_knobs *k, struct placement *placement)
 {
 	struct cpu_ctx *c = cpu_ctx_of(here);
 	s32 cpu;
 
 	if (is_sync(c, p, t, wake_flags, k) && may_use(p, here) &&
 	    waker_sleeps_soon(here, c, now, k)) {
-		*seat = place_at_waker(p, c, k);
+		*placement = place_at_waker(p, c, k);
 		return here;
 	}
 	cpu = can_rule && t->cpu_set ? claim_preferred_cpu(p, t) : -1;
@@ -93,26 +110,28 @@ static __always_inline s32 select_placement(struct task_struct *p, struct task_c
 	if (cpu < 0)
 		cpu = claim_idle_cpu(p, prev_cpu, wake_flags, now);
 	if (cpu >= 0) {
-		seat->place = cpu == prev_cpu ? TAKT_PLACE_IDLE_PREV : TAKT_PLACE_IDLE_OTHER;
-		seat->slice_ns = k->slice_max_ns;
-		seat->enq_flags = 0;
+		placement->place = cpu == prev_cpu ? TAKT_PLACE_IDLE_PREV : TAKT_PLACE_IDLE_OTHER;
+		placement->slice_ns = k->slice_max_ns;
+		placement->enq_flags = 0;
 		return cpu;
 	}
 	cpu = find_victim(p, t, prev_cpu, now, k);
 	if (cpu >= 0) {
-		*seat = place_at_victim(p, t, cpu, now, k);
+		*placement = place_at_victim(p, t, cpu, now, k);
 		return cpu;
 	}
+	cancel_resume(prev_cpu);
 	if (!precedes_parked(p, t, cpu_ctx_of(prev_cpu), k))
 		return -1;
-	*seat = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
+	*placement = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
 	return prev_cpu;
 }
 
-/* @p, that may use no other CPU than @cpu, wakes: may it run there now, or next? */
+/* Selects a placement for @p, that may use no other CPU than @cpu and wakes; false: it has to wait.
+ */
 static __always_inline bool select_pinned_placement(struct task_struct *p, struct task_ctx *t,
 						    s32 cpu, u64 now, const struct takt_knobs *k,
-						    struct placement *seat)
+						    struct placement *placement)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	bool woken_here = cpu == bpf_get_smp_processor_id();
@@ -120,16 +139,17 @@ static __always_inline bool select_pinned_placement(struct task_struct *p, struc
 	if (woken_here)
 		note_wakeup(c, p, t, now);
 	if (!c->started_at && scx_bpf_test_and_clear_cpu_idle(cpu)) {
-		*seat = (struct placement){TAKT_PLACE_IDLE_PREV, k->slice_max_ns, 0};
+		*placement = (struct placement){TAKT_PLACE_IDLE_PREV, k->slice_max_ns, 0};
 	} else if (woken_here && waker_sleeps_soon(cpu, c, now, k)) {
-		*seat = place_at_waker(p, c, k);
+		*placement = place_at_waker(p, c, k);
 	} else if (!never_preempts(t) && is_preemptible(c, t, now, k)) {
-		*seat = place_at_victim(p, t, cpu, now, k);
+		*placement = place_at_victim(p, t, cpu, now, k);
 	} else if (is_percpu_kthread(p) && !has_negative_lag(t, k)) {
-		*seat = (struct placement){TAKT_PLACE_KTHREAD, k->slice_min_ns, SCX_ENQ_HEAD};
+		*placement = (struct placement){TAKT_PLACE_KTHREAD, k->slice_min_ns, SCX_ENQ_HEAD};
 	} else if (precedes_parked(p, t, c, k)) {
-		*seat = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
+		*placement = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
 	} else {
+		cancel_resume(cpu);
 		return false;
 	}
 	return true;

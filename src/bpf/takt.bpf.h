@@ -26,8 +26,11 @@ UEI_DEFINE(uei);
 /* Set by the agent before load. */
 const volatile u32 nr_llcs = 1;
 const volatile u32 nr_cpus_at_start = 1;
-const volatile u32 nr_cpu_ids = 1; /* one more than the highest number of a CPU */
+const volatile u32 nr_cpu_ids = 1;	 /* one more than the highest number of a CPU */
+const volatile u32 nr_possible_cpus = 1; /* a task that may use so many may use all */
 const volatile u16 cpu_to_llc[TAKT_MAX_CPUS];
+const volatile u16 llc_nr_cpus[TAKT_MAX_LLCS];
+const volatile u16 llc_first_cpu[TAKT_MAX_LLCS];
 /* For each LLC all others, those of its own node first: row @llc has nr_llcs - 1 entries. */
 const volatile u8 steal_order[TAKT_MAX_LLCS * TAKT_MAX_LLCS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
@@ -54,82 +57,124 @@ struct waker_profile {
 } __attribute__((aligned(8)));
 
 /*
- * Who runs on a CPU. Written by that CPU under its rq lock; others read it without one, to judge
- * whether a preemption pays: a torn read can cost one needless or one missed preemption.
+ * What runs on a CPU. Written by that CPU under its rq lock, but for the fields that say otherwise;
+ * read by other CPUs without it, to judge whether a preemption pays: a torn read can cost one
+ * needless or one missed preemption. The first line is what they read.
  */
 struct cpu_ctx {
-	u64 started_at;	  /* when the current stretch began; 0: no task of ours runs */
-	u64 vruntime;	  /* of the running task, when the stretch began */
-	u64 runtime_ns;	  /* how long it had run since it last woke, before this stretch */
-	u64 unclocked_ns; /* how long tasks ran here since this CPU last moved avg_vruntime */
-	u64 woke_at;	  /* when it first woke somebody in this stretch; 0: not yet */
-	u64 protect_ns;	  /* nobody brief preempts it before it has run so long since it woke */
-	u64 slice_ns;	  /* the slice that it started this stretch with */
-	struct waker_profile profile; /* of the running task */
-	u64 weight_1024;	      /* what it counts with, times 1024: see cgroup.bpf.h */
-	u64 perf_at;		      /* when it last asked for a speed; 0: never */
-	u64 busy_ns;		      /* ran since then, but for what unclocked_ns has */
+	u64 started_at; /* ns; when the current run segment began; 0: no task of ours runs */
+	u64 vruntime;	/* of the running task, when the segment began; in the clock of @queue */
+	u64 runtime_ns; /* how long it had run since it last woke, before this segment */
+	u64 protect_ns; /* no very short task preempts it before it has run so long since it woke */
+	u64 weight_1024; /* what it counts with, times 1024: see cgroup.bpf.h */
+	/*
+	 * The segment (its started_at) in which a task was placed straight behind the running one.
+	 * Written by the CPU that places it as well (select_cpu holds the task's pi_lock, not the
+	 * rq lock): two that place at once may both do so, and one then waits for the other.
+	 */
+	u64 placed_in;
 	s32 pid;
-	s32 woken_by;	     /* pid of who woke the running task */
-	s32 woke_pid;	     /* whom it woke last in this stretch */
-	u32 nr_woke;	     /* how many it woke in this stretch */
-	s32 resume_next_pid; /* goes on, on this CPU, after the task that takes its place now */
-	s32 parked_pid;	     /* has given way, and waits for that in the local DSQ; 0: nobody */
-	s32 moves_pid;	     /* is on its way to a bigger CPU; 0: nobody is */
-	u32 nr_own;   /* how many wait in the queue of this CPU alone; never less than there are */
-	s16 moves_to; /* the bigger CPU */
-	u16 perf;     /* of 1024, what it asked for: perf.bpf.h */
-	bool next_placed;     /* a task was put straight behind the one that runs */
-	bool sleeps;	      /* the running task does, after short bursts */
-	bool parked_is_short; /* who waits in the local DSQ does */
-	u8 class;	      /* of the running task */
+	/* Goes on, on this CPU, after the task that takes its place now. Written by the CPU that
+	 * places that task, too, without the rq lock: one of two wins. */
+	s32 resume_next_pid;
+	u32 queue;   /* whose clock @vruntime is in */
+	bool sleeps; /* the running task does, after short runs */
+	u8 class;    /* of the running task */
+
+	struct waker_profile profile; /* of the running task */
+	u64 unclocked_ns; /* how long tasks ran here since this CPU last moved a clock */
+	u64 woke_at;	  /* when it first woke a task in this segment */
+	u64 slice_ns;	  /* the slice that it started this segment with */
+	s32 woken_by;	  /* pid of the task that woke the running one; 0: none did */
+	s32 woke_pid;	  /* the task that it woke last in this segment */
+	u32 nr_woke;	  /* how many it woke in this segment */
+	s32 parked_pid;	  /* was preempted, and waits for that in the local DSQ; 0: none */
+	/*
+	 * How many wait in the queue of this CPU alone; never less than there are, as a task is
+	 * counted under the rq lock before it is queued there.
+	 */
+	u32 nr_own;
+	s32 moves_pid;	      /* is on its way to a bigger CPU; 0: none is */
+	s16 moves_to;	      /* the bigger CPU */
+	u16 perf;	      /* of 1024, what it asked for: perf.bpf.h */
+	bool parked_is_short; /* the parked task sleeps after short runs */
+	bool pulled;	      /* the next task was pulled from another LLC: balance.bpf.h */
+
+	u64 perf_at; /* when it last asked for a speed; 0: never */
+	u64 busy_ns; /* ran since then, but for what unclocked_ns has */
 } __attribute__((aligned(CACHE_LINE)));
 
-_Static_assert(sizeof(struct cpu_ctx) == 2 * CACHE_LINE, "two lines per CPU");
+_Static_assert(__builtin_offsetof(struct cpu_ctx, profile) == CACHE_LINE, "others read one line");
+_Static_assert(sizeof(struct cpu_ctx) == 3 * CACHE_LINE, "three lines per CPU");
+
+/* cpu_ctx.placed_in while an attribute of the running task is changed. */
+#define PLACED_BEFORE_CHANGE 1
 
 struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
 
 /*
- * The virtual clock of an LLC, on a line of its own. Stores are not atomic: a lost one leaves the
- * clock behind by part of a slice until the next.
+ * A queue and its virtual clock, on a line of its own: see queue.bpf.h and deadline.bpf.h. Written
+ * by CPUs that run its tasks, without a lock. Stores are not atomic: a lost one leaves the clock
+ * behind by part of a slice until the next.
+ */
+struct queue_ctx {
+	u64 avg_vruntime;   /* V: where a task with exactly its share stands */
+	u64 moved_at;	    /* ns; when it was moved last */
+	u64 offset;	    /* of a bound queue: V + offset is comparable with V of its LLC */
+	u32 rate_q20;	    /* V per real time, times 2^20 */
+	u32 inv_rate_q10;   /* real time per V, times 2^10: the inverse, kept to spare divisions */
+	u32 correction_q20; /* what other weights than 100 make of the rate, times 2^20; 0: not
+			       known yet */
+	/*
+	 * How many wait in it, but for those added and taken by two CPUs at once since the last
+	 * count: decides how long slices are, and no order.
+	 */
+	u32 nr_queued;
+	u32 nr_cpus; /* that serve it */
+	u32 llc;     /* whose clock it is held against; itself if it is the queue of an LLC */
+} __attribute__((aligned(CACHE_LINE)));
+
+struct queue_ctx queue_ctxs[TAKT_NR_QUEUES];
+
+/*
+ * What is known of an LLC besides its queue. Written by CPUs of the LLC as they run out of work,
+ * and once per BALANCE_PERIOD_NS, without a lock: a lost store costs one search or one look.
  */
 struct llc_ctx {
-	u64 avg_vruntime;
-	u64 moved_at;	/* when it was moved last */
-	u32 trend_1024; /* vtime per real time, times 1024: how fast it moves */
-	u32 pace_1024;	/* real time per vtime, times 1024: the inverse, kept to spare divisions */
-	u32 bias_1024;	/* how much faster than with weights of 100 only, times 1024; 0: not known
-			   yet */
-	/* How many wait in its queue, but for those added and taken by two CPUs at once since the
-	 * last tick: decides how long turns are, and no order. */
-	u32 nr_queued;
-	s32 idled_cpu; /* the CPU that last found nothing to do */
-	u64 idled_at;  /* when; 0: it has been called again */
-	u64 busy_at;   /* when a search last found no idle CPU */
+	u64 idled_at;	 /* when a CPU last found nothing to do; 0: it has been kicked since */
+	u64 busy_at;	 /* when a search last found no idle CPU */
+	u64 balanced_at; /* when it last looked at another LLC */
+	u64 offset;	 /* V of its queue + offset: its progress, comparable with that of others */
+	s32 idled_cpu;	 /* the CPU that last found nothing to do */
+	u32 next_other;	 /* number, in steal_order, of the LLC to look at next */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
 
-/* What we know of a task. Written under its rq lock. */
+/* What is known of a task. Written under its rq lock, but for given_lag_ns. */
 struct task_ctx {
-	u64 vruntime;	/* in the virtual clock of LLC @llc */
-	u64 runtime_ns; /* how long it has run since it last woke */
-	u64 ready_at;	/* since when it waits for a CPU; 0: it has one, or sleeps */
+	u64 vruntime;	    /* in the virtual clock of @queue */
+	u64 runtime_ns;	    /* how long it has run since it last woke */
+	u64 slept_after_ns; /* the same, when it last seemed to go to sleep */
+	u64 ready_at;	    /* since when it waits for a CPU; 0: it has one, or sleeps */
 	u64 est_run_ns; /* how long it runs from waking to sleeping: burst.bpf.h; 0: never slept */
-	u64 slice_left_ns;    /* what a preemption took off its turn */
+	u64 slice_left_ns;    /* what a preemption took off its slice */
 	u64 inherited_lag_ns; /* lag that its parent gave it, until it is enabled */
+	u64 given_lag_ns;     /* lag that it gave away, until it is accounted: added atomically */
 	s32 woken_by;	      /* pid of the task that woke it last */
-	u32 llc;
-	u32 cgroup;  /* slot of its cgroup; 0: the root */
+	u32 queue;	      /* whose clock its vruntime is in: enum takt_queue */
+	u32 llc;	      /* where it last ran */
+	u32 cgroup;	      /* slot of its cgroup; 0: the root */
 	u32 counted; /* the weight that its cgroup has counted it with; 0: not counted, it sleeps */
-	u32 weight;  /* the one that the lead in @vruntime was earned with */
+	u32 weight;  /* the one that the lag in @vruntime was earned with */
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
 	u8 class;	     /* enum takt_class, by a rule */
 	u8 urgency;	     /* enum takt_class, by its policy too: note_urgency() */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
-	u8 nr_woke; /* how many it woke, each time that it gave way, until it first slept */
+	u8 domain;	     /* number of its domain, from 1 on; 0: none, see domain.bpf.h */
+	u8 nr_woke; /* how many it woke, each time that it was preempted, until it first slept */
 };
 
 struct {
@@ -175,7 +220,7 @@ static __always_inline u64 runtime_since_wakeup_ns(const struct cpu_ctx *c, u64 
 	return c->runtime_ns + now - c->started_at;
 }
 
-/* How long @t has waited for a CPU. */
+/* How long @t has waited for a CPU; 0 when it does not wait. */
 static __always_inline u64 waited_ns(const struct task_ctx *t, u64 now)
 {
 	return t->ready_at && now > t->ready_at ? now - t->ready_at : 0;
@@ -191,10 +236,9 @@ static __always_inline struct llc_ctx *llc_ctx_of(u32 llc)
 	return &llc_ctxs[llc & (TAKT_MAX_LLCS - 1)];
 }
 
-/* How many wait for the CPU of @c, in the queue of its LLC and in its own. */
-static __always_inline u32 nr_waiting(const struct cpu_ctx *c, u32 llc)
+static __always_inline struct queue_ctx *queue_ctx_of(u32 queue)
 {
-	return llc_ctx_of(llc)->nr_queued + c->nr_own;
+	return &queue_ctxs[queue & (TAKT_NR_QUEUES - 1)];
 }
 
 /* The knobs in force. Read once per decision: the pointer is to a slot that is not being written.

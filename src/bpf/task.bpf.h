@@ -24,6 +24,13 @@ static __always_inline s32 cpu_of(const struct task_struct *p)
 }
 
 /*
+ * What the entry code of a BPF program adds to migration_disabled of the current task: 1, but 0
+ * from 6.18 on in kernels without preemptible RCU. Measured: takt_init_task() runs where nothing
+ * else adds to it (scx_init_task(), in process context, with no section entered).
+ */
+u32 entry_disables_migration = 1;
+
+/*
  * How many sections of either kind, RCU read-side and migration-disabled, @p is in only since the
  * entry code of BPF programs began one of each for the current task. There are two where
  * takt_cpu_release() has the kernel call takt_enqueue() (SCX_ENQ_REENQ).
@@ -38,7 +45,8 @@ static __always_inline int nr_entered(const struct task_struct *p, u64 enq_flags
 /* May @p not migrate now, for its own reasons? */
 static __always_inline bool may_not_migrate(const struct task_struct *p, u64 enq_flags)
 {
-	return p->migration_disabled && p->migration_disabled > nr_entered(p, enq_flags);
+	return p->migration_disabled &&
+	       p->migration_disabled > nr_entered(p, enq_flags) * entry_disables_migration;
 }
 
 /*
@@ -78,6 +86,28 @@ static __always_inline bool is_percpu_kthread(const struct task_struct *p)
 static __always_inline bool may_use(const struct task_struct *p, s32 cpu)
 {
 	return bpf_cpumask_test_cpu(cpu, p->cpus_ptr);
+}
+
+/* CPUs that went offline since the agent looked. Written by takt_cpu_offline() of that CPU. */
+bool cpu_offline[TAKT_MAX_CPUS];
+
+/*
+ * @cpu, if @p may use it, else an online CPU that it may use. The CPU that a sleeping task belongs
+ * to need not be one: the kernel does not move it when its affinity changes
+ * (set_cpus_allowed_common() in kernel/sched/core.c), nor when the CPU goes offline.
+ */
+static __always_inline s32 usable_cpu(const struct task_struct *p, s32 cpu, bool unrestricted)
+{
+	const struct cpumask *online;
+	s32 other;
+
+	if (nr_cpus_at_start == 1 ||
+	    ((unrestricted || may_use(p, cpu)) && !cpu_offline[(u32)cpu & (TAKT_MAX_CPUS - 1)]))
+		return cpu;
+	online = scx_bpf_get_online_cpumask();
+	other = bpf_cpumask_any_and_distribute(p->cpus_ptr, online);
+	scx_bpf_put_cpumask(online);
+	return (u32)other < nr_cpu_ids ? other : cpu;
 }
 
 /* Claims the first CPU of a set that is idle and that @p may use; negative: none. */

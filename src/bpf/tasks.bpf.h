@@ -24,7 +24,7 @@ int takt_tasks(struct bpf_iter__task *ctx)
 		s.burst_ns = t->est_run_ns ? max_u64(t->est_run_ns, t->runtime_ns) : 0;
 		s.weight = t->weight;
 		s.ruled = t->class;
-		s.lead_ns = t->vruntime - llc_ctx_of(t->llc)->avg_vruntime;
+		s.lead_ns = -lag_of(t);
 	}
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
 	return 0;

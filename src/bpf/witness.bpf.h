@@ -27,12 +27,14 @@ static __always_inline void note_preempt(struct task_struct *p, s32 cpu, const s
 		tell_preempt(p, cpu, t, now);
 }
 
-/* @p starts to run on @cpu: has it come from another LLC? To be asked before rebase_vruntime(). */
-static __always_inline void note_migration(struct task_struct *p, const struct task_ctx *t, s32 cpu,
+/* @p starts to run on @cpu: has it come from another LLC? */
+static __always_inline void note_migration(struct task_struct *p, struct task_ctx *t, s32 cpu,
 					   u64 now)
 {
 	if (nr_llcs > 1 && wants(TAKT_EV_MIGRATE) && t->llc != llc_of(cpu))
 		tell(TAKT_EV_MIGRATE, now, 0, p, cpu_and(cpu, t->llc));
+	if (nr_llcs > 1)
+		t->llc = llc_of(cpu);
 }
 
 #endif /* TAKT_WITNESS_BPF_H */

@@ -20,8 +20,10 @@ use crate::stats::text;
 const LISTED: usize = 24;
 /// Numbers of the kernel's own dispatch queues have this bit set.
 const DSQ_BUILTIN: u64 = 1 << 63;
-/// The queue of a CPU alone: see queue.bpf.h.
-const DSQ_OF_CPU_BASE: u64 = 0x1_0000;
+/// The first of our queues of each kind, and how many there are: see queue.bpf.h.
+const QUEUE_DOMAINS: u64 = intf::takt_queue_TAKT_QUEUE_DOMAINS as u64;
+const QUEUE_CPUS: u64 = intf::takt_queue_TAKT_QUEUE_CPUS as u64;
+const NR_QUEUES: u64 = intf::takt_queue_TAKT_NR_QUEUES as u64;
 
 /// Long enough to leave the CPU and come back.
 const MOMENT: Duration = Duration::from_micros(1);
@@ -281,8 +283,9 @@ fn queue_name(dsq: u64, cpu: u32) -> String {
     match dsq {
         _ if dsq & DSQ_BUILTIN != 0 && dsq & 0xff == 1 => "global".to_owned(),
         _ if dsq & DSQ_BUILTIN != 0 => format!("local {cpu}"),
-        0..DSQ_OF_CPU_BASE => format!("LLC {dsq}"),
-        _ if dsq & !0xffff == DSQ_OF_CPU_BASE => format!("CPU {}", dsq - DSQ_OF_CPU_BASE),
+        _ if dsq < QUEUE_DOMAINS => format!("LLC {dsq}"),
+        _ if dsq < QUEUE_CPUS => format!("domain {}", dsq - QUEUE_DOMAINS),
+        _ if dsq < NR_QUEUES => format!("CPU {}", dsq - QUEUE_CPUS),
         _ => format!("DSQ {dsq:#x}"),
     }
 }
@@ -356,7 +359,7 @@ mod tests {
     #[test]
     fn queues_have_names() {
         assert_eq!(queue_name(3, 0), "LLC 3");
-        assert_eq!(queue_name(DSQ_OF_CPU_BASE | 5, 0), "CPU 5");
+        assert_eq!(queue_name(QUEUE_CPUS + 5, 0), "CPU 5");
         assert_eq!(queue_name(DSQ_BUILTIN | 1, 0), "global");
         assert_eq!(queue_name(DSQ_BUILTIN | 2, 7), "local 7");
     }
