@@ -3,6 +3,7 @@
 
 mod needs;
 
+use crate::tree::Tree;
 use crate::ui;
 use crate::vm::Arch;
 use needs::{NEEDS, Need};
@@ -15,8 +16,10 @@ use std::process::{Command, Stdio};
 
 /// BPF programs need this clang or a newer one: scx_cargo builds for the fourth version of BPF's instructions.
 const OLDEST_CLANG: u32 = 18;
-/// The newest clang to look for; it stands first in every list.
+/// The newest libclang to look for.
 const NEWEST_CLANG: u32 = 24;
+/// Finds the clang for BPF, from the top of the tree.
+const CLANG_SCRIPT: &str = "xtask/bpf-clang";
 
 /// What the tools are wanted for. All need what building needs; those that run guests need what guests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -187,18 +190,16 @@ fn has_header(name: &str) -> bool {
         .any(|folder| Path::new(folder).join(name).exists())
 }
 
-/// `$BPF_CLANG`, else the newest clang that is new enough.
+/// `$BPF_CLANG`, else the script that plain cargo commands use as well (`.cargo/config.toml`); nothing where
+/// it finds no clang that is new enough.
 fn find_clang() -> Option<String> {
-    if let Ok(clang) = env::var("BPF_CLANG") {
-        return Some(clang);
-    }
-    let numbered = (OLDEST_CLANG..=NEWEST_CLANG)
-        .rev()
-        .map(|major| format!("clang-{major}"));
-    numbered
-        .filter(|name| has(name))
-        .chain(["clang".to_owned()].into_iter().filter(|name| has(name)))
-        .find(|name| version_of(name).is_some_and(|major| major >= OLDEST_CLANG))
+    let clang = env::var("BPF_CLANG").ok().or_else(|| {
+        let script = Tree::find().ok()?.top.join(CLANG_SCRIPT);
+        Some(script.display().to_string())
+    })?;
+    version_of(&clang)
+        .is_some_and(|major| major >= OLDEST_CLANG)
+        .then_some(clang)
 }
 
 fn version_of(program: &str) -> Option<u32> {
@@ -337,6 +338,7 @@ fn update_lists() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn versions_are_read() {
@@ -347,6 +349,55 @@ mod tests {
             Some(19)
         );
         assert_eq!(parse_version("no"), None);
+    }
+
+    /// Runs the script where the PATH holds these programs only, each of which prints a version.
+    fn bpf_clang(programs: &[(&str, &str)]) -> std::process::Output {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, version) in programs {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\necho \"{version}\"\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf-clang"))
+            .arg("--version")
+            .env_remove("OUT_DIR")
+            .env("PATH", folder.path())
+            .output()
+            .unwrap()
+    }
+
+    #[test]
+    fn bpf_clang_is_the_newest_clang_in_the_path() {
+        let old = ("clang", "Debian clang version 14.0.6");
+        let numbered = ("clang-19", "Debian clang version 19.1.7");
+        for (programs, version) in [
+            (
+                vec![old, numbered, ("clang-22", "clang version 22.1.8")],
+                "22.1.8",
+            ),
+            (vec![old, numbered], "19.1.7"),
+            (vec![("clang", "clang version 21.0.1")], "21.0.1"),
+        ] {
+            let output = bpf_clang(&programs);
+            assert!(output.status.success(), "{output:?}");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.contains(version), "{text}");
+        }
+    }
+
+    #[test]
+    fn bpf_clang_says_what_to_install_when_there_is_none() {
+        for programs in [vec![], vec![("clang", "Debian clang version 14.0.6")]] {
+            let output = bpf_clang(&programs);
+            assert_eq!(output.status.code(), Some(1));
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(
+                text.contains("apt-get install clang-22 libclang-22-dev"),
+                "{text}"
+            );
+        }
     }
 
     #[test]
