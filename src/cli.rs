@@ -33,6 +33,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    /// How to schedule, without a command.
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -83,6 +84,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub exit_dump_len: u32,
 
+    /// The flags of the ecosystem for libbpf.
     #[command(flatten)]
     pub libbpf: LibbpfOpts,
 
@@ -158,17 +160,6 @@ pub enum Command {
     /// A mixed load that tries to break a scheduler (for tests).
     #[command(hide = true)]
     Stress(StressArgs),
-    /// Write the manual pages and the shell completions (for packages).
-    #[command(hide = true)]
-    Generate(GenerateArgs),
-}
-
-/// Flags of `scx_takt generate`.
-#[derive(Debug, Args)]
-pub struct GenerateArgs {
-    /// The folder to write to; it gets the folders `man` and `completions`.
-    #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
 }
 
 /// Flags of `scx_takt check`.

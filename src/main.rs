@@ -1,57 +1,7 @@
-//! scx_takt: a `sched_ext` CPU scheduler.
-
-mod bench;
-mod bpf_abi;
-mod cgroups;
-mod check;
-mod cli;
-mod collect;
-mod config;
-mod control;
-mod events;
-mod generate;
-mod knob_writer;
-mod observe;
-mod opening;
-mod power;
-mod rules;
-mod scheduler;
-mod signals;
-mod snapshot;
-mod state;
-mod stats;
-mod stress;
-mod top;
-mod topology;
-mod tuner;
-mod wakeups;
-mod watch;
+//! The program `scx_takt`.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    let result = match cli.command {
-        None if cli.run.help_stats => stats::command::help(),
-        None if cli.run.monitor.is_some() => stats::command::monitor(&cli.run),
-        None => scheduler::run(&cli.run),
-        Some(cli::Command::Check(args)) => check::run(&args),
-        Some(cli::Command::Config(args)) => config::command::run(&args),
-        Some(cli::Command::Top(args)) => top::run(&args),
-        Some(cli::Command::Stats(args)) => stats::command::run(&args),
-        Some(cli::Command::Bench(args)) => bench::run(args),
-        Some(cli::Command::Observe(args)) => observe::run(&args),
-        Some(cli::Command::Stress(args)) => stress::run(args),
-        Some(cli::Command::Generate(args)) => generate::run(&args),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("scx_takt: {error:#}");
-        if error.is::<config::Wrong>() {
-            ExitCode::from(2)
-        } else {
-            ExitCode::FAILURE
-        }
-    })
+    scx_takt::main()
 }

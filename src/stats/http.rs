@@ -1,73 +1,151 @@
 //! OpenMetrics over HTTP: `GET /metrics`, and nothing else.
+//!
+//! One request per connection. Of its head only the first line counts; a body is not read.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
-
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use super::board::Board;
 use super::openmetrics;
+use super::server::{LastHeard, SEND_TIMEOUT, read_until, write_until};
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 /// How long a client may take to send the head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may last: one request.
-const TIMEOUT: Duration = Duration::from_secs(20);
 /// Prometheus asks every 15 to 60 seconds: counting goes on in between.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// Media type of what is no OpenMetrics.
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Answers one request.
-pub async fn serve(stream: TcpStream, board: Arc<Board>) {
-    let service = service_fn(move |request| respond(request, Arc::clone(&board)));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    // Whatever goes wrong here is the client's: it is gone, or it has been told.
-    let _ = timeout(TIMEOUT, connection).await;
-}
-
-async fn respond(
-    request: Request<Incoming>,
-    board: Arc<Board>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(ALLOW, allowed);
-        return Ok(response);
-    }
-    if request.uri().path() != "/metrics" {
-        return Ok(plain(StatusCode::NOT_FOUND, "see /metrics\n"));
-    }
-    let Some(snapshot) = board.ask(INTERVAL).await else {
-        let text = "the scheduler has not answered yet\n";
-        return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, text));
+pub fn serve(stream: &TcpStream, board: &Board, _: &LastHeard) {
+    let Some(head) = read_head(stream, Instant::now() + HEAD_TIMEOUT) else {
+        return;
     };
-    Ok(match openmetrics::text(&snapshot) {
-        Ok(text) => {
-            let mut response = Response::new(Full::from(text));
-            let media_type = HeaderValue::from_static(openmetrics::CONTENT_TYPE);
-            response.headers_mut().insert(CONTENT_TYPE, media_type);
-            response
-        }
-        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}\n")),
-    })
+    let request = head.and_then(|head| Request::parse(&head));
+    let with_body = !matches!(request, Ok(Request { body: false, .. }));
+    let response = request.map_or_else(|refusal| refusal, |request| respond(&request, board));
+    let bytes = response.render(with_body);
+    // A client that is gone or does not read wants no answer.
+    let _ = write_until(stream, &bytes, Instant::now() + SEND_TIMEOUT);
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text.to_owned()));
-    *response.status_mut() = status;
-    response
+/// The head without the empty line that ends it, or why it is refused; `None`: the client went away or took
+/// too long.
+fn read_head(stream: &TcpStream, deadline: Instant) -> Option<Result<Vec<u8>, Response>> {
+    let mut head = Vec::with_capacity(1024);
+    let mut chunk = [0; 2048];
+    loop {
+        let read = read_until(stream, &mut chunk, Some(deadline)).ok()?;
+        if read == 0 {
+            return None;
+        }
+        // The end may lie across two reads.
+        let from = head.len().saturating_sub(3);
+        head.extend_from_slice(&chunk[..read]);
+        if let Some(at) = head[from..].windows(4).position(|end| end == b"\r\n\r\n") {
+            head.truncate(from + at);
+            return Some(Ok(head));
+        }
+        if head.len() > MAX_HEAD {
+            return Some(Err(Response::text(
+                "431 Request Header Fields Too Large",
+                "",
+            )));
+        }
+    }
+}
+
+/// What is asked for.
+struct Request {
+    path: String,
+    /// GET, not HEAD.
+    body: bool,
+}
+
+impl Request {
+    /// Reads the first line: method, target, version.
+    fn parse(head: &[u8]) -> Result<Self, Response> {
+        let bad = || Response::text("400 Bad Request", "no HTTP request\n");
+        let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let line = std::str::from_utf8(line).map_err(|_| bad())?;
+        let mut words = line.split(' ');
+        let (Some(method), Some(target), Some("HTTP/1.1" | "HTTP/1.0"), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(bad());
+        };
+        if method.is_empty() || !target.starts_with('/') {
+            return Err(bad());
+        }
+        let body = match method {
+            "GET" => true,
+            "HEAD" => false,
+            _ => {
+                let mut response = Response::text("405 Method Not Allowed", "only GET\n");
+                response.more = "Allow: GET, HEAD\r\n";
+                return Err(response);
+            }
+        };
+        let path = target.split('?').next().unwrap_or_default().to_owned();
+        Ok(Self { path, body })
+    }
+}
+
+fn respond(request: &Request, board: &Board) -> Response {
+    if request.path != "/metrics" {
+        return Response::text("404 Not Found", "see /metrics\n");
+    }
+    let Some(snapshot) = board.ask(INTERVAL) else {
+        let text = "the scheduler has not answered yet\n";
+        return Response::text("503 Service Unavailable", text);
+    };
+    match openmetrics::text(&snapshot) {
+        Ok(body) => Response {
+            status: "200 OK",
+            media_type: openmetrics::CONTENT_TYPE,
+            more: "",
+            body,
+        },
+        Err(error) => Response::text("500 Internal Server Error", &format!("{error:#}\n")),
+    }
+}
+
+struct Response {
+    /// Code and reason.
+    status: &'static str,
+    media_type: &'static str,
+    /// Further header lines, each with its end.
+    more: &'static str,
+    body: String,
+}
+
+impl Response {
+    fn text(status: &'static str, body: &str) -> Self {
+        Self {
+            status,
+            media_type: PLAIN,
+            more: "",
+            body: body.to_owned(),
+        }
+    }
+
+    fn render(&self, with_body: bool) -> Vec<u8> {
+        let Self {
+            status,
+            media_type,
+            more,
+            body,
+        } = self;
+        let length = body.len();
+        let mut text = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n{more}\r\n"
+        );
+        if with_body {
+            text.push_str(body);
+        }
+        text.into_bytes()
+    }
 }

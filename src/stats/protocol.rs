@@ -2,27 +2,27 @@
 //!
 //! The crate's own server reads lines of any length from any number of connections; ours has bounds, and
 //! is the same to its clients. Targets: `top` (the default) gives [`Metrics`] since this connection last
-//! asked, `snapshot` the whole picture.
+//! asked, `snapshot` the whole snapshot.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use futures_util::SinkExt;
+use nix::errno::Errno;
 use scx_stats::{Meta, StatsErrno, StatsRequest, StatsResponse};
 use serde_json::Value;
-use tokio::net::UnixStream;
-use tokio::time::timeout;
-use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
 use super::board::Board;
 use super::metrics::Metrics;
-use super::server::{LastHeard, SEND_TIMEOUT};
+use super::server::{LastHeard, SEND_TIMEOUT, read_until, write_until};
 use crate::snapshot::Snapshot;
 
 /// The longest request, in bytes. A sensible one has less than a hundred.
 pub const MAX_REQUEST: usize = 16 * 1024;
+/// Read at a time, in bytes.
+const CHUNK: usize = 4 * 1024;
 
 /// What a connection has been told.
 #[derive(Default)]
@@ -32,40 +32,66 @@ struct Client {
 }
 
 /// Answers until the client goes away or breaks the rules.
-pub async fn serve(stream: UnixStream, board: Arc<Board>, heard: LastHeard) {
-    let codec = LinesCodec::new_with_max_length(MAX_REQUEST);
-    let mut lines = Framed::new(stream, codec);
+pub fn serve(stream: &UnixStream, board: &Board, heard: &LastHeard) {
     let mut client = Client::default();
-    while let Some(line) = next_line(&mut lines).await {
+    let mut lines = Lines::default();
+    while let Some(line) = lines.next(stream) {
         heard.touch();
         let (answer, go_on) = match line {
-            Ok(line) => (client.answer(&line, &board).await, true),
-            Err(error) => (Err(refusal(&error)), false),
+            Ok(line) => (client.answer(&line, board), true),
+            Err(error) => (Err(error), false),
         };
-        let sent = timeout(SEND_TIMEOUT, lines.send(render(answer))).await;
-        if !go_on || !matches!(sent, Ok(Ok(()))) {
+        let mut text = render(answer);
+        text.push('\n');
+        let sent = write_until(stream, text.as_bytes(), Instant::now() + SEND_TIMEOUT);
+        if !go_on || sent.is_err() {
             return;
         }
     }
 }
 
-async fn next_line(
-    lines: &mut Framed<UnixStream, LinesCodec>,
-) -> Option<Result<String, LinesCodecError>> {
-    std::future::poll_fn(|context| {
-        futures_util::Stream::poll_next(std::pin::Pin::new(&mut *lines), context)
-    })
-    .await
+/// What has come of a stream and is not yet answered: [`MAX_REQUEST`] and a chunk at most.
+#[derive(Default)]
+struct Lines {
+    pending: Vec<u8>,
+    /// No end of line stands before this position.
+    searched: usize,
+    ended: bool,
 }
 
-fn refusal(error: &LinesCodecError) -> anyhow::Error {
-    match error {
-        LinesCodecError::MaxLineLengthExceeded => {
-            anyhow::anyhow!("a request has {MAX_REQUEST} bytes at most")
-                .context(StatsErrno(libc::E2BIG))
-        }
-        LinesCodecError::Io(error) => {
-            anyhow::anyhow!("cannot read the request: {error}").context(StatsErrno(libc::EINVAL))
+impl Lines {
+    /// The next line without its end; an error if it is too long or cannot be read; `None` at the end. A
+    /// last line without an end counts as well.
+    fn next(&mut self, stream: &UnixStream) -> Option<Result<Vec<u8>>> {
+        loop {
+            let found = self.pending[self.searched..]
+                .iter()
+                .position(|b| *b == b'\n');
+            let line = found.map(|at| self.searched + at);
+            if line.unwrap_or(self.pending.len()) > MAX_REQUEST {
+                let error = anyhow::anyhow!("a request has {MAX_REQUEST} bytes at most");
+                return Some(Err(error.context(StatsErrno(Errno::E2BIG as i32))));
+            }
+            if let Some(end) = line {
+                let rest = self.pending.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.pending, rest);
+                line.pop();
+                self.searched = 0;
+                return Some(Ok(line));
+            }
+            self.searched = self.pending.len();
+            if self.ended {
+                let line = std::mem::take(&mut self.pending);
+                self.searched = 0;
+                return (!line.is_empty()).then_some(Ok(line));
+            }
+            let mut chunk = [0; CHUNK];
+            match read_until(stream, &mut chunk, None) {
+                Ok(0) => self.ended = true,
+                Ok(read) => self.pending.extend_from_slice(&chunk[..read]),
+                // The client is gone, or the server ends.
+                Err(_) => return None,
+            }
         }
     }
 }
@@ -77,7 +103,7 @@ fn render(answer: Result<Value>) -> String {
         Err(error) => {
             let errno = error.downcast_ref::<StatsErrno>();
             (
-                errno.map_or(libc::EINVAL, |errno| errno.0),
+                errno.map_or(Errno::EINVAL as i32, |errno| errno.0),
                 Value::String(format!("{error:#}")),
             )
         }
@@ -90,8 +116,8 @@ fn render(answer: Result<Value>) -> String {
 }
 
 impl Client {
-    async fn answer(&mut self, line: &str, board: &Board) -> Result<Value> {
-        let request: StatsRequest = serde_json::from_str(line).context("not a request")?;
+    fn answer(&mut self, line: &[u8], board: &Board) -> Result<Value> {
+        let request: StatsRequest = serde_json::from_slice(line).context("not a request")?;
         match request.req.as_str() {
             "stats" => {}
             "stats_meta" => return Ok(serde_json::to_value(meta())?),
@@ -103,10 +129,10 @@ impl Client {
         }
         let interval = self.asked_at.map_or(Duration::ZERO, |at| at.elapsed());
         self.asked_at = Some(Instant::now());
-        let now = board.ask(interval).await;
+        let now = board.ask(interval);
         let now = now
             .context("the scheduler has not answered yet")
-            .context(StatsErrno(libc::EAGAIN))?;
+            .context(StatsErrno(Errno::EAGAIN as i32))?;
         if target == "snapshot" {
             return Ok(serde_json::to_value(&*now)?);
         }

@@ -1,13 +1,8 @@
 //! The server with made pictures: real clients, and clients that mean it ill.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader};
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, poll};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -335,6 +330,45 @@ fn metrics_over_http() {
 }
 
 #[test]
+fn head_gets_the_head_only() {
+    let lab = Lab::new();
+    let answer = ask(&lab, "HEAD /metrics?a=b HTTP/1.0\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(!head.contains("Content-Length: 0"), "{head}");
+    assert_eq!(body, "");
+}
+
+#[test]
+fn a_head_may_come_in_pieces() {
+    let lab = Lab::new();
+    let mut stream = lab.http();
+    for piece in ["GET /met", "rics HTTP/1.1\r", "\nHost: x\r\n\r", "\n"] {
+        stream.write_all(piece.as_bytes()).unwrap();
+        // Sent at once, so that each piece may be read alone.
+        stream.set_nodelay(true).unwrap();
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn readers_do_not_hold_up_the_end_of_the_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stats");
+    let board = Board::new().unwrap();
+    let server = Server::start(Arc::clone(&board), &path, None).unwrap();
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"{\"req\":\"stats\"}\n").unwrap();
+    let mut fds = [PollFd::new(board.wanted(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut fds, 20_000u16).unwrap(), 1, "the reader waits");
+    let begin = Instant::now();
+    drop(server);
+    assert!(begin.elapsed() < Duration::from_secs(1), "waited for it");
+}
+
+#[test]
 fn http_is_read_only_and_bounded() {
     let lab = Lab::new();
     let status = |request: &str| {
@@ -360,7 +394,7 @@ fn http_is_read_only_and_bounded() {
 fn the_socket_goes_with_the_server_and_a_stale_one_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("stats");
-    drop(StdUnixListener::bind(&path).unwrap());
+    drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "left behind by somebody who was killed");
     let server = Server::start(Board::new().unwrap(), &path, None).unwrap();
     assert!(

@@ -1,7 +1,7 @@
 //! `cargo xtask package`: a Debian package for this machine or for a Raspberry Pi, made by cargo-deb.
 //!
 //! What goes into it stands in `[package.metadata.deb]` of `Cargo.toml` and under `dist/`. Manual pages and
-//! completions are made by this machine's own build of the binary: one for another machine cannot run here.
+//! completions are made on this machine by `examples/generate.rs`, from the command line's own definition.
 
 mod check;
 mod crates;
@@ -67,20 +67,17 @@ fn generate(tree: &Tree) -> Result<()> {
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;
     }
-    let binaries = tree.release_binaries(Target::new(Arch::host())?, true)?;
-    let Some(program) = binaries
-        .iter()
-        .find(|path| path.file_name().is_some_and(|name| name == "scx_takt"))
-    else {
-        bail!("the tree builds no scx_takt");
-    };
-    let status = Command::new(program)
-        .arg("generate")
+    let status = tree
+        .cargo()
+        .args(["run", "--release", "--quiet", "--package", "scx_takt"])
+        .args(["--example", "generate", "--"])
         .arg(&folder)
+        .envs(setup::build_environment()?)
+        .stdout(Stdio::null())
         .status()
-        .with_context(|| format!("cannot run {}", program.display()))?;
+        .context("cannot run cargo")?;
     if !status.success() {
-        bail!("`{} generate` failed: see above", program.display());
+        bail!("`cargo run --example generate` failed: see above");
     }
     Ok(())
 }

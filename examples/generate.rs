@@ -1,38 +1,37 @@
-//! The manual pages and the shell completions, made from `cli.rs`.
+//! Writes the manual pages and the shell completions, made from `src/cli.rs`, as `cargo xtask package` wants
+//! them: `man/*.8` and `completions/*` under the folder that is given.
 //!
-//! They are files of the package, so the build that makes it runs this on its own machine: a binary for
-//! another one could not.
+//! An example, so that what makes them is no part of the program, and always runs on the machine that builds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
-
-use crate::cli::{Cli, GenerateArgs};
+use scx_takt::cli::Cli;
 
 /// The section of the manual for what only an administrator can make use of.
 const SECTION: &str = "8";
 
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
-/// Writes `man/*.8` and `completions/*` under the folder.
-///
-/// # Errors
-/// If a file or a folder cannot be written.
-pub fn run(args: &GenerateArgs) -> Result<ExitCode> {
+fn main() -> Result<()> {
+    let to = std::env::args_os().nth(1);
+    generate(Path::new(&to.context("usage: generate DIR")?))
+}
+
+fn generate(to: &Path) -> Result<()> {
     let mut command = visible(&Cli::command());
     command.build();
-    pages(&command, &folder(&args.folder, "man")?)?;
-    let completions = folder(&args.folder, "completions")?;
+    pages(&command, &folder(to, "man")?)?;
+    let completions = folder(to, "completions")?;
     for shell in SHELLS {
         let name = command.get_name().to_owned();
         clap_complete::generate_to(shell, &mut command, name, &completions)
             .with_context(|| format!("cannot write to {}", completions.display()))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn folder(parent: &Path, name: &str) -> Result<PathBuf> {
@@ -91,10 +90,7 @@ mod tests {
     #[test]
     fn every_visible_command_has_a_page_and_a_completion() {
         let folder = tempfile::tempdir().unwrap();
-        run(&GenerateArgs {
-            folder: folder.path().to_owned(),
-        })
-        .unwrap();
+        generate(folder.path()).unwrap();
         let main = read(folder.path(), "man/scx_takt.8");
         assert!(main.starts_with(".ie \\n(.g") && main.contains(".TH scx_takt 8"));
         for name in Cli::command()
@@ -128,10 +124,7 @@ mod tests {
     #[test]
     fn every_visible_flag_is_in_its_page_and_in_each_completion() {
         let folder = tempfile::tempdir().unwrap();
-        run(&GenerateArgs {
-            folder: folder.path().to_owned(),
-        })
-        .unwrap();
+        generate(folder.path()).unwrap();
         let mut found = Vec::new();
         flags(&Cli::command(), "scx_takt", &mut found);
         assert!(found.len() > 30, "{found:?}");
@@ -153,10 +146,7 @@ mod tests {
     #[test]
     fn what_is_hidden_stays_hidden() {
         let folder = tempfile::tempdir().unwrap();
-        run(&GenerateArgs {
-            folder: folder.path().to_owned(),
-        })
-        .unwrap();
+        generate(folder.path()).unwrap();
         for file in [
             "man/scx_takt.8",
             "man/scx_takt-bench.8",
