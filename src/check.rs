@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use libbpf_rs::ProgramInput;
+use nix::errno::Errno;
 use scx_ops::compat;
 use scx_ops::kernel::{self, Active};
 use serde::Serialize;
@@ -308,7 +309,7 @@ fn dsq_round_trip(skel: &BpfSkel<'_>) -> Result<bool> {
         .test_run(ProgramInput::default())?;
     match result.return_value as i32 {
         0 => Ok(true),
-        code if code == -libc::ENODEV => Ok(false),
+        code if code == -(Errno::ENODEV as i32) => Ok(false),
         code => bail!(
             "making one failed: {}",
             std::io::Error::from_raw_os_error(-code)

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::{SysconfVar, sysconf};
 
 const SCHED_EXT: &str = "/sys/kernel/sched_ext";
 pub(crate) const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -93,9 +94,9 @@ pub fn jit_enabled() -> Option<bool> {
 
 /// Size of a memory page, in bytes.
 pub fn page_size_bytes() -> usize {
-    // SAFETY: sysconf() only reads.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(size).unwrap_or(4096)
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| usize::try_from(size).ok())
+        .unwrap_or(4096)
 }
 
 /// May this process load BPF programs? Root, or `CAP_BPF` with `CAP_PERFMON` and `CAP_SYS_ADMIN`,

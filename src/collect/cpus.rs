@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use nix::unistd::{SysconfVar, sysconf};
 use scx_utils::Topology;
 
 use crate::snapshot::Cpu;
@@ -53,8 +54,9 @@ impl Cpus {
 }
 
 fn ticks_per_second() -> u64 {
-    // SAFETY: sysconf() only reads.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) })
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+    ticks
+        .and_then(|ticks| u64::try_from(ticks).ok())
         .unwrap_or(100)
         .max(1)
 }

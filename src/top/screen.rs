@@ -99,7 +99,9 @@ impl Screen {
         let _guard = drawing();
         match self.terminal.draw(|frame| draw(frame, view)) {
             Ok(_) => Ok(ControlFlow::Continue(())),
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(ControlFlow::Break(())),
+            Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {
+                Ok(ControlFlow::Break(()))
+            }
             Err(error) => Err(error).context("cannot draw on the terminal"),
         }
     }

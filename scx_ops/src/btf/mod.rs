@@ -11,12 +11,15 @@ mod extract;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::num::NonZeroUsize;
+use std::os::fd::AsRawFd;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use libbpf_rs::btf::types::{Enum, Enum64, Struct};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType, HasSize, TypeId};
 use libbpf_rs::{AsRawLibbpf, OpenObject};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::kernel::BTF;
 use extract::{Wanted, extract};
@@ -36,14 +39,9 @@ impl Reserved {
     /// # Errors
     /// If the system has no memory for it.
     pub fn new() -> Result<Self> {
-        // SAFETY: a plain system call on a constant string; the result is checked below.
-        let fd = unsafe { libc::memfd_create(c"kernel-types".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(std::io::Error::last_os_error()).context("cannot make a file in memory");
-        }
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        let file = unsafe { File::from_raw_fd(fd) };
-        Ok(Self { file })
+        let fd = memfd_create(c"kernel-types", MFdFlags::MFD_CLOEXEC)
+            .context("cannot make a file in memory")?;
+        Ok(Self { file: fd.into() })
     }
 
     /// For libbpf's option `btf_custom_path`.
@@ -163,27 +161,16 @@ fn essential_name(name: &str) -> &str {
 fn vmlinux<R>(look: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
     let file = File::open(BTF)?;
     let len = usize::try_from(file.metadata()?.len())?;
-    if len == 0 {
-        bail!("it is empty");
-    }
-    // SAFETY: a mapping of our own at an address that the kernel chooses; the result is checked.
-    let start = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            libc::PROT_READ,
-            libc::MAP_PRIVATE,
-            file.as_raw_fd(),
-            0,
-        )
-    };
-    if start == libc::MAP_FAILED {
+    let len = NonZeroUsize::new(len).context("it is empty")?;
+    let (read, private) = (ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE);
+    // SAFETY: a mapping of our own at an address that the kernel chooses.
+    let Ok(start) = (unsafe { mmap(None, len, read, private, &file, 0) }) else {
         return look(&fs::read(BTF)?);
-    }
+    };
     // SAFETY: `len` bytes are mapped there until the call below; the kernel never changes them.
-    let found = look(unsafe { std::slice::from_raw_parts(start.cast(), len) });
+    let found = look(unsafe { std::slice::from_raw_parts(start.cast().as_ptr(), len.get()) });
     // SAFETY: as mapped above; nothing borrows from it any longer.
-    unsafe { libc::munmap(start, len) };
+    unsafe { munmap(start, len.get()) }.context("cannot unmap it")?;
     found
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::error::{Error, Result};
 use super::map::{Info, Mapping};
@@ -166,7 +169,7 @@ pub enum Wake {
 /// wait.
 #[derive(Debug)]
 pub struct Waiter {
-    epoll: OwnedFd,
+    epoll: Epoll,
 }
 
 /// How long a notification may be on its way (`irq_work`) after its record became visible, before
@@ -179,22 +182,12 @@ impl Waiter {
     /// # Errors
     /// [`Error::System`].
     pub fn new(ring: &impl AsFd) -> Result<Self> {
-        // SAFETY: makes a new descriptor, touches no memory.
-        let raw = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        if raw < 0 {
-            return Err(Error::last_os("create an epoll instance"));
-        }
-        // SAFETY: just made, and owned by nobody else.
-        let epoll = unsafe { OwnedFd::from_raw_fd(raw) };
-        let mut event = libc::epoll_event {
-            events: (libc::EPOLLIN | libc::EPOLLET) as u32,
-            u64: 0,
-        };
-        let fd = ring.as_fd().as_raw_fd();
-        // SAFETY: both descriptors are open; `event` lives through the call.
-        if unsafe { libc::epoll_ctl(raw, libc::EPOLL_CTL_ADD, fd, &mut event) } != 0 {
-            return Err(Error::last_os("watch the ring with epoll"));
-        }
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|errno| Error::system("create an epoll instance", errno))?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
+        epoll
+            .add(ring, event)
+            .map_err(|errno| Error::system("watch the ring with epoll", errno))?;
         Ok(Self { epoll })
     }
 
@@ -229,19 +222,12 @@ impl Waiter {
 
     fn poll(&mut self, timeout: Duration) -> Result<Wake> {
         let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
-        let mut event = libc::epoll_event { events: 0, u64: 0 };
-        // SAFETY: room for the one event asked for.
-        match unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), &mut event, 1, millis) } {
-            0 => Ok(Wake::Quiet),
-            1.. => Ok(Wake::Notified),
-            _ => match Error::last_os("wait for the ring") {
-                Error::System { source, .. }
-                    if source.kind() == std::io::ErrorKind::Interrupted =>
-                {
-                    Ok(Wake::Interrupted)
-                }
-                error => Err(error),
-            },
+        let timeout = EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX);
+        match self.epoll.wait(&mut [EpollEvent::empty()], timeout) {
+            Ok(0) => Ok(Wake::Quiet),
+            Ok(_) => Ok(Wake::Notified),
+            Err(Errno::EINTR) => Ok(Wake::Interrupted),
+            Err(errno) => Err(Error::system("wait for the ring", errno)),
         }
     }
 }
@@ -249,7 +235,7 @@ impl Waiter {
 impl AsFd for Waiter {
     /// The epoll instance, to be watched by another one.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        self.epoll.0.as_fd()
     }
 }
 

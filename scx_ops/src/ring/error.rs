@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use nix::errno::Errno;
+
 /// The result of every fallible operation on a ring.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -62,11 +64,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error of the system call that has just failed.
-    pub(super) fn last_os(what: &'static str) -> Self {
+    /// The error of a system call that failed.
+    pub(super) fn system(what: &'static str, errno: Errno) -> Self {
         Self::System {
             what,
-            source: io::Error::last_os_error(),
+            source: errno.into(),
         }
     }
 }

@@ -1,8 +1,13 @@
 //! A ring buffer map: what the kernel says about it, and its pages mapped into this process.
 
+use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::unistd::{SysconfVar, sysconf};
 
 use super::error::{Error, Result};
 use super::layout::Layout;
@@ -32,7 +37,8 @@ impl Info {
         let status =
             unsafe { libbpf_sys::bpf_map_get_info_by_fd(fd.as_raw_fd(), &mut raw, &mut len) };
         if status != 0 {
-            return Err(Error::last_os("read what the kernel knows of the map"));
+            let what = "read what the kernel knows of the map";
+            return Err(Error::system(what, Errno::last()));
         }
         Self::check(&raw)
     }
@@ -72,13 +78,13 @@ impl Mapping {
             fd,
             0,
             layout.consumer_len,
-            libc::PROT_READ | libc::PROT_WRITE,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
         )?;
         let producer = Pages::map(
             fd,
             layout.producer_offset,
             layout.producer_len,
-            libc::PROT_READ,
+            ProtFlags::PROT_READ,
         )?;
         Ok(Self {
             consumer,
@@ -162,41 +168,36 @@ struct Pages {
 unsafe impl Send for Pages {}
 
 impl Pages {
-    fn map(fd: BorrowedFd<'_>, offset: usize, len: usize, protection: i32) -> Result<Self> {
-        let offset = libc::off_t::try_from(offset).map_err(|_| Error::Layout {
+    fn map(fd: BorrowedFd<'_>, offset: usize, len: usize, protection: ProtFlags) -> Result<Self> {
+        let refused = || Error::Layout {
             page: offset,
             ring: len,
-        })?;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no existing one.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                protection,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                offset,
-            )
         };
-        match NonNull::new(start.cast::<u8>()) {
-            Some(start) if start.as_ptr().cast() != libc::MAP_FAILED => Ok(Self { start, len }),
-            _ => Err(Error::last_os("map the pages of the ring")),
-        }
+        let length = NonZeroUsize::new(len).ok_or_else(refused)?;
+        let at = i64::try_from(offset).map_err(|_| refused())?;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no existing one.
+        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, at) }
+            .map_err(|errno| Error::system("map the pages of the ring", errno))?;
+        Ok(Self {
+            start: start.cast(),
+            len,
+        })
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: exactly what `map` mapped; nothing borrows from it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        let _ = unsafe { munmap(self.start.cast(), self.len) };
     }
 }
 
 /// The size in bytes of this machine's pages.
 fn page_size() -> Result<usize> {
-    // SAFETY: sysconf only answers.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(size).map_err(|_| Error::last_os("learn the page size"))
+    let size = sysconf(SysconfVar::PAGE_SIZE)
+        .map_err(|errno| Error::system("learn the page size", errno))?;
+    size.and_then(|size| usize::try_from(size).ok())
+        .ok_or_else(|| Error::system("learn the page size", Errno::EINVAL))
 }
 
 #[cfg(test)]
