@@ -3,6 +3,7 @@
 
 mod apt;
 mod bench;
+mod check;
 mod cpio;
 mod cross;
 mod demo;
@@ -59,6 +60,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Make a Debian package
     Package(package::PackageArgs),
+    /// Check what no compiler and no linter knows of the tree
+    #[command(subcommand)]
+    Check(check::CheckCommand),
     /// Run every check; the last line counts them
     Test(test::TestArgs),
 }
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Command::Peers(args) => peers::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Package(args) => package::run(&args),
+        Command::Check(command) => check::run(&command),
         Command::Test(args) => test::run(&args),
     };
     match result {

@@ -110,7 +110,12 @@ impl Checks {
                 "-D",
                 "warnings",
             ]),
-        )
+        )?;
+        // After clippy, for which cargo has fetched whatever was not here yet.
+        for check in ["licences"] {
+            runner.check(check, self.lab(&["check", check]))?;
+        }
+        Ok(())
     }
 
     fn tests(&self, runner: &mut Runner) -> Result<()> {
@@ -204,11 +209,8 @@ impl Checks {
     /// The package in a clean Debian, one for the Raspberry Pi, and the crates as the registry would get them.
     fn packages(&self, runner: &mut Runner) -> Result<()> {
         let lab = |arguments: &[&str]| {
-            let mut command = Command::new(&self.lab);
-            command
-                .arg("package")
-                .args(arguments)
-                .current_dir(&self.tree.top);
+            let mut command = self.lab(&["package"]);
+            command.args(arguments);
             command
         };
         if nix::unistd::geteuid().is_root() {
@@ -222,6 +224,13 @@ impl Checks {
             runner.check("package for aarch64", lab(&["--arch", "aarch64"]))?;
         }
         runner.check("crates from their packed files", lab(&["--crates"]))
+    }
+
+    /// A command of the lab itself.
+    fn lab(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.lab);
+        command.args(arguments).current_dir(&self.tree.top);
+        command
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {
