@@ -280,7 +280,7 @@ impl<'a> Control<'a> {
             }));
         }
         let now = Counters::take(&skel.maps.cpu_stats)?;
-        let last = self.last.replace(now);
+        let last = self.last.replace(now.clone());
         Ok(last.map(|last| {
             let delta = now.since(&last);
             let wakeups = std::array::from_fn(|class| Wakeups::of_class(&delta, class));

@@ -12,6 +12,7 @@ use scx_utils::uei_exited;
 use crate::bpf_abi::BpfSkel;
 use crate::cgroups::CpuMax;
 use crate::cli::RunArgs;
+use crate::collect::Agent;
 use crate::control::Control;
 use crate::events::{Intake, Printer};
 use crate::signals::{Signal, Signals};
@@ -50,7 +51,7 @@ impl Session {
     ) -> Result<()> {
         let period = args.stats.map(Duration::from_secs_f64);
         let mut reporter = period
-            .map(|period| Reporter::new(skel, period))
+            .map(|period| Reporter::new(skel, &mut self.desk.agent, period))
             .transpose()?;
         let delay = args.events.map_or(IDLE_DELAY, |_| EVENT_DELAY);
         loop {
@@ -77,7 +78,9 @@ impl Session {
             self.desk.answer(skel);
             if let Some(reporter) = &mut reporter
                 && reporter.due_in().is_zero()
-                && reporter.report(skel, control.last_change())?.is_break()
+                && reporter
+                    .report(skel, &mut self.desk.agent, control.last_change())?
+                    .is_break()
             {
                 return Ok(());
             }
@@ -147,8 +150,8 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn new(skel: &BpfSkel<'_>, period: Duration) -> Result<Self> {
-        let last = Counters::take(&skel.maps.cpu_stats)?;
+    fn new(skel: &mut BpfSkel<'_>, agent: &mut Agent, period: Duration) -> Result<Self> {
+        let (last, _) = agent.for_stats(skel)?;
         let _ = line::print(line::LEGEND)?;
         Ok(Self {
             period,
@@ -163,20 +166,22 @@ impl Reporter {
         self.period.saturating_sub(self.last_at.elapsed())
     }
 
-    fn report(&mut self, skel: &mut BpfSkel<'_>, change: Option<&str>) -> Result<ControlFlow<()>> {
+    fn report(
+        &mut self,
+        skel: &mut BpfSkel<'_>,
+        agent: &mut Agent,
+        change: Option<&str>,
+    ) -> Result<ControlFlow<()>> {
         if let Some(change) = change.filter(|change| self.told != *change) {
             let _ = line::print(&format!("knobs: {change}"))?;
             self.told = change.to_owned();
         }
-        let now = Counters::take(&skel.maps.cpu_stats)?;
+        let (now, longest_ns) = agent.for_stats(skel)?;
         let delta = now.since(&self.last);
         self.lost += delta.ev_failed.iter().sum::<u64>();
-        let line = line::format(&delta, self.lost, self.last_at.elapsed());
+        let line = line::format(&delta, longest_ns, self.lost, self.last_at.elapsed());
         self.last = now;
         self.last_at = Instant::now();
-        if let Some(bss) = skel.maps.bss_data.as_mut() {
-            bss.watch_epoch += 1;
-        }
         line::print(&line)
     }
 }

@@ -109,12 +109,12 @@ impl Layout {
         activity
     }
 
-    /// The waiting times.
-    pub fn waits(counters: &Counters) -> Waits {
+    /// The waiting times; `longest_ns`: the longest of the last second or two.
+    pub fn waits(counters: &Counters, longest_ns: u64) -> Waits {
         let sum = &counters.sum;
         let counted = sum.wait_hist.iter().enumerate();
         let counted = counted.map(|(bucket, count)| (1 << bucket, *count));
-        Waits::of_powers(counted, sum.wait_ns, sum.wait_max_ns)
+        Waits::of_powers(counted, sum.wait_ns, longest_ns)
     }
 
     /// The waiting times of tasks that had slept, of all classes.
@@ -152,6 +152,7 @@ mod tests {
         let layout = Layout::from_btf(&btf).unwrap();
         let mut counters = Counters {
             sum: Default::default(),
+            longest_waits: Vec::new(),
         };
         let sum = &mut counters.sum;
         (sum.nr_stolen, sum.nr_kept, sum.run_ns) = (11, 12, 13);
@@ -159,7 +160,7 @@ mod tests {
         sum.placed[intf::takt_place_TAKT_PLACE_QUEUE_CPU as usize] = 15;
         sum.ev_failed[intf::takt_event_type_TAKT_EV_STARVED as usize] = 16;
         sum.ev_attempts[intf::takt_event_type_TAKT_EV_EXIT as usize] = 17;
-        (sum.wait_hist[3], sum.wait_ns, sum.wait_max_ns) = (18, 19, 20);
+        (sum.wait_hist[3], sum.wait_ns) = (18, 19);
         (sum.wake_hist[2], sum.wake_hist[BUCKETS + 2], sum.wake_ns) = (21, 22, 23);
         let activity = layout.activity(&counters);
         let expected = [
@@ -180,7 +181,7 @@ mod tests {
         );
         let rest: u64 = activity.counters.values().sum();
         assert_eq!(rest, expected.iter().map(|(_, value)| value).sum::<u64>());
-        let waits = Layout::waits(&counters);
+        let waits = Layout::waits(&counters, 20);
         assert_eq!(
             (waits.counts[3], waits.bounds_ns[3], waits.max_ns),
             (18, 16, 20)

@@ -21,7 +21,7 @@ pub use tasks::{Local as LocalTasks, TaskIterator, Temper};
 
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::config::knobs;
-use crate::snapshot::{Change, Counters, Event, Queue, Scheduler, Snapshot, Turn};
+use crate::snapshot::{Change, Counters, Event, LongestWait, Queue, Scheduler, Snapshot, Turn};
 use crate::state;
 use crate::tuner;
 
@@ -84,6 +84,7 @@ pub struct Agent {
     system: System,
     knobs: BTreeMap<String, u64>,
     events: VecDeque<Event>,
+    longest: LongestWait,
     /// Name of the profile in force.
     pub profile: String,
     /// The last change of the knobs and its reason.
@@ -155,7 +156,7 @@ impl Agent {
         skel: &mut BpfSkel<'_>,
         attachment: &mut Attachment,
     ) -> Result<Snapshot> {
-        let counters = Counters::take(&skel.maps.cpu_stats)?;
+        let counters = self.counters(skel)?;
         let knob = |name| self.knobs.get(name).copied().unwrap_or(0);
         let temper = Temper {
             all_ext: true,
@@ -169,7 +170,8 @@ impl Agent {
         snapshot.scheduler.restarts = self.restarts;
         snapshot.scheduler.uptime_ns = attachment.since.elapsed().as_nanos() as u64;
         snapshot.activity = Some(attachment.layout.activity(&counters));
-        snapshot.waits = Layout::waits(&counters);
+        let longest_ns = self.longest.of_last_second(snapshot.at_ns);
+        snapshot.waits = Layout::waits(&counters, longest_ns);
         snapshot.wakeups = Layout::wakeups(&counters);
         add_llc_queues(&mut snapshot.queues, skel);
         snapshot.knobs.clone_from(&self.knobs);
@@ -177,8 +179,26 @@ impl Agent {
         snapshot.cost = attachment.costs.look();
         snapshot.cost.events_lost = counters.sum.ev_failed.iter().sum();
         snapshot.events = self.events.iter().cloned().collect();
-        next_epoch(skel);
         Ok(snapshot)
+    }
+
+    /// The counters and the longest wait for a line of `--stats`.
+    ///
+    /// # Errors
+    /// If the scheduler's map cannot be read.
+    pub fn for_stats(&mut self, skel: &mut BpfSkel<'_>) -> Result<(Counters, u64)> {
+        let counters = self.counters(skel)?;
+        Ok((counters, self.longest.take_for_stats()))
+    }
+
+    /// Reads the counters, and has the BPF side look for the longest wait anew from now on.
+    fn counters(&mut self, skel: &mut BpfSkel<'_>) -> Result<Counters> {
+        let counters = Counters::take(&skel.maps.cpu_stats)?;
+        if let Some(bss) = skel.maps.bss_data.as_mut() {
+            self.longest.add(&counters, bss.watch_epoch);
+            bss.watch_epoch += 1;
+        }
+        Ok(counters)
     }
 }
 
@@ -195,13 +215,6 @@ fn add_llc_queues(queues: &mut Vec<Queue>, skel: &BpfSkel<'_>) {
         }
     }
     queues.sort_by(|a, b| a.name.cmp(&b.name));
-}
-
-/// From now on the BPF side looks for the longest wait anew.
-fn next_epoch(skel: &mut BpfSkel<'_>) {
-    if let Some(bss) = skel.maps.bss_data.as_mut() {
-        bss.watch_epoch += 1;
-    }
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.

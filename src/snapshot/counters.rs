@@ -9,10 +9,12 @@ use crate::bpf_abi::intf::{takt_cpu_stats, takt_place_TAKT_NR_PLACES};
 pub const NR_COUNTERS: usize = size_of::<takt_cpu_stats>() / size_of::<u64>();
 
 /// The counters of the scheduler, summed over all CPUs, since it was loaded.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Counters {
-    /// Sums of `struct takt_cpu_stats`; `wait_max_ns` is the maximum.
+    /// Sums of `struct takt_cpu_stats`. Its `wait_max_ns` and `wait_epoch` are no sums, and 0.
     pub sum: takt_cpu_stats,
+    /// Of each CPU: an epoch, and the longest wait of that epoch in nanoseconds.
+    pub longest_waits: Vec<(u64, u64)>,
 }
 
 impl Counters {
@@ -26,7 +28,7 @@ impl Counters {
             .context("cannot read the scheduler's counters")?
             .context("the scheduler's counters are gone")?;
         let mut sum = [0u64; NR_COUNTERS];
-        let mut wait_max_ns = 0;
+        let mut longest_waits = Vec::with_capacity(per_cpu.len());
         for bytes in &per_cpu {
             for (total, word) in sum.iter_mut().zip(bytes.as_chunks().0) {
                 *total = total.wrapping_add(u64::from_ne_bytes(*word));
@@ -34,11 +36,17 @@ impl Counters {
             let mut one = takt_cpu_stats::default();
             let copied = plain::copy_from_bytes(&mut one, bytes);
             copied.map_err(|error| anyhow::anyhow!("counters of a wrong size: {error:?}"))?;
-            wait_max_ns = wait_max_ns.max(one.wait_max_ns);
+            longest_waits.push((one.wait_epoch, one.wait_max_ns));
         }
         let mut sum = from_words(sum);
-        sum.wait_max_ns = wait_max_ns;
-        Ok(Self { sum })
+        (sum.wait_max_ns, sum.wait_epoch) = (0, 0);
+        Ok(Self { sum, longest_waits })
+    }
+
+    /// The longest wait of this epoch, over all CPUs, in nanoseconds.
+    pub fn longest_wait_ns(&self, epoch: u64) -> u64 {
+        let of_epoch = self.longest_waits.iter().filter(|(of, _)| *of == epoch);
+        of_epoch.map(|(_, ns)| *ns).max().unwrap_or(0)
     }
 
     /// The sums as they lie in `struct takt_cpu_stats`, in words of 8 bytes.
@@ -46,12 +54,10 @@ impl Counters {
         to_words(self.sum)
     }
 
-    /// What has happened since `earlier`; `wait_max_ns` stays as it is now.
+    /// What has happened since `earlier`.
     pub fn since(&self, earlier: &Self) -> takt_cpu_stats {
         let (now, then) = (to_words(self.sum), to_words(earlier.sum));
-        let mut delta = from_words(std::array::from_fn(|i| now[i].wrapping_sub(then[i])));
-        delta.wait_max_ns = self.sum.wait_max_ns;
-        delta
+        from_words(std::array::from_fn(|i| now[i].wrapping_sub(then[i])))
     }
 }
 
@@ -102,16 +108,17 @@ mod tests {
     }
 
     #[test]
-    fn deltas_cover_every_counter_but_keep_the_maximum() {
+    fn deltas_cover_every_counter() {
         let mut earlier = Counters {
             sum: takt_cpu_stats::default(),
+            longest_waits: vec![(4, 9), (3, 90)],
         };
         earlier.sum.nr_stolen = 3;
-        earlier.sum.wait_max_ns = 9;
-        let mut now = earlier;
+        let mut now = earlier.clone();
         now.sum.nr_stolen = 10;
-        now.sum.wait_max_ns = 5;
+        now.sum.wake_ns = 4;
         let delta = now.since(&earlier);
-        assert_eq!((delta.nr_stolen, delta.wait_max_ns), (7, 5));
+        assert_eq!((delta.nr_stolen, delta.wake_ns), (7, 4));
+        assert_eq!(now.longest_wait_ns(4), 9);
     }
 }

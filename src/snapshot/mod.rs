@@ -8,12 +8,14 @@
 pub mod counters;
 mod delta;
 pub mod health;
+mod longest;
 mod waits;
 
 use std::collections::BTreeMap;
 
 pub use counters::Counters;
 pub use delta::Delta;
+pub use longest::LongestWait;
 pub use waits::Waits;
 
 use delta::figures;

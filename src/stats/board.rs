@@ -12,10 +12,12 @@ use anyhow::{Context, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::collect::monotonic_ns;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Delta, Snapshot};
 
 /// A snapshot this young is given again: many readers cost no more than a few.
 const FRESH: Duration = Duration::from_millis(50);
+/// The least time over which a snapshot can be judged for a reader that has no earlier one of its own.
+const PERIOD: Duration = Duration::from_secs(1);
 /// How long a reader waits for a new snapshot before it takes the last one.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The least time for which a request keeps collection on.
@@ -27,6 +29,8 @@ const LONGEST_LEASE: Duration = Duration::from_secs(3 * 3600);
 #[derive(Default)]
 struct State {
     latest: Option<Arc<Snapshot>>,
+    /// Snapshots at least [`PERIOD`] apart, to tell what has happened lately: the last one, and the one before.
+    marks: [Option<Arc<Snapshot>>; 2],
     /// Snapshots published so far; a reader waits for it to move.
     published: u64,
     /// The agent ends: it answers no more.
@@ -74,7 +78,13 @@ impl Board {
     /// For the agent: a snapshot for all readers that have asked so far.
     pub fn publish(&self, snapshot: Snapshot) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.latest = Some(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        let old =
+            |mark: &Snapshot| snapshot.at_ns.saturating_sub(mark.at_ns) >= PERIOD.as_nanos() as u64;
+        if state.marks[0].as_deref().is_none_or(old) {
+            state.marks[1] = state.marks[0].replace(Arc::clone(&snapshot));
+        }
+        state.latest = Some(snapshot);
         state.published += 1;
         self.changed.notify_all();
     }
@@ -84,6 +94,18 @@ impl Board {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.closed = true;
         self.changed.notify_all();
+    }
+
+    /// As [`Self::ask`], and what happened before the snapshot: in a second or two where snapshots come every
+    /// second, else since the one before. `None` in place of that: there is only one.
+    pub fn ask_with_delta(&self, interval: Duration) -> Option<(Arc<Snapshot>, Option<Snapshot>)> {
+        self.ask(interval)?;
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = state.latest.clone()?;
+        let mut marks = state.marks.iter().rev().flatten();
+        let earlier = marks.find(|mark| mark.at_ns < now.at_ns);
+        let delta = earlier.map(|earlier| now.since(earlier));
+        Some((now, delta))
     }
 
     /// For a reader that will be back after about `interval`: a snapshot that is fresh, or the last one

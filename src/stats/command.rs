@@ -14,7 +14,7 @@ use super::source::Source;
 use super::{line, openmetrics, text};
 use crate::cli::{RunArgs, StatsArgs};
 use crate::signals::Signals;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Delta, Snapshot};
 
 /// `--help-stats`.
 ///
@@ -51,7 +51,9 @@ pub fn run(args: &StatsArgs) -> Result<ExitCode> {
     let text = if args.json {
         serde_json::to_string_pretty(&now)?
     } else if args.openmetrics {
-        openmetrics::text(&now)?.trim_end().to_owned()
+        openmetrics::text(&now, Some(&now.since(&earlier)))?
+            .trim_end()
+            .to_owned()
     } else {
         text::line(&earlier, &now)
     };

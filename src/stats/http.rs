@@ -97,11 +97,11 @@ fn respond(request: &Request, board: &Board) -> Response {
     if request.path != "/metrics" {
         return Response::text("404 Not Found", "see /metrics\n");
     }
-    let Some(snapshot) = board.ask(INTERVAL) else {
+    let Some((snapshot, delta)) = board.ask_with_delta(INTERVAL) else {
         let text = "the scheduler has not answered yet\n";
         return Response::text("503 Service Unavailable", text);
     };
-    match openmetrics::text(&snapshot) {
+    match openmetrics::text(&snapshot, delta.as_ref()) {
         Ok(body) => Response {
             status: "200 OK",
             media_type: openmetrics::CONTENT_TYPE,

@@ -18,8 +18,13 @@ wait: from ready to running: p50 and p99 (upper bounds of power-of-two buckets) 
 stolen: taken from another LLC; rescued: idle CPUs called for waiting work; lost: events that found \
 the ring full";
 
-/// Formats what happened in `period`.
-pub fn format(delta: &takt_cpu_stats, lost_events: u64, period: Duration) -> String {
+/// Formats what happened in `period`; `longest_ns`: the longest wait in it.
+pub fn format(
+    delta: &takt_cpu_stats,
+    longest_ns: u64,
+    lost_events: u64,
+    period: Duration,
+) -> String {
     let placed = counters::placements(delta);
     let share = |places: &[u32]| {
         let sum: u64 = places
@@ -55,7 +60,7 @@ pub fn format(delta: &takt_cpu_stats, lost_events: u64, period: Duration) -> Str
         "  wait p50 {} p99 {} max {}  switches {}/s  stolen {}  rescued {}  lost {lost_events}",
         time(counters::wait_quantile_ns(delta, 500)),
         time(counters::wait_quantile_ns(delta, 990)),
-        time(delta.wait_max_ns),
+        time(longest_ns),
         per_second(delta.nr_runs),
         delta.nr_stolen,
         delta.nr_rescued,
@@ -94,14 +99,13 @@ mod tests {
     fn one_line_with_units() {
         let mut delta = takt_cpu_stats {
             nr_runs: 50,
-            wait_max_ns: 1_500_000,
             ..Default::default()
         };
         delta.placed[intf::takt_place_TAKT_PLACE_IDLE_PREV as usize] = 150;
         delta.placed[intf::takt_place_TAKT_PLACE_QUEUE_LLC as usize] = 50;
         delta.wait_hist[11] = 200;
         assert_eq!(
-            format(&delta, 2, Duration::from_secs(2)),
+            format(&delta, 1_500_000, 2, Duration::from_secs(2)),
             "placed    100/s (idle  75 %, next   0 %, preempt   0 %, queue  25 %)  \
              wait p50 4 us p99 4 us max 1.5 ms  switches 25/s  stolen 0  rescued 0  lost 2"
         );
@@ -109,6 +113,6 @@ mod tests {
 
     #[test]
     fn no_events_no_division() {
-        assert!(format(&takt_cpu_stats::default(), 0, Duration::from_secs(1)).contains("0/s"));
+        assert!(format(&takt_cpu_stats::default(), 0, 0, Duration::from_secs(1)).contains("0/s"));
     }
 }

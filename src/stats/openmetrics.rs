@@ -1,4 +1,5 @@
-//! A picture as OpenMetrics text. Counters are since the scheduler was loaded, as Prometheus wants them.
+//! A snapshot as OpenMetrics text. Counters are since the scheduler was loaded (or the machine booted), as
+//! Prometheus wants them; each family has one unit.
 
 use std::sync::atomic::AtomicU64;
 
@@ -20,13 +21,14 @@ type Counters = Family<Labels, Counter<u64, AtomicU64>>;
 type Seconds = Family<Labels, Counter<f64, AtomicU64>>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// The text of a picture.
+/// The text of a snapshot. `delta`: what has happened lately, as [`health::judge`] wants it.
 ///
 /// # Errors
 /// None that is known; the encoder may fail by its type.
-pub fn text(snapshot: &Snapshot) -> Result<String> {
+pub fn text(snapshot: &Snapshot, delta: Option<&Snapshot>) -> Result<String> {
     let mut registry = Registry::with_prefix("takt");
     add_scheduler(&mut registry, snapshot);
+    add_health(&mut registry, snapshot, delta);
     add_activity(&mut registry, snapshot);
     let wait = ("wait_seconds", "Time from ready to running, while watched");
     add_waits(&mut registry, wait, &snapshot.waits);
@@ -59,6 +61,12 @@ fn gauge_s(registry: &mut Registry, name: &str, help: &str, ns: u64) {
     registry.register_with_unit(name, help, Unit::Seconds, gauge);
 }
 
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter = Counter::<u64>::default();
+    counter.inc_by(value);
+    registry.register(name, help, counter);
+}
+
 fn add_scheduler(registry: &mut Registry, snapshot: &Snapshot) {
     let scheduler = &snapshot.scheduler;
     let info = vec![
@@ -67,24 +75,24 @@ fn add_scheduler(registry: &mut Registry, snapshot: &Snapshot) {
         ("version", snapshot.version.clone()),
         ("kernel", snapshot.kernel.clone()),
     ];
-    registry.register("scheduler", "Who schedules", Info::new(info));
+    registry.register("scheduler", "The active scheduler", Info::new(info));
     let uptime = scheduler.uptime_ns;
     gauge_s(registry, "uptime", "Time since it was attached", uptime);
-    let health = health::judge(snapshot, &Snapshot::default());
+    let help = "Tasks refused since boot";
+    counter(registry, "rejected_tasks", help, scheduler.rejected);
+    let help = "Times that it was loaded again";
+    counter(registry, "restarts", help, scheduler.restarts);
+}
+
+/// The verdict of `top` on the last period. Without one, only what stands now is judged.
+fn add_health(registry: &mut Registry, snapshot: &Snapshot, delta: Option<&Snapshot>) {
+    let nothing = Snapshot::default();
+    let health = health::judge(snapshot, delta.unwrap_or(&nothing));
     if health != health::Health::Unknown {
         let healthy = f64::from(health == health::Health::Healthy);
-        gauge(registry, "healthy", "1: nothing to complain about", healthy);
+        let help = "0: degraded, as scx_takt top says and explains";
+        gauge(registry, "healthy", help, healthy);
     }
-    let rejected = scheduler.rejected as f64;
-    gauge(
-        registry,
-        "rejected_tasks",
-        "Tasks refused since boot",
-        rejected,
-    );
-    let restarts = Counter::<u64>::default();
-    restarts.inc_by(scheduler.restarts);
-    registry.register("restarts", "Times that it was loaded again", restarts);
 }
 
 fn add_activity(registry: &mut Registry, snapshot: &Snapshot) {
@@ -97,13 +105,28 @@ fn add_activity(registry: &mut Registry, snapshot: &Snapshot) {
         placed.get_or_create(&labels).inc_by(*n);
     }
     registry.register("placed", "Tasks made ready, by where they were put", placed);
-    let counters = Counters::default();
+    let (counts, times) = (Counters::default(), Seconds::default());
+    let events = Counters::default();
     for (name, n) in &activity.counters {
-        let labels = vec![("counter", name.clone())];
-        counters.get_or_create(&labels).inc_by(*n);
+        if let Some((what, event)) = name.split_once('.') {
+            let what = what.trim_start_matches("ev_").to_owned();
+            let labels = vec![("event", event.to_owned()), ("what", what)];
+            events.get_or_create(&labels).inc_by(*n);
+        } else if let Some(time) = name.strip_suffix("_ns") {
+            let labels = vec![("counter", time.to_owned())];
+            times.get_or_create(&labels).inc_by(seconds(*n));
+        } else {
+            let name = name.trim_start_matches("nr_").to_owned();
+            let labels = vec![("counter", name)];
+            counts.get_or_create(&labels).inc_by(*n);
+        }
     }
-    let help = "Counters of the BPF side, by their name in src/bpf/intf.h";
-    registry.register("activity", help, counters);
+    let help = "What the BPF side counts, by the field's name in src/bpf/intf.h";
+    registry.register("activity", help, counts);
+    let help = "Times that the BPF side adds up, by the field's name in src/bpf/intf.h";
+    registry.register_with_unit("activity", help, Unit::Seconds, times);
+    let help = "Events, by type and by what became of them";
+    registry.register("events", help, events);
 }
 
 /// Cumulative buckets, as the format wants them. `name`: with its help.
@@ -201,12 +224,13 @@ fn add_tasks(registry: &mut Registry, snapshot: &Snapshot) {
         "Tasks that wait now, by dispatch queue",
         queued,
     );
-    let knobs = Gauges::default();
-    for (knob, ns) in &snapshot.knobs {
-        let labels = vec![("knob", knob.trim_end_matches("_ns").to_owned())];
-        knobs.get_or_create(&labels).set(seconds(*ns));
+    let tunables = Gauges::default();
+    for (tunable, ns) in &snapshot.knobs {
+        let labels = vec![("tunable", tunable.trim_end_matches("_ns").to_owned())];
+        tunables.get_or_create(&labels).set(seconds(*ns));
     }
-    registry.register_with_unit("knob", "The knobs in force", Unit::Seconds, knobs);
+    let help = "The tunables in force";
+    registry.register_with_unit("tunable", help, Unit::Seconds, tunables);
 }
 
 fn add_cost(registry: &mut Registry, snapshot: &Snapshot) {
@@ -229,21 +253,21 @@ fn add_cost(registry: &mut Registry, snapshot: &Snapshot) {
     let rss = Gauge::<f64, AtomicU64>::default();
     rss.set(snapshot.cost.agent_rss_bytes as f64);
     registry.register_with_unit("agent_memory", "Memory of the agent", Unit::Bytes, rss);
-    let lost = Counter::<u64>::default();
-    lost.inc_by(snapshot.cost.events_lost);
-    registry.register("events_lost", "Events that found the ring full", lost);
+    let help = "Events that found the ring full";
+    counter(registry, "events_lost", help, snapshot.cost.events_lost);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::Delta as _;
     use crate::stats::testing;
 
     /// Read by a parser that we have no hand in.
     #[test]
     fn an_independent_parser_reads_it() {
         let snapshot = testing::snapshot(3);
-        let text = text(&snapshot).unwrap();
+        let text = text(&snapshot, None).unwrap();
         let parsed = openmetrics_parser::openmetrics::parse_openmetrics(&text)
             .unwrap_or_else(|error| panic!("{error}\n{text}"));
         for family in [
@@ -262,12 +286,59 @@ mod tests {
         assert!(text.ends_with("# EOF\n"));
     }
 
+    /// The value of the sample whose name and labels are these.
+    fn value(text: &str, sample: &str) -> Option<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(sample))?;
+        line.trim().parse().ok()
+    }
+
+    #[test]
+    fn a_family_has_one_unit_and_what_only_grows_is_a_counter() {
+        let mut snapshot = testing::snapshot(3);
+        let activity = snapshot.activity.as_mut().unwrap();
+        activity.counters.insert("run_ns".into(), 2_500_000_000);
+        snapshot.scheduler.rejected = 7;
+        let text = text(&snapshot, None).unwrap();
+        for (sample, expected) in [
+            ("takt_activity_total{counter=\"stolen\"}", 6.0),
+            ("takt_activity_seconds_total{counter=\"run\"}", 2.5),
+            (
+                "takt_events_total{event=\"long_wait\",what=\"failed\"}",
+                0.0,
+            ),
+            ("takt_rejected_tasks_total", 7.0),
+        ] {
+            assert_eq!(value(&text, sample), Some(expected), "{sample} in\n{text}");
+        }
+        assert!(!text.contains("_ns"), "{text}");
+        let mut kinds = std::collections::BTreeMap::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (family, kind) = line.split_once(' ').unwrap();
+            assert_eq!(kinds.insert(family, kind), None, "{family} twice");
+        }
+        assert_eq!(kinds["takt_rejected_tasks"], "counter");
+    }
+
+    #[test]
+    fn healthy_is_what_top_says_of_the_same_period() {
+        let (mut earlier, mut now) = (testing::snapshot(1), testing::snapshot(2));
+        let healthy = |earlier: &Snapshot, now: &Snapshot| {
+            let delta = now.since(earlier);
+            value(&text(now, Some(&delta)).unwrap(), "takt_healthy")
+        };
+        assert_eq!(healthy(&earlier, &now), Some(1.0));
+        now.cost.events_lost = 5;
+        assert_eq!(healthy(&earlier, &now), Some(0.0), "lost in this period");
+        earlier.cost.events_lost = 5;
+        assert_eq!(healthy(&earlier, &now), Some(1.0), "lost before it");
+    }
+
     /// Names may hold anything that a program or an administrator chose.
     #[test]
     fn strange_names_are_escaped() {
         let mut snapshot = testing::snapshot(1);
         snapshot.scheduler.name = "a\"b\\c\nd".into();
-        let text = text(&snapshot).unwrap();
+        let text = text(&snapshot, None).unwrap();
         assert!(
             openmetrics_parser::openmetrics::parse_openmetrics(&text).is_ok(),
             "{text}"
@@ -276,7 +347,7 @@ mod tests {
 
     #[test]
     fn nothing_known_is_valid_too() {
-        let text = text(&Snapshot::default()).unwrap();
+        let text = text(&Snapshot::default(), None).unwrap();
         assert!(
             openmetrics_parser::openmetrics::parse_openmetrics(&text).is_ok(),
             "{text}"

@@ -329,6 +329,26 @@ fn metrics_over_http() {
     openmetrics_parser::openmetrics::parse_openmetrics(body).unwrap();
 }
 
+/// A scrape has no earlier one of its own connection to be judged by.
+#[test]
+fn metrics_are_judged_by_what_has_happened_lately() {
+    let board = Board::new().unwrap();
+    // Later than now: each is fresh, and no agent is needed.
+    let lost = |ms: u64, events_lost: u64| {
+        let mut snapshot = testing::snapshot(1_000_000_000);
+        snapshot.at_ns += ms * 1_000_000;
+        snapshot.cost.events_lost = events_lost;
+        board.publish(snapshot);
+        let (_, delta) = board.ask_with_delta(Duration::ZERO).unwrap();
+        delta.map(|delta| delta.cost.events_lost)
+    };
+    assert_eq!(lost(0, 0), None, "nothing to compare with");
+    assert_eq!(lost(1_000, 3), Some(3));
+    assert_eq!(lost(1_200, 3), Some(3), "of a second at least");
+    assert_eq!(lost(2_000, 3), Some(0));
+    assert_eq!(lost(2_100, 4), Some(1));
+}
+
 #[test]
 fn head_gets_the_head_only() {
     let lab = Lab::new();
