@@ -203,17 +203,17 @@ fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, temper:
 fn why(task: &Task, temper: &Temper) -> String {
     let mut reasons: Vec<String> = Vec::new();
     if !task.ruled.is_empty() {
-        reasons.push(format!("{} by a rule", task.ruled));
+        reasons.push(format!("rule: {}", task.ruled));
     }
     match task.class.as_str() {
-        "rt" => reasons.push("real-time: before all others".into()),
-        "dl" => reasons.push("deadline: before all others".into()),
+        "rt" => reasons.push("real-time class".into()),
+        "dl" => reasons.push("deadline class".into()),
         _ if temper.ours => reasons.push(why_of_ours(task, temper)),
-        _ if task.run_permille >= 900 => reasons.push("runs without pause".into()),
+        _ if task.run_permille >= 900 => reasons.push("CPU-bound".into()),
         _ => {}
     }
     if task.allowed_cpus == 1 {
-        reasons.push(format!("bound to CPU {}", task.cpu));
+        reasons.push(format!("pinned to CPU {}", task.cpu));
     }
     if task.nice != 0 {
         reasons.push(format!("nice {}", task.nice));
@@ -223,16 +223,14 @@ fn why(task: &Task, temper: &Temper) -> String {
 
 fn why_of_ours(task: &Task, temper: &Temper) -> String {
     if task.lead_ns > temper.preempt_margin_ns as i64 {
-        let lead = text::time(task.lead_ns.unsigned_abs());
-        return format!("had {lead} beyond its share: others first");
+        let lag = text::time(task.lead_ns.unsigned_abs());
+        return format!("lag -{lag}: preemptible");
     }
-    let burst = text::time(task.burst_ns);
+    let run = text::time(task.burst_ns);
     match task.burst_ns {
-        0 => "has not slept yet: a wakeup may take its CPU".into(),
-        ns if ns > temper.burst_max_ns => {
-            format!("hog, {burst} at a time: a wakeup may take its CPU")
-        }
-        _ => format!("sleeps after {burst}: left alone"),
+        0 => "has never slept: preemptible".into(),
+        ns if ns > temper.burst_max_ns => format!("CPU-bound ({run}): preemptible"),
+        _ => format!("short-running ({run}): protected"),
     }
 }
 
@@ -365,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn says_why() {
+    fn why_names_lag_run_length_and_rule() {
         let temper = Temper {
             ours: true,
             all_ext: true,
@@ -378,15 +376,15 @@ mod tests {
             allowed_cpus: 4,
             ..Default::default()
         };
-        assert!(why(&of(0, 0), &temper).starts_with("has not slept"));
-        assert!(why(&of(12_000_000, 0), &temper).starts_with("hog, 12 ms"));
-        assert!(why(&of(0, 5_000_000), &temper).contains("5 ms beyond its share"));
-        assert!(why(&of(1_500_000, -1), &temper).contains("sleeps after 1.5 ms"));
+        assert!(why(&of(0, 0), &temper).starts_with("has never slept"));
+        assert!(why(&of(12_000_000, 0), &temper).starts_with("CPU-bound (12 ms)"));
+        assert!(why(&of(0, 5_000_000), &temper).contains("lag -5 ms: preemptible"));
+        assert!(why(&of(1_500_000, -1), &temper).contains("short-running (1.5 ms): protected"));
         let ruled = Task {
             ruled: ruled_name(intf::takt_class_TAKT_CLASS_LATENCY.into()).to_owned(),
             ..of(0, 0)
         };
-        assert!(why(&ruled, &temper).starts_with("latency by a rule, has not slept"));
+        assert!(why(&ruled, &temper).starts_with("rule: latency, has never slept"));
     }
 
     /// Loads the iterator on this machine's kernel, whatever schedules there.

@@ -12,11 +12,11 @@ use crate::snapshot::counters;
 
 /// What the figures mean, printed once above the lines.
 pub const LEGEND: &str = "\
-placed: tasks made ready per second, and where they went (idle CPU, next on a busy one, in place of a \
-running task, queue)
-wait: from ready to running: p50 and p99 (upper bounds of power-of-two buckets) and the longest
-stolen: taken from another LLC; rescued: idle CPUs called for waiting work; lost: events that found \
-the ring full";
+placed: tasks that became runnable per second, and where they were put (idle CPU, next on a busy one, \
+in place of a preempted task, queue)
+wait: from runnable to running: p50 and p99 (upper bounds of power-of-two buckets) and the longest
+stolen: taken from another LLC; kicked: idle CPUs that the tick kicked for a waiting task; lost: events \
+that found the ring full";
 
 /// Formats what happened in `period`; `longest_ns`: the longest wait in it.
 pub fn format(
@@ -57,7 +57,7 @@ pub fn format(
     );
     let _ = write!(
         line,
-        "  wait p50 {} p99 {} max {}  switches {}/s  stolen {}  rescued {}  lost {lost_events}",
+        "  wait p50 {} p99 {} max {}  switches {}/s  stolen {}  kicked {}  lost {lost_events}",
         time(counters::wait_quantile_ns(delta, 500)),
         time(counters::wait_quantile_ns(delta, 990)),
         time(longest_ns),
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(
             format(&delta, 1_500_000, 2, Duration::from_secs(2)),
             "placed    100/s (idle  75 %, next   0 %, preempt   0 %, queue  25 %)  \
-             wait p50 4 us p99 4 us max 1.5 ms  switches 25/s  stolen 0  rescued 0  lost 2"
+             wait p50 4 us p99 4 us max 1.5 ms  switches 25/s  stolen 0  kicked 0  lost 2"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Pictures made for tests.
+//! Snapshots made for tests.
 
 use std::collections::BTreeMap;
 
@@ -57,14 +57,14 @@ pub fn snapshot(second: u64) -> Snapshot {
     snapshot.cpus = (0..4).map(|id| cpu(id, second)).collect();
     snapshot.tasks.total = 120;
     snapshot.tasks.waiting = 2;
-    snapshot.tasks.waiters = vec![task(41, "hog", 900, "hog: a wakeup may take its CPU")];
+    snapshot.tasks.waiters = vec![task(41, "hog", 900, "CPU-bound (12 ms): preemptible")];
     snapshot.tasks.runners = vec![
-        task(42, "hog", 500, "hog: a wakeup may take its CPU"),
-        task(77, "game-render", 120, "sleeps after 1.5 ms: left alone"),
+        task(42, "hog", 500, "CPU-bound (12 ms): preemptible"),
+        task(77, "game-render", 120, "short-running (1.5 ms): protected"),
     ];
     snapshot.tasks.longest = Some(Task {
         waits_ns: 12_300_000,
-        ..task(41, "hog", 900, "hog: a wakeup may take its CPU")
+        ..task(41, "hog", 900, "CPU-bound (12 ms): preemptible")
     });
     snapshot.knobs = BTreeMap::from([
         ("slice_max_ns".to_owned(), 20_000_000),

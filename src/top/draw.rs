@@ -12,8 +12,10 @@ use super::{cpus, head, pages, tables};
 
 /// From this width on, the two tables stand side by side.
 const WIDE: u16 = 150;
-/// From this height on, all knobs are shown.
+/// From this height on, all tunables are shown.
 const TALL: u16 = 30;
+/// From this height on there is room for tasks beside verdict and latency.
+const USUAL: u16 = 16;
 
 /// Draws the view on whatever space there is.
 pub fn draw(frame: &mut Frame<'_>, view: &View) {
@@ -47,17 +49,22 @@ fn page(frame: &mut Frame<'_>, area: Rect, view: &View, lines: Vec<Line<'static>
 
 fn overview(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let height = usize::from(area.height);
+    // Verdict and latency come first, then the first tasks, then a line of CPUs.
+    let (least, cpu_line) = match area.height {
+        USUAL.. => (tables::least(view), usize::from(!view.now.cpus.is_empty())),
+        _ => (0, 0),
+    };
     let mut top = head::lines(view, area.width);
-    top.truncate(height);
+    top.truncate(height - least - cpu_line);
     let mut bottom = tables::bottom(view, area.width, area.height >= TALL);
-    if top.len() + bottom.len() > height {
+    if top.len() + least + cpu_line + bottom.len() > height {
         bottom.clear(); // what is above matters more
     }
     let room = height - top.len() - bottom.len();
     let wide = area.width >= WIDE;
     let wanted = tables::wanted(view, wide);
     // The tables want half of what is left; what they do not use is the CPUs'.
-    let for_cpus = room - wanted.min(room / 2);
+    let for_cpus = room - wanted.min((room / 2).max(least));
     let grid = cpus::lines(view, area.width, for_cpus);
     let left = room - grid.len().min(room);
     let events = events(view, area.width, left.saturating_sub(wanted));
@@ -78,7 +85,7 @@ fn overview(frame: &mut Frame<'_>, area: Rect, view: &View) {
     frame.render_widget(Paragraph::new(bottom), at_bottom);
 }
 
-/// The latest events, in lines that nobody else wants.
+/// The latest events, in lines that nothing else uses.
 fn events(view: &View, width: u16, room: usize) -> Vec<Line<'static>> {
     // A heading, the latest two, and an empty line before and after.
     if room < 5 || view.now.events.is_empty() {

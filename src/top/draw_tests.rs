@@ -5,7 +5,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::*;
-use crate::snapshot::{Callback, Change, Ejection, Event, Snapshot, Turn, Waits};
+use crate::snapshot::{Callback, Change, Ejection, Event, Snapshot, Task, Turn, Waits};
 use crate::stats::testing;
 use crate::top::view::Look;
 
@@ -186,6 +186,36 @@ fn pages() {
     ] {
         view.page = page;
         insta::assert_snapshot!(name, screen(&view, 100, 30));
+    }
+}
+
+/// The usual terminal, when there is more to say than it has lines for.
+#[test]
+fn a_terminal_of_80x24_shows_verdict_latency_and_five_tasks() {
+    let mut view = view(RICH, |snapshot| {
+        let second = snapshot.at_ns / 1_000_000_000;
+        snapshot.cpus = (0..64).map(|id| testing::cpu(id, second)).collect();
+        snapshot.tasks.longest.as_mut().unwrap().waits_ns = 9_000_000_000;
+        snapshot.cost.events_lost = second * 10;
+        snapshot.scheduler.rejected = 3;
+        snapshot.last_change = Some(Change {
+            unix_s: snapshot.unix_s - 61,
+            reason: "p99 over the goal for 3 periods".into(),
+            ..Default::default()
+        });
+        let first = snapshot.tasks.runners[0].clone();
+        snapshot.tasks.runners = (0..9)
+            .map(|n| Task {
+                pid: 500 + n,
+                comm: format!("runner-{n}"),
+                ..first.clone()
+            })
+            .collect();
+    });
+    view.blind = "the scheduler does not answer, and this is what can be said of it".into();
+    let text = screen(&view, 80, 24);
+    for expected in ["DEGRADED", "p50", "p99.9", "runner-0", "runner-4"] {
+        assert!(text.contains(expected), "{expected} is missing:\n{text}");
     }
 }
 

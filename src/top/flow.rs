@@ -186,10 +186,10 @@ mod tests {
 
     #[test]
     fn words_are_left_out_whole() {
-        let within = |room| words_within("sleeps after 1.5 ms: left alone", room);
-        assert_eq!(within(31), "sleeps after 1.5 ms: left alone");
-        assert_eq!(within(30), "sleeps after 1.5 ms: left ..");
-        assert_eq!(within(18), "sleeps after ..");
+        let within = |room| words_within("short-running (1.5 ms): protected", room);
+        assert_eq!(within(33), "short-running (1.5 ms): protected");
+        assert_eq!(within(32), "short-running (1.5 ms): ..");
+        assert_eq!(within(20), "short-running ..");
         assert_eq!((within(5), within(1)), ("..".into(), String::new()));
     }
 

@@ -14,7 +14,7 @@ use crate::stats::text::{busy_percent, per_second, shares, time, uptime};
 /// be chance.
 const CLEAR: u64 = 2;
 
-/// Lines of the verdict at most: it is what people look for, but not all there is.
+/// Lines of the verdict at most.
 const VERDICT_LINES: usize = 4;
 
 /// All lines of it.
@@ -56,7 +56,7 @@ fn state(view: &View, flow: &mut Flow<'_>) {
         Health::Unknown => {
             flow.part([span(view, Tone::Warn, "health unknown")]);
         }
-        // Who has just seen a scheduler thrown out does not want to read that all is well.
+        // The ejection stands beside it: it would read as if all were well.
         Health::Healthy if matches!(view.gone(), Some((_, Some(_)))) => {}
         Health::Healthy => {
             flow.part([span(view, Tone::Good, "healthy")]);
@@ -152,12 +152,12 @@ fn longest(view: &View, width: u16) -> Vec<Line<'static>> {
     let mut flow = Flow::new(view, "longest", width);
     let Some(task) = &view.now.tasks.longest else {
         let seen = view.now.tasks.total > 0;
-        let text = if seen { "nobody waits now" } else { "not seen" };
+        let text = if seen { "no task waits" } else { "unavailable" };
         return flow.part([span(view, Tone::Dim, text)]).lines(1);
     };
     let waits = time(task.waits_ns);
-    let who = format!("{} ({}) waits for {waits}", task.comm, task.pid);
-    flow.words(Tone::Plain, &who);
+    let waiting = format!("{} ({}) has waited {waits}", task.comm, task.pid);
+    flow.words(Tone::Plain, &waiting);
     let watchdog = view.now.scheduler.watchdog_ns;
     if watchdog > 0 {
         let left = 100.0 * (1.0 - task.waits_ns as f64 / watchdog as f64);
@@ -181,7 +181,7 @@ fn placed(view: &View, width: u16) -> Vec<Line<'static>> {
         let text = format!("{name} {level} {percent}%");
         flow.part([span(view, Tone::Plain, text)]);
     }
-    for (name, counter) in [("stolen", "nr_stolen"), ("rescued", "nr_rescued")] {
+    for (name, counter) in [("stolen", "nr_stolen"), ("kicked", "nr_rescued")] {
         let rate = per_second(activity.counter(counter), period);
         flow.part([span(view, Tone::Dim, format!("{name} {rate}/s"))]);
     }

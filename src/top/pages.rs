@@ -38,19 +38,20 @@ pub fn task(view: &View) -> Vec<Line<'static>> {
         ("waits", wait),
     ];
     if view.now.is_takt() {
-        let burst = match task.burst_ns {
+        let run = match task.burst_ns {
             0 => "it has never slept".to_owned(),
-            ns => format!(
-                "{} from waking to sleeping, at the longest of late",
-                time(ns)
-            ),
+            ns => format!("{} between sleeps, the longest recently", time(ns)),
         };
-        let lead = time(task.lead_ns.unsigned_abs());
-        let sign = if task.lead_ns < 0 { "less" } else { "more" };
-        rows.push(("burst", burst));
+        let lag = time(task.lead_ns.unsigned_abs());
+        let (sign, than) = if task.lead_ns < 0 {
+            ("+", "less")
+        } else {
+            ("-", "more")
+        };
+        rows.push(("run", run));
         rows.push((
-            "lead",
-            format!("it has had {lead} {sign} than its share (weighted)"),
+            "lag",
+            format!("{sign}{lag}: it has had {than} than its share (weighted time)"),
         ));
     }
     rows.push(("why", task.why.clone()));
@@ -68,7 +69,7 @@ pub fn events(view: &View) -> Vec<Line<'static>> {
         Line::default(),
     ];
     if view.now.events.is_empty() {
-        let text = "none yet; they are collected while somebody watches scx_takt";
+        let text = "none yet; they are collected while a viewer watches scx_takt";
         lines.push(span(view, Tone::Dim, text).into());
     }
     lines.extend(latest_events(view).map(|event| span(view, Tone::Plain, event).into()));
@@ -89,24 +90,24 @@ pub fn help() -> Vec<Line<'static>> {
 keys
   q, ctrl-C      quit                 up, down     select a task; scroll a page
   enter          the task's page      e            events
-  s              save this picture as JSON in the current folder
+  s              save this snapshot as JSON in the current folder
   PgUp, PgDn     scroll the CPUs      esc          back to the overview
   ?, h           this page
 
 words
-  latency        from waking to running; p99: 99 % of wakeups take at most this (upper bounds of
+  latency        from wakeup to running; p99: 99 % of wakeups take at most this (upper bounds of
                  buckets). EEVDF: the same on this machine under the kernel's own scheduler.
-  longest        who has been waiting for longest now. The kernel ejects a sched_ext scheduler when a
-                 task waits for as long as the watchdog allows.
-  placed         where tasks went that became ready: an idle CPU; next on a busy one; in place of a
-                 task that could wait; into a queue.
-  stolen         taken from the queue of another last-level cache
-  rescued        idle CPUs that were called because work was waiting
+  longest        the task that has waited longest so far. The kernel ejects a sched_ext scheduler
+                 when a task waits for as long as the watchdog allows.
+  placed         where runnable tasks were put: on an idle CPU; next on a busy one; in place of a
+                 task that was preempted; into a queue.
+  stolen         taken from the queue of another last-level cache (LLC)
+  kicked         idle CPUs that the tick kicked because a task was waiting (a backstop)
   queues         tasks in each dispatch queue now
-  N0 L0          NUMA node 0, last-level cache 0, then its CPUs: number, load, class of what runs
-                 there now, GHz
-  lead           weighted time that a task has had beyond its share
-  burst          how long a task runs from waking to sleeping, the longest of late
-  cost           of the agent, and per callback of the scheduler (timed for one look in eight)";
+  N0 L0          NUMA node 0, LLC 0, then its CPUs: number, load, class of the running task, GHz
+  why            protected: its run is short, so wakeups do not preempt it before its estimated end;
+                 preemptible: a wakeup may preempt it. In parentheses its run length between sleeps.
+  lag            V - vruntime: positive, the task has had less than its share; negative, more
+  cost           of the agent, and per callback of the scheduler (timed in one look of eight)";
     TEXT.lines().map(Line::from).collect()
 }

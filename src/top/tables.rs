@@ -1,4 +1,4 @@
-//! The lower part of the overview: who ran, who waited, the knobs, our own cost.
+//! The lower part of the overview: the tasks that ran and waited most, the tunables, our own cost.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -11,6 +11,14 @@ use super::glyphs::Tone;
 use super::view::View;
 use crate::snapshot::Task;
 use crate::stats::text::{time, uptime};
+
+/// Tasks of the first table that are shown before all else but verdict and latency.
+const TOP: usize = 5;
+
+/// Lines of the tables that are shown on any screen but a tiny one: a heading and [`TOP`] tasks.
+pub fn least(view: &View) -> usize {
+    view.now.tasks.runners.len().clamp(1, TOP) + 1
+}
 
 /// Lines that the tables would use if they had them.
 pub fn wanted(view: &View, wide: bool) -> usize {
@@ -26,11 +34,11 @@ pub fn wanted(view: &View, wide: bool) -> usize {
 /// Draws both tables.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, view: &View, wide: bool) {
     let tasks = &view.now.tasks;
-    let halves = [Constraint::Ratio(1, 2); 2];
     let [left, right] = if wide {
-        Layout::horizontal(halves).areas(area)
+        Layout::horizontal([Constraint::Ratio(1, 2); 2]).areas(area)
     } else {
-        Layout::vertical(halves).areas(area)
+        let first = usize::from(area.height / 2).max(least(view));
+        Layout::vertical([Constraint::Length(first as u16), Constraint::Min(0)]).areas(area)
     };
     let ran = Table {
         title: "ran most",
@@ -63,9 +71,9 @@ impl Table<'_> {
         let mut lines = vec![span(view, Tone::Strong, heading).into()];
         if self.tasks.is_empty() {
             let text = if view.now.tasks.total == 0 {
-                "not seen"
+                "unavailable"
             } else {
-                "nobody"
+                "none"
             };
             lines.push(span(view, Tone::Dim, format!("{text:>15}")).into());
         }
@@ -95,7 +103,7 @@ impl Table<'_> {
     }
 }
 
-/// Knobs and cost. `tall`: there is room for all knobs.
+/// Tunables and cost. `tall`: there is room for all tunables.
 pub fn bottom(view: &View, width: u16, tall: bool) -> Vec<Line<'static>> {
     let mut lines = knobs(view, width, if tall { 3 } else { 1 });
     lines.extend(last_change(view, width));
@@ -107,7 +115,7 @@ fn knobs(view: &View, width: u16, most: usize) -> Vec<Line<'static>> {
     if view.now.knobs.is_empty() {
         return Vec::new();
     }
-    let mut flow = Flow::new(view, "knobs", width);
+    let mut flow = Flow::new(view, "tunables", width);
     for (name, ns) in &view.now.knobs {
         let text = format!("{} {}", name.trim_end_matches("_ns"), time(*ns));
         flow.part([span(view, Tone::Plain, text)]);
@@ -127,7 +135,7 @@ fn last_change(view: &View, width: u16) -> Vec<Line<'static>> {
         let before = if i == 0 { ": " } else { ", " };
         text += &format!("{before}{knob} {from} -> {to}");
     }
-    let mut flow = Flow::new(view, "turned", width);
+    let mut flow = Flow::new(view, "changed", width);
     flow.words(Tone::Dim, &text).lines(2)
 }
 
@@ -135,12 +143,12 @@ fn cost(view: &View, width: u16) -> Vec<Line<'static>> {
     let now = &view.now.cost;
     let share = (100.0 * view.delta.cost.agent_cpu_ns as f64) / view.delta.at_ns.max(1) as f64;
     let is_takt = view.now.is_takt();
-    let who = if is_takt { "agent" } else { "top" };
+    let process = if is_takt { "agent" } else { "top" };
     let mut flow = Flow::new(view, "cost", width);
     flow.part([span(
         view,
         Tone::Plain,
-        format!("{who} {share:.2} % of a CPU"),
+        format!("{process} {share:.2} % of a CPU"),
     )]);
     let memory = format!("{} MiB", now.agent_rss_bytes >> 20);
     flow.part([span(view, Tone::Plain, memory)]);
