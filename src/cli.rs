@@ -103,7 +103,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide = true)]
     pub pretend_lacks: Vec<String>,
 
-    /// Leave out rules of the policy (for the ablation table of docs/policy.md).
+    /// Leave out rules of the policy (to measure what each is worth).
     #[arg(
         long,
         value_name = "RULE,...",

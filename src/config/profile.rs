@@ -91,7 +91,7 @@ impl Profile {
                 ..base
             },
             // Nobody is preempted for a small difference, and hogs take longer turns where nobody else
-            // waits. Turns among many stay as they are: longer ones cost frames (docs/tuning.md), and a
+            // waits. Turns among many stay as they are: longer ones cost frames (docs/user/tuning.md), and a
             // laptop on battery draws too.
             Self::Powersave => takt_knobs {
                 slice_max_ns: 50 * MS,
@@ -99,7 +99,7 @@ impl Profile {
                 ..base
             },
             // Half as many turns: each may cost 512 KiB of cache. Twice the time for work in
-            // progress: the core takes about twice as long for it. docs/raspberry-pi-5.md has the
+            // progress: the core takes about twice as long for it. docs/user/raspberry-pi-5.md has the
             // price: one wakeup in a thousand waits for milliseconds.
             Self::Pi => takt_knobs {
                 slice_min_ns: 6 * MS,

@@ -1,7 +1,7 @@
 //! What the scheduler tells one by one: taken from the ring, accounted for, printed.
 //!
 //! * [`Intake`] drains the ring and holds it to the account: attempts = received + discarded + failed.
-//! * [`Told`] is an event in the words of a reader; `docs/observer.md` lists them.
+//! * [`Told`] is an event in the words of a reader; `docs/design/observer.md` lists them.
 //! * [`Printer`] writes them as lines or JSON (`--events`, and long waits with `--stats`).
 
 mod intake;

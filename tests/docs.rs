@@ -1,0 +1,179 @@
+//! Every command of scx_takt in the documentation is one that it understands; those that need neither root nor
+//! a kernel of their own are run. (`cargo xtask check docs` does the same for the commands of xtask.)
+
+// Helpers are not seen as tests by clippy.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use scx_takt::cli::Cli;
+
+/// Commands that end by themselves, with status 0, on any machine.
+const RUN_HERE: [&str; 4] = [
+    "scx_takt --help-stats",
+    "scx_takt --version",
+    "scx_takt bench --list",
+    "scx_takt config --print-default",
+];
+
+/// The Markdown files that describe the tree as it is. (Results describe what it was.)
+fn documents() -> Vec<PathBuf> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [
+        top.to_owned(),
+        top.join("docs/user"),
+        top.join("docs/design"),
+    ];
+    let files = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap());
+    let mut found: Vec<_> = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    found.sort();
+    assert!(found.len() > 10, "{found:?}");
+    found
+}
+
+/// The lines of blocks of code and what stands in backquotes, with lines that go on in the next one joined.
+fn pieces(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut is_code = false;
+    for line in text.replace("\\\n", " ").lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else if is_code {
+            found.push(line.to_owned());
+        } else {
+            found.extend(line.split('`').skip(1).step_by(2).map(ToOwned::to_owned));
+        }
+    }
+    found
+}
+
+/// The command lines of scx_takt in a piece: itself, after `sudo`, in a VM, in a shell, or as a scheduler under
+/// test. What has brackets describes a command and is none.
+fn commands(piece: &str) -> Vec<Vec<String>> {
+    let code = piece.split(" #").next().unwrap();
+    if code.contains('[') || code.contains("...") {
+        return Vec::new();
+    }
+    let Some(words) = shlex::split(code.trim()) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let inner: Vec<_> = words
+        .iter()
+        .filter(|word| word.contains("scx_takt "))
+        .collect();
+    for word in inner {
+        let parts = word.split([';', '&', '|', ',']);
+        found.extend(parts.filter_map(|part| own(&shlex::split(part.trim())?)));
+    }
+    let after_dashes = words
+        .iter()
+        .position(|word| word == "--")
+        .map(|at| &words[at + 1..]);
+    match (words.first().map(String::as_str), after_dashes) {
+        (Some("cargo"), Some(rest)) if words.get(2).is_some_and(|word| word == "bench") => {
+            let bench = ["scx_takt".to_owned(), "bench".to_owned()];
+            found.push(bench.into_iter().chain(rest.iter().cloned()).collect());
+        }
+        (Some("cargo"), Some(rest)) => found.extend(own(rest)),
+        _ => found.extend(own(&words)),
+    }
+    found
+}
+
+/// The words as a command line of scx_takt, if they are one.
+fn own(words: &[String]) -> Option<Vec<String>> {
+    let words = match words.first()?.as_str() {
+        "sudo" => &words[1..],
+        _ => words,
+    };
+    (words.first()? == "scx_takt").then(|| words.to_vec())
+}
+
+#[test]
+fn every_command_in_the_documentation_is_understood() {
+    let mut checked = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for words in pieces(&text).iter().flat_map(|piece| commands(piece)) {
+            checked += 1;
+            if let Err(error) = Cli::try_parse_from(&words) {
+                let shows = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
+                assert!(
+                    shows.contains(&error.kind()),
+                    "{}: {words:?}: {error}",
+                    document.display()
+                );
+            }
+        }
+    }
+    assert!(checked > 60, "only {checked} commands were found");
+}
+
+#[test]
+fn commands_that_need_nothing_run_as_the_documentation_says() {
+    let documents = documents();
+    let texts = documents
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap());
+    let all: String = texts.collect();
+    for command in RUN_HERE {
+        assert!(all.contains(command), "no document has {command}");
+        let output = Command::new(env!("CARGO_BIN_EXE_scx_takt"))
+            .args(command.split(' ').skip(1))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+        assert!(!output.stdout.is_empty(), "{command} says nothing");
+    }
+}
+
+#[test]
+fn commands_are_found_where_they_stand() {
+    let found = |piece: &str| {
+        commands(piece)
+            .into_iter()
+            .map(|words| words.join(" "))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found("sudo scx_takt top   # live"), ["scx_takt top"]);
+    assert_eq!(
+        found("cargo xtask vm --cpus 2 -- scx_takt check"),
+        ["scx_takt check"]
+    );
+    assert_eq!(
+        found("cargo xtask bench --rounds 3 -- --against 'scx_takt --without sync'"),
+        [
+            "scx_takt --without sync",
+            "scx_takt bench --against scx_takt --without sync"
+        ]
+    );
+    assert_eq!(
+        found(
+            "cargo xtask vm -- sh -c 'scx_takt --stats 1 & sleep 2; scx_takt stress --seconds 9; kill %1'"
+        ),
+        ["scx_takt --stats 1", "scx_takt stress --seconds 9"]
+    );
+    assert!(found("scx_takt stats [--json]").is_empty());
+    assert!(found("cat /sys/kernel/sched_ext/state").is_empty());
+}
+
+/// The page about kernels has a row for each feature that is looked up while loading.
+#[test]
+fn the_page_about_kernels_has_every_feature() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/design/kernels.md");
+    let text = fs::read_to_string(page).unwrap();
+    for feature in scx_ops::compat::FEATURES {
+        let row = format!("| `{}` | {} |", feature.name, feature.since);
+        assert!(text.contains(&row), "no row {row}");
+    }
+}
