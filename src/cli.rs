@@ -10,8 +10,8 @@ use scx_utils::libbpf_clap_opts::LibbpfOpts;
 use serde::Serialize;
 
 use crate::bpf_abi::intf;
-use crate::config::keys;
 use crate::config::profile::Profile;
+use crate::config::{Flags, keys};
 
 /// A sched_ext CPU scheduler: latency first, closed loop, with the proof built in.
 ///
@@ -112,6 +112,18 @@ pub struct RunArgs {
         hide = true
     )]
     pub without: Vec<PolicyRule>,
+}
+
+impl RunArgs {
+    /// What these flags say of the configuration.
+    pub(crate) fn config_flags(&self) -> Flags<'_> {
+        Flags {
+            file: self.config.as_deref(),
+            profile: self.profile,
+            no_tune: self.no_tune,
+            settings: &self.knobs,
+        }
+    }
 }
 
 /// A rule of the policy that may be left out; what each does stands in `src/bpf/intf.h`.

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use crate::base::clock;
 use crate::bpf_abi::BpfSkel;
 use crate::bpf_abi::intf::takt_knobs;
 use crate::cli::RunArgs;
-use crate::collect;
 use crate::config::profile::Profile;
 use crate::config::watch::Watch;
 use crate::config::{Config, Goal, knobs};
@@ -187,7 +187,7 @@ impl<'a> Control<'a> {
         if !path.exists() {
             bail!("{} is gone", path.display());
         }
-        let new = Config::load(self.args)?;
+        let new = Config::load(&self.args.config_flags())?;
         if !self.can_rule && !new.rules.is_empty() {
             warn(&new.warnings);
             *self.config = new;
@@ -321,7 +321,7 @@ impl<'a> Control<'a> {
         };
         let all = &figures.wakeups[NORMAL].plus(&figures.wakeups[LATENCY]);
         let line = json!({
-            "clock_s": collect::monotonic_ns() as f64 / 1e9,
+            "clock_s": clock::monotonic_ns() as f64 / 1e9,
             "at_s": self.started_at.elapsed().as_secs_f64(),
             "period_s": figures.period.as_secs_f64(),
             "level": self.tuner.level(),

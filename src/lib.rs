@@ -3,12 +3,13 @@
 //! A library only so that what is made of the command line at build time (`examples/generate.rs`) can be
 //! made of the same [`cli::Cli`] that the program reads. Nothing here is a stable interface.
 
+mod base;
 mod bench;
 mod bpf_abi;
 mod cgroups;
-mod check;
 pub mod cli;
 mod collect;
+mod commands;
 mod config;
 mod control;
 mod events;
@@ -37,15 +38,15 @@ use clap::Parser;
 pub fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
-        None if cli.run.help_stats => stats::command::help(),
-        None if cli.run.monitor.is_some() => stats::command::monitor(&cli.run),
+        None if cli.run.help_stats => commands::stats::help(),
+        None if cli.run.monitor.is_some() => commands::stats::monitor(&cli.run),
         None => scheduler::run(&cli.run),
-        Some(cli::Command::Check(args)) => check::run(&args),
-        Some(cli::Command::Config(args)) => config::command::run(&args),
+        Some(cli::Command::Check(args)) => commands::check::run(&args),
+        Some(cli::Command::Config(args)) => commands::config::run(&args),
         Some(cli::Command::Top(args)) => top::run(&args),
-        Some(cli::Command::Stats(args)) => stats::command::run(&args),
+        Some(cli::Command::Stats(args)) => commands::stats::run(&args),
         Some(cli::Command::Bench(args)) => bench::run(args),
-        Some(cli::Command::Observe(args)) => observe::run(&args),
+        Some(cli::Command::Observe(args)) => commands::observe::run(&args),
         Some(cli::Command::Stress(args)) => stress::run(args),
     };
     result.unwrap_or_else(|error| {

@@ -12,10 +12,10 @@ use scx_ops::{compat, kernel};
 use scx_utils::compat::function_tracer_available;
 use scx_utils::{uei_read, uei_set_size};
 
+use crate::base::clock;
 use crate::bpf_abi::{BpfSkel, OpenBpfSkel, intf};
 use crate::cgroups::CpuMax;
 use crate::cli::RunArgs;
-use crate::collect;
 use crate::config::{Config, knobs};
 use crate::control::Control;
 use crate::events::{Intake, Printer};
@@ -36,7 +36,7 @@ const OPS: &str = "takt_ops";
 /// # Errors
 /// If this kernel cannot run it, or throws it out.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let mut config = Config::load(args)?;
+    let mut config = Config::load(&args.config_flags())?;
     libbpf_rs::set_print(args.verbose.then_some((PrintLevel::Info, print_libbpf)));
     kernel::require()?;
     let mut session = Session {
@@ -111,7 +111,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
 fn remember_ejection(error: &anyhow::Error) {
     let reason = error.root_cause().to_string();
     let ejection = Ejection {
-        unix_s: collect::unix_s(),
+        unix_s: clock::unix_s(),
         reason: reason.strip_prefix("EXIT: ").unwrap_or(&reason).to_owned(),
     };
     if let Err(error) = state::remember_ejection(&ejection) {

@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -58,6 +61,20 @@ impl Signals {
     pub fn stopped(&mut self) -> bool {
         while !self.stopped && self.next().is_some() {}
         self.stopped
+    }
+
+    /// Waits for so long; true: a signal came, any of which ends a viewer.
+    ///
+    /// # Errors
+    /// If the system cannot wait.
+    pub fn wait(&self, time: Duration) -> Result<bool> {
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(error) => Err(error).context("cannot wait"),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use scx_utils::uei_exited;
 
+use crate::base::output;
 use crate::bpf_abi::BpfSkel;
 use crate::cgroups::CpuMax;
 use crate::cli::RunArgs;
@@ -152,7 +153,7 @@ struct Reporter {
 impl Reporter {
     fn new(skel: &mut BpfSkel<'_>, agent: &mut Agent, period: Duration) -> Result<Self> {
         let (last, _) = agent.for_stats(skel)?;
-        let _ = line::print(line::LEGEND)?;
+        let _ = output::print(line::LEGEND)?;
         Ok(Self {
             period,
             last_at: Instant::now(),
@@ -173,7 +174,7 @@ impl Reporter {
         change: Option<&str>,
     ) -> Result<ControlFlow<()>> {
         if let Some(change) = change.filter(|change| self.told != *change) {
-            let _ = line::print(&format!("knobs: {change}"))?;
+            let _ = output::print(&format!("knobs: {change}"))?;
             self.told = change.to_owned();
         }
         let (now, longest_ns) = agent.for_stats(skel)?;
@@ -182,6 +183,6 @@ impl Reporter {
         let line = line::format(&delta, longest_ns, self.lost, self.last_at.elapsed());
         self.last = now;
         self.last_at = Instant::now();
-        line::print(&line)
+        output::print(&line)
     }
 }

@@ -9,16 +9,17 @@ mod cpus;
 mod tasks;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::Result;
-use nix::time::{ClockId, clock_gettime};
 use scx_ops::kernel::{self, Active};
 
 pub use activity::Layout;
 pub use costs::{Costs, of_this_process as cost_of_this_process};
 pub use tasks::{Local as LocalTasks, TaskIterator, Temper};
 
+pub use crate::base::clock::monotonic_ns;
+use crate::base::clock::unix_s;
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::config::knobs;
 use crate::snapshot::{Change, Counters, Event, LongestWait, Queue, Scheduler, Snapshot, Turn};
@@ -215,18 +216,4 @@ fn add_llc_queues(queues: &mut Vec<Queue>, skel: &BpfSkel<'_>) {
         }
     }
     queues.sort_by(|a, b| a.name.cmp(&b.name));
-}
-
-/// CLOCK_MONOTONIC in nanoseconds.
-pub fn monotonic_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map(|t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
-        .unwrap_or(0)
-}
-
-/// Seconds since 1970.
-pub fn unix_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

@@ -11,10 +11,10 @@ use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Iter, IterOpts, Link, OpenObject, ProgramMut};
 
+use crate::base::units;
 use crate::bpf_abi::tasks::{TasksSkel, TasksSkelBuilder};
 use crate::bpf_abi::{intf, name_in};
 use crate::snapshot::{Cpu, Queue, Task, Tasks};
-use crate::stats::text;
 
 /// Tasks in each of the lists of a picture.
 const LISTED: usize = 24;
@@ -223,10 +223,10 @@ fn why(task: &Task, temper: &Temper) -> String {
 
 fn why_of_ours(task: &Task, temper: &Temper) -> String {
     if task.lead_ns > temper.preempt_margin_ns as i64 {
-        let lag = text::time(task.lead_ns.unsigned_abs());
+        let lag = units::time(task.lead_ns.unsigned_abs());
         return format!("lag -{lag}: preemptible");
     }
-    let run = text::time(task.burst_ns);
+    let run = units::time(task.burst_ns);
     match task.burst_ns {
         0 => "has never slept: preemptible".into(),
         ns if ns > temper.burst_max_ns => format!("CPU-bound ({run}): preemptible"),

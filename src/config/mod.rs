@@ -4,7 +4,6 @@
 //! flags  >  file  >  profile's knobs  >  defaults
 //! ```
 
-pub mod command;
 pub mod file;
 pub mod keys;
 pub mod knobs;
@@ -19,7 +18,6 @@ use std::time::Duration;
 use toml::Spanned;
 
 use crate::bpf_abi::intf::takt_knobs;
-use crate::cli::RunArgs;
 use file::{Raw, Source};
 use knobs::Knob;
 use profile::Profile;
@@ -66,6 +64,19 @@ impl Goal {
     }
 }
 
+/// What flags say of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Flags<'a> {
+    /// The file to read; `None`: [`DEFAULT_PATH`], which may be missing.
+    pub file: Option<&'a Path>,
+    /// The profile, whatever the file says.
+    pub profile: Option<Profile>,
+    /// Leave the tunables alone.
+    pub no_tune: bool,
+    /// Settings of single tunables, as `NAME=NS`.
+    pub settings: &'a [String],
+}
+
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -92,16 +103,17 @@ impl Config {
     ///
     /// # Errors
     /// All that is wrong with either.
-    pub fn load(args: &RunArgs) -> Result<Self, Wrong> {
-        let path = args.config.clone().unwrap_or_else(|| DEFAULT_PATH.into());
-        let mut config = if args.config.is_none() && !path.exists() {
+    pub fn load(flags: &Flags<'_>) -> Result<Self, Wrong> {
+        let path = flags.file.unwrap_or(Path::new(DEFAULT_PATH)).to_owned();
+        let mut config = if flags.file.is_none() && !path.exists() {
             Self::check(&Source::new(DEFAULT_PATH, String::new()), &path)?
         } else {
             Self::check(&Source::read(&path)?, &path)?
         };
-        config.profile = args.profile.unwrap_or(config.profile);
-        config.tune &= !args.no_tune;
-        let settings = knobs::parse(&args.knobs).map_err(|error| Wrong::one(error.to_string()))?;
+        config.profile = flags.profile.unwrap_or(config.profile);
+        config.tune &= !flags.no_tune;
+        let settings =
+            knobs::parse(flags.settings).map_err(|error| Wrong::one(error.to_string()))?;
         config.set.extend(settings);
         Ok(config)
     }

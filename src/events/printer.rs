@@ -8,10 +8,10 @@ use scx_ops::ring::Imbalance;
 
 use super::intake::Account;
 use super::told::{Places, Told};
+use crate::base::output;
 use crate::bpf_abi::intf::{takt_event, takt_knobs};
 use crate::cli::{EventFormat, RunArgs};
 use crate::config::knobs;
-use crate::stats::line;
 use crate::topology::Machine;
 
 /// Prints events as the flags want them.
@@ -120,7 +120,7 @@ impl Printer {
             }
             _ => told.to_string(),
         };
-        self.ended = match line::print(&text) {
+        self.ended = match output::print(&text) {
             Ok(ControlFlow::Continue(())) => None,
             Ok(ControlFlow::Break(())) => Some(Ok(())),
             Err(error) => Some(Err(error)),

@@ -6,9 +6,9 @@ use scx_ops::ring::Imbalance;
 use serde::Serialize;
 
 use super::intake::Account;
+use crate::base::units::column_time as time;
 use crate::bpf_abi::intf::{self, takt_event};
 use crate::bpf_abi::name_in;
-use crate::stats::line::time;
 
 /// A task, by number and name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,14 +4,12 @@
 //! but no sched_ext; dropping it takes them out again. [`Observer::read`] gives everything counted so
 //! far, [`Reading::since`] what happened between two readings, [`Histogram`] the quantiles.
 
-mod command;
 mod histogram;
 mod observer;
-mod report;
+pub mod report;
 #[cfg(test)]
 mod tests;
 
-pub use command::run;
 pub use histogram::Histogram;
 #[allow(
     unused_imports,

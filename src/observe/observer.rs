@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
-use nix::time::{ClockId, clock_gettime};
 use scx_ops::kernel;
 
 use super::histogram::Histogram;
+use crate::base::clock::monotonic_ns;
 use crate::bpf_abi::observe::ObserveSkelBuilder;
 use crate::bpf_abi::observe::intf::{self, obs_cpu, obs_group};
 
@@ -239,11 +239,6 @@ impl Observer {
         group.waits.merge(&group.wakeups);
         Ok(group)
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
-    now.map_or(0, |now| Duration::from(now).as_nanos() as u64)
 }
 
 /// How many words to keep for tasks: one for each PID that there may be, within bounds.

@@ -5,7 +5,7 @@ use scx_ops::kernel;
 use serde::Serialize;
 
 use super::{Histogram, Reading};
-use crate::stats::line;
+use crate::base::units;
 
 /// Everything that was seen. Times are nanoseconds.
 #[derive(Serialize)]
@@ -73,7 +73,7 @@ impl Summary {
             self.p999_ns,
             self.max_ns,
         ];
-        let times = times.map(|ns| ns.map_or("-".to_owned(), line::time));
+        let times = times.map(|ns| ns.map_or("-".to_owned(), units::column_time));
         std::iter::once(self.count.to_string()).chain(times)
     }
 }

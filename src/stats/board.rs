@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::collect::monotonic_ns;
+use crate::base::clock::monotonic_ns;
 use crate::snapshot::{Delta, Snapshot};
 
 /// A snapshot this young is given again: many readers cost no more than a few.

@@ -9,9 +9,10 @@ use anyhow::Result;
 
 use super::board::Board;
 use super::server::{SOCKET, Server, listen};
+use crate::base::clock;
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::RunArgs;
-use crate::collect::{self, Agent, Attachment};
+use crate::collect::{Agent, Attachment};
 use crate::config::profile::Profile;
 use crate::events::{self, Printer};
 use crate::tuner::Change;
@@ -87,7 +88,7 @@ impl Desk {
     pub fn note_reload(&mut self, what: &str) {
         if self.board.watched() {
             let words = format!("configuration: {what}");
-            self.agent.note(collect::monotonic_ns(), words);
+            self.agent.note(clock::monotonic_ns(), words);
         }
     }
 

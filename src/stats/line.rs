@@ -1,12 +1,9 @@
 //! One line a period that a person can read.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::ops::ControlFlow;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-
+use crate::base::units::column_time as time;
 use crate::bpf_abi::intf::{self, takt_cpu_stats};
 use crate::snapshot::counters;
 
@@ -66,29 +63,6 @@ pub fn format(
         delta.nr_rescued,
     );
     line
-}
-
-/// A duration with the unit that keeps it short.
-pub fn time(ns: u64) -> String {
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{} us", ns / 1_000),
-        1_000_000..10_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
-        _ => format!("{:.1} s", ns as f64 / 1e9),
-    }
-}
-
-/// Prints a line; a reader that has gone away is a normal end (`Break`).
-///
-/// # Errors
-/// If standard output cannot be written to for another reason.
-pub fn print(line: &str) -> Result<ControlFlow<()>> {
-    let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(ControlFlow::Continue(())),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
-        Err(error) => Err(error).context("cannot write to standard output"),
-    }
 }
 
 #[cfg(test)]

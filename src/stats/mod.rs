@@ -1,7 +1,6 @@
 //! Readers of a snapshot.
 
 pub mod board;
-pub mod command;
 pub mod desk;
 mod http;
 pub mod line;

@@ -25,7 +25,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::board::Board;
 use super::{http, protocol};
-use crate::collect::monotonic_ns;
+use crate::base::clock::monotonic_ns;
 
 /// Where the ecosystem looks for the active scheduler's statistics.
 pub const SOCKET: &str = "/var/run/scx/root/stats";

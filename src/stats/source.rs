@@ -8,7 +8,8 @@ use scx_ops::kernel::{self, Active};
 use scx_stats::StatsClient;
 
 use super::server::SOCKET;
-use crate::collect::{LocalTasks, System, Temper, monotonic_ns};
+use crate::base::clock::monotonic_ns;
+use crate::collect::{LocalTasks, System, Temper};
 use crate::observe::{Class, Group, Histogram, Observer, Reading};
 use crate::snapshot::{self, Snapshot, Waits};
 

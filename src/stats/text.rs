@@ -1,5 +1,6 @@
-//! A period in one line, and figures with the unit that keeps them short.
+//! A period in one line.
 
+use crate::base::units::{per_second, time, uptime};
 use crate::snapshot::{Activity, Delta, Snapshot, health};
 
 /// Where a task was put, in four groups: a name for people, and the places.
@@ -82,35 +83,6 @@ pub fn busy_percent(delta: &Snapshot) -> u64 {
     (100 * busy).checked_div(all).unwrap_or(0)
 }
 
-/// Something that was counted over a period.
-pub fn per_second(count: u64, period_ns: u64) -> u64 {
-    let exact = u128::from(count) * 1_000_000_000;
-    u64::try_from(exact.checked_div(period_ns.into()).unwrap_or(0)).unwrap_or(u64::MAX)
-}
-
-/// A duration.
-pub fn time(ns: u64) -> String {
-    let (value, unit) = match ns {
-        0..1_000 => (ns as f64, "ns"),
-        1_000..10_000 => (ns as f64 / 1e3, "us"),
-        10_000..1_000_000 => ((ns / 1_000) as f64, "us"),
-        1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
-        _ => (ns as f64 / 1e9, "s"),
-    };
-    let value = format!("{value:.1}");
-    format!("{} {unit}", value.strip_suffix(".0").unwrap_or(&value))
-}
-
-/// A long duration.
-pub fn uptime(ns: u64) -> String {
-    let s = ns / 1_000_000_000;
-    let (days, hours, minutes) = (s / 86_400, s / 3_600 % 24, s / 60 % 60);
-    match days {
-        0 => format!("{hours}:{minutes:02}:{:02}", s % 60),
-        _ => format!("{days} d {hours}:{minutes:02}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,13 +114,5 @@ mod tests {
                 .sum::<u64>(),
             100
         );
-    }
-
-    #[test]
-    fn times_are_short() {
-        let of = [1, 1_500, 15_000, 2_500_000, 3_000_000_000].map(time);
-        assert_eq!(of, ["1 ns", "1.5 us", "15 us", "2.5 ms", "3 s"]);
-        assert_eq!(uptime(3_661 * 1_000_000_000), "1:01:01");
-        assert_eq!(uptime(90_061 * 1_000_000_000), "1 d 1:01");
     }
 }

@@ -6,9 +6,10 @@ use super::draw::{label, span};
 use super::flow::Flow;
 use super::glyphs::Tone;
 use super::view::{QUANTILES, View};
+use crate::base::units::{per_second, time, uptime};
 use crate::snapshot::Snapshot;
 use crate::snapshot::health::{Health, judge};
-use crate::stats::text::{busy_percent, per_second, shares, time, uptime};
+use crate::stats::text::{busy_percent, shares};
 
 /// The factor by which latency must differ from the baseline to be coloured. Load comes and goes: less may
 /// be chance.

@@ -22,13 +22,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::base::output;
 use crate::cli::TopArgs;
 use crate::signals::Signals;
 use crate::snapshot::Snapshot;
 use crate::state;
-use crate::stats::command::wait;
 use crate::stats::source::Source;
-use crate::stats::{line, text};
+use crate::stats::text;
 use keys::Action;
 use screen::{Input, Screen};
 use view::{Look, View};
@@ -110,7 +110,7 @@ fn lines(args: &TopArgs) -> Result<ExitCode> {
     let mut view = View::new(look(args.ascii));
     view.take(earlier.clone());
     let mut looks = 0;
-    while args.count.is_none_or(|count| looks < count) && !wait(&stop, period)? {
+    while args.count.is_none_or(|count| looks < count) && !stop.wait(period)? {
         let now = source.look();
         baseline.learn(&now);
         view.take(now.clone());
@@ -121,7 +121,7 @@ fn lines(args: &TopArgs) -> Result<ExitCode> {
                 |reason| format!("  {name} WAS EJECTED: {reason}"),
             );
         }
-        if line::print(&line)?.is_break() {
+        if output::print(&line)?.is_break() {
             break;
         }
         earlier = now;

@@ -5,7 +5,7 @@ use ratatui::text::Line;
 use super::draw::{label, span};
 use super::glyphs::Tone;
 use super::view::View;
-use crate::stats::text::time;
+use crate::base::units::time;
 
 /// The task that is selected.
 pub fn task(view: &View) -> Vec<Line<'static>> {

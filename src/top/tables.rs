@@ -9,8 +9,8 @@ use super::draw::span;
 use super::flow::{Flow, words_within};
 use super::glyphs::Tone;
 use super::view::View;
+use crate::base::units::{time, uptime};
 use crate::snapshot::Task;
-use crate::stats::text::{time, uptime};
 
 /// Tasks of the first table that are shown before all else but verdict and latency.
 const TOP: usize = 5;

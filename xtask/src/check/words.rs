@@ -118,7 +118,7 @@ fn found(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 fn is_replaced(word: &str) -> bool {
     let is = |known: &&str| known.eq_ignore_ascii_case(word);
-    PERSONS.iter().any(|known| is(&known)) || REPLACED.iter().any(|known| is(&known))
+    PERSONS.iter().any(is) || REPLACED.iter().any(is)
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ impl Checks {
             ]),
         )?;
         // After clippy, for which cargo has fetched whatever was not here yet.
-        for check in ["docs", "licences"] {
+        for check in ["layers", "docs", "licences"] {
             runner.check(check, self.lab(&["check", check]))?;
         }
         Ok(())

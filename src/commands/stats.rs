@@ -1,20 +1,18 @@
 //! `scx_takt stats`, `--monitor` and `--help-stats`.
 
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use anyhow::Result;
 use scx_stats::{Meta, StatsServerData};
 
-use super::metrics::Metrics;
-use super::source::Source;
-use super::{line, openmetrics, text};
+use crate::base::output;
 use crate::cli::{RunArgs, StatsArgs};
 use crate::signals::Signals;
 use crate::snapshot::{Delta, Snapshot};
+use crate::stats::metrics::Metrics;
+use crate::stats::source::Source;
+use crate::stats::{openmetrics, text};
 
 /// `--help-stats`.
 ///
@@ -25,7 +23,7 @@ pub fn help() -> Result<ExitCode> {
     StatsServerData::<(), ()>::new()
         .add_meta(Metrics::meta())
         .describe_meta(&mut text, None)?;
-    let _ = line::print(String::from_utf8_lossy(&text).trim_end())?;
+    let _ = output::print(String::from_utf8_lossy(&text).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -41,7 +39,7 @@ pub fn run(args: &StatsArgs) -> Result<ExitCode> {
     if source.is_opening_eyes() {
         earlier = source.look();
     }
-    if wait(&stop, Duration::from_secs_f64(args.seconds))? {
+    if stop.wait(Duration::from_secs_f64(args.seconds))? {
         return Ok(ExitCode::SUCCESS);
     }
     let now = source.look();
@@ -57,7 +55,7 @@ pub fn run(args: &StatsArgs) -> Result<ExitCode> {
     } else {
         text::line(&earlier, &now)
     };
-    let _ = line::print(&text)?;
+    let _ = output::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -77,7 +75,7 @@ pub fn monitor(args: &RunArgs) -> Result<ExitCode> {
             Ok(now) => {
                 waiting = false;
                 if let Some(earlier) = earlier.replace(now.clone())
-                    && line::print(&text::line(&earlier, &now))?.is_break()
+                    && output::print(&text::line(&earlier, &now))?.is_break()
                 {
                     return Ok(ExitCode::SUCCESS);
                 }
@@ -90,22 +88,8 @@ pub fn monitor(args: &RunArgs) -> Result<ExitCode> {
                 waiting = true;
             }
         }
-        if wait(&stop, period)? {
+        if stop.wait(period)? {
             return Ok(ExitCode::SUCCESS);
         }
-    }
-}
-
-/// Waits for so long; true: a signal came, any of which ends a viewer.
-///
-/// # Errors
-/// If the system cannot wait.
-pub fn wait(stop: &Signals, time: Duration) -> Result<bool> {
-    let mut fds = [PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-    match poll(&mut fds, timeout) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::EINTR) => Ok(false),
-        Err(error) => Err(error).context("cannot wait"),
     }
 }

@@ -8,11 +8,11 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use scx_ops::kernel;
 
-use super::report::Report;
-use super::{Observer, Reading};
+use crate::base::{output, units};
 use crate::bench::wait::{self, Interrupt};
 use crate::cli::ObserveArgs;
-use crate::stats::line;
+use crate::observe::report::Report;
+use crate::observe::{Observer, Reading};
 
 /// Observes for the time asked for, or until ctrl-C, and prints what was seen.
 ///
@@ -35,7 +35,7 @@ pub fn run(args: &ObserveArgs) -> Result<ExitCode> {
     } else {
         report.table()
     };
-    let _ = line::print(&text)?;
+    let _ = output::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -77,11 +77,13 @@ fn watch(
 /// What happened in the last second, in a line.
 fn progress(delta: &Reading, left: Duration) -> String {
     let waits = delta.waits(|_| true);
-    let p99 = waits.quantile_ns(0.99).map_or("-".into(), line::time);
+    let p99 = waits
+        .quantile_ns(0.99)
+        .map_or("-".into(), units::column_time);
     format!(
         "{:.0} s left; {:.0} waits/s, p99 {p99}, longest {} (ctrl-C ends it early)",
         left.as_secs_f64(),
         waits.count() as f64 / delta.span.as_secs_f64(),
-        line::time(waits.max_ns())
+        units::column_time(waits.max_ns())
     )
 }

@@ -11,13 +11,13 @@ use scx_ops::compat;
 use scx_ops::kernel::{self, Active};
 use serde::Serialize;
 
+use crate::base::output;
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::{CheckArgs, Cli};
 use crate::config::knobs;
 use crate::events::Intake;
 use crate::opening;
 use crate::scheduler;
-use crate::stats::line;
 use crate::topology::Machine;
 
 /// How one item came out.
@@ -69,9 +69,9 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
         items,
     };
     if args.json {
-        let _ = line::print(&serde_json::to_string_pretty(&report)?)?;
+        let _ = output::print(&serde_json::to_string_pretty(&report)?)?;
     } else {
-        let _ = line::print(&text(&report))?;
+        let _ = output::print(&text(&report))?;
     }
     Ok(if can_run {
         ExitCode::SUCCESS

@@ -5,18 +5,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::file::Source;
-use super::{Config, DEFAULT_PATH, keys};
+use crate::base::output;
 use crate::cli::ConfigArgs;
-use crate::stats::line;
+use crate::config::file::Source;
+use crate::config::{Config, DEFAULT_PATH, keys};
 
 /// Checks or prints, as asked.
 ///
 /// # Errors
-/// If the file is wrong (then it is a [`super::Wrong`]) or the answer cannot be written.
+/// If the file is wrong (then it is a [`crate::config::Wrong`]) or the answer cannot be written.
 pub fn run(args: &ConfigArgs) -> Result<ExitCode> {
     if args.print_default {
-        let _ = line::print(keys::print_default().trim_end())?;
+        let _ = output::print(keys::print_default().trim_end())?;
         return Ok(ExitCode::SUCCESS);
     }
     let path = args.check.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
@@ -24,7 +24,7 @@ pub fn run(args: &ConfigArgs) -> Result<ExitCode> {
     for warning in &config.warnings {
         eprintln!("scx_takt: warning: {warning}");
     }
-    let _ = line::print(&format!(
+    let _ = output::print(&format!(
         "{}: ok; profile {}, {} rules",
         path.display(),
         config.profile.name(),

@@ -1,0 +1,6 @@
+//! The commands that do not schedule, one file each. (`top`, `bench` and `stress` are modules of their own.)
+
+pub mod check;
+pub mod config;
+pub mod observe;
+pub mod stats;
