@@ -3,22 +3,16 @@
 //! A library only so that what is made of the command line at build time (`examples/generate.rs`) can be
 //! made of the same [`cli::Cli`] that the program reads. Nothing here is a stable interface.
 
+mod agent;
 mod base;
 mod bench;
 mod bpf_abi;
-mod cgroups;
 pub mod cli;
 mod collect;
 mod commands;
 mod config;
-mod control;
 mod events;
-mod knob_writer;
 mod observe;
-mod opening;
-mod power;
-mod rules;
-mod scheduler;
 mod signals;
 mod snapshot;
 mod state;
@@ -28,7 +22,6 @@ mod top;
 mod topology;
 mod tuner;
 mod wakeups;
-mod watch;
 
 use std::process::ExitCode;
 
@@ -40,7 +33,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         None if cli.run.help_stats => commands::stats::help(),
         None if cli.run.monitor.is_some() => commands::stats::monitor(&cli.run),
-        None => scheduler::run(&cli.run),
+        None => agent::lifecycle::run(&cli.run),
         Some(cli::Command::Check(args)) => commands::check::run(&args),
         Some(cli::Command::Config(args)) => commands::config::run(&args),
         Some(cli::Command::Top(args)) => top::run(&args),

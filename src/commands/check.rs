@@ -11,13 +11,12 @@ use scx_ops::compat;
 use scx_ops::kernel::{self, Active};
 use serde::Serialize;
 
+use crate::agent::{lifecycle, open};
 use crate::base::output;
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::{CheckArgs, Cli};
 use crate::config::knobs;
 use crate::events::Intake;
-use crate::opening;
-use crate::scheduler;
 use crate::topology::Machine;
 
 /// How one item came out.
@@ -288,17 +287,17 @@ fn self_test() -> Vec<Item> {
 
 fn load(storage: &mut MaybeUninit<libbpf_rs::OpenObject>) -> Result<BpfSkel<'_>> {
     let args = <Cli as clap::Parser>::try_parse_from(["scx_takt"])?.run;
-    let mut opened = opening::open(storage, &args)?;
+    let mut opened = open::open(storage, &args)?;
     opened.skel.progs.takt_selftest_dsq.set_autoload(true);
     opened.skel.progs.takt_selftest_ring.set_autoload(true);
     opened.skel.progs.takt_selftest_flood.set_autoload(true);
-    scheduler::configure(
+    lifecycle::configure(
         &mut opened,
         &Machine::read()?,
         &args,
         &knobs::default_knobs(),
     )?;
-    scheduler::load(opened)
+    lifecycle::load(opened)
 }
 
 /// True: done; false: this kernel does not allow it outside an active scheduler.
@@ -350,7 +349,7 @@ fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<u64> {
             .test_run(ProgramInput::default())?;
         ensure!(
             intake.notified_within(NOTIFICATION)?,
-            "the ring filled up and nobody was woken"
+            "the ring filled up and the agent was not woken"
         );
         intake.drain(|_| {})?;
     }

@@ -16,29 +16,10 @@ const LAYERS: [&[&str]; 5] = [
     // What is wanted and what is: no command line in them, and no BPF object.
     &["config", "snapshot", "tuner"],
     &["cli", "state"],
-    // What touches the kernel for one purpose.
-    &[
-        "cgroups",
-        "collect",
-        "events",
-        "knob_writer",
-        "observe",
-        "opening",
-        "power",
-        "rules",
-    ],
+    // What reads the kernel for one purpose.
+    &["collect", "events", "observe"],
     // The agent, its readers and the commands.
-    &[
-        "bench",
-        "check",
-        "commands",
-        "control",
-        "scheduler",
-        "stats",
-        "stress",
-        "top",
-        "watch",
-    ],
+    &["agent", "bench", "commands", "stats", "stress", "top"],
 ];
 /// Imports against the layers that are there and known, as (importing, imported): the kernel's BPF statistics
 /// stand in `src/bench/callbacks.rs` and belong to `scx_ops`.

@@ -9,31 +9,31 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use scx_utils::uei_exited;
 
+use super::cgroups::CpuMax;
+use super::control::Control;
 use crate::base::output;
 use crate::bpf_abi::BpfSkel;
-use crate::cgroups::CpuMax;
 use crate::cli::RunArgs;
 use crate::collect::Agent;
-use crate::control::Control;
 use crate::events::{Intake, Printer};
 use crate::signals::{Signal, Signals};
 use crate::snapshot::Counters;
 use crate::stats::desk::Desk;
 use crate::stats::line;
 
-/// How long an event may stay in the ring while somebody reads events.
+/// How long an event may stay in the ring while a reader wants events.
 const EVENT_DELAY: Duration = Duration::from_millis(50);
-/// How often to look when nobody reads. An exit event can only be lost when the ring is full; it is found
+/// How often to look when no reader wants them. An exit event can only be lost when the ring is full; it is found
 /// so all the same.
 const IDLE_DELAY: Duration = Duration::from_secs(1);
 
 /// What lives as long as the agent; the scheduler may be loaded again meanwhile.
 pub struct Session {
-    /// Who may end it, or make it read its configuration again.
+    /// What may end it, or make it read its configuration again.
     pub signals: Signals,
     /// Where readers are answered.
     pub desk: Desk,
-    /// Whether somebody relies on `cpu.max`.
+    /// Whether a cgroup relies on `cpu.max`.
     pub cpu_max: CpuMax,
 }
 
@@ -115,7 +115,7 @@ impl Session {
         self.cpu_max.look(skel);
     }
 
-    /// Waits for a signal, an urgent event, a reader who asks, a change of the configuration file, or
+    /// Waits for a signal, an urgent event, a reader's request, a change of the configuration file, or
     /// `timeout`.
     fn wait(&self, intake: &mut Intake, control: &Control<'_>, timeout: Duration) -> Result<()> {
         let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);

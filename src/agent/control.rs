@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use super::rules::Rules;
+use super::{power, tunables};
 use crate::base::clock;
 use crate::bpf_abi::BpfSkel;
 use crate::bpf_abi::intf::takt_knobs;
@@ -17,9 +19,6 @@ use crate::cli::RunArgs;
 use crate::config::profile::Profile;
 use crate::config::watch::Watch;
 use crate::config::{Config, Goal, knobs};
-use crate::knob_writer;
-use crate::power;
-use crate::rules::Rules;
 use crate::snapshot::Counters;
 use crate::tuner::{Change, Figures, Task, Tuner};
 use crate::wakeups::{LATENCY, NORMAL, Wakeups};
@@ -140,7 +139,7 @@ impl<'a> Control<'a> {
         self.config.profile
     }
 
-    /// Are wakeups to be counted? They are only while there is somebody to make use of it.
+    /// Are wakeups to be counted? They are only while they are used.
     pub fn wants_wakeups(&self) -> bool {
         self.config.tune && self.config.goal.is_set()
     }
@@ -296,7 +295,7 @@ impl<'a> Control<'a> {
         let Some(change) = change else {
             return;
         };
-        if let Err(error) = knob_writer::write(skel, &change.knobs) {
+        if let Err(error) = tunables::write(skel, &change.knobs) {
             eprintln!("scx_takt: knobs not turned: {error:#}");
             return;
         }

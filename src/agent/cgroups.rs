@@ -1,4 +1,4 @@
-//! What scx_takt does not do for cgroups, told to whoever relies on it.
+//! What scx_takt does not do for cgroups, told to the administrator who relies on it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,7 @@ use crate::bpf_abi::BpfSkel;
 /// Where version 2 of the cgroup file system is mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Says once that somebody sets `cpu.max`, which is not enforced. Kernels that have no callback for it (`check`
+/// Says once that a cgroup sets `cpu.max`, which is not enforced. Kernels that have no callback for it (`check`
 /// names what is there) tell nothing, so that nothing is said there.
 #[derive(Default)]
 pub struct CpuMax {

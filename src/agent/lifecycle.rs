@@ -12,21 +12,21 @@ use scx_ops::{compat, kernel};
 use scx_utils::compat::function_tracer_available;
 use scx_utils::{uei_read, uei_set_size};
 
+use super::cgroups::CpuMax;
+use super::control::Control;
+use super::main_loop::Session;
+use super::open::{self, Opened};
+use super::power;
 use crate::base::clock;
 use crate::bpf_abi::{BpfSkel, OpenBpfSkel, intf};
-use crate::cgroups::CpuMax;
 use crate::cli::RunArgs;
 use crate::config::{Config, knobs};
-use crate::control::Control;
 use crate::events::{Intake, Printer};
-use crate::opening::{self, Opened};
-use crate::power;
 use crate::signals::Signals;
 use crate::snapshot::Ejection;
 use crate::state;
 use crate::stats::desk::Desk;
 use crate::topology::Machine;
-use crate::watch::Session;
 
 /// Name of the ops table in `main.bpf.c`.
 const OPS: &str = "takt_ops";
@@ -57,7 +57,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
     let hurry = lifecycle::Hurry::new();
     let machine = Machine::read()?;
     let mut storage = MaybeUninit::uninit();
-    let mut opened = opening::open(&mut storage, args)?;
+    let mut opened = open::open(&mut storage, args)?;
     if config.rules.is_empty() {
         leave_out_rules(&mut opened.skel);
     }
@@ -71,7 +71,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
     skel.progs
         .takt_know_agent
         .test_run(ProgramInput::default())
-        .context("the kernel does not run the program that tells it who I am")?;
+        .context("the kernel does not run the program that tells it the agent's pid")?;
     session.desk.count(&mut skel, args, false);
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
     drop(hurry);
@@ -181,10 +181,9 @@ pub fn configure(
     rodata.without = args.without.iter().fold(0, |off, &rule| off | rule as u32);
     rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
     rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
-    // Without it the kernel (since 6.14) leaves a task that may not migrate on its CPU with a whole turn of 20 ms,
-    // and takes each that a real-time task has preempted for one: who runs there as real-time tasks come and go
-    // would keep the CPU for ever.
-    // The same holds for tasks that exit.
+    // Without it the kernel (since 6.14) leaves a task that may not migrate on its CPU with a slice of 20 ms, and
+    // takes each that a real-time task has preempted for one: a task that runs there as real-time tasks come and
+    // go would keep the CPU for ever. The same holds for tasks that exit.
     let mut flags = vec!["SCX_OPS_ENQ_MIGRATION_DISABLED", "SCX_OPS_ENQ_EXITING"];
     if hybrid {
         flags.push("SCX_OPS_ENQ_LAST");
