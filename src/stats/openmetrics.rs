@@ -319,6 +319,22 @@ mod tests {
         assert_eq!(kinds["takt_rejected_tasks"], "counter");
     }
 
+    /// The page for administrators and its alert rules name families as they are served.
+    #[test]
+    fn documented_families_are_served() {
+        let page = include_str!("../../docs/user/monitoring.md");
+        let mut snapshot = testing::snapshot(3);
+        let activity = snapshot.activity.as_mut().unwrap();
+        activity.counters.insert("run_ns".into(), 1);
+        let text = text(&snapshot, None).unwrap();
+        let words = page.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+        let families: Vec<_> = words.filter(|word| word.starts_with("takt_")).collect();
+        assert!(families.len() > 20, "{families:?}");
+        for family in families {
+            assert!(text.contains(family), "{family} is not in\n{text}");
+        }
+    }
+
     #[test]
     fn healthy_is_what_top_says_of_the_same_period() {
         let (mut earlier, mut now) = (testing::snapshot(1), testing::snapshot(2));
