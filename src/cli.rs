@@ -372,7 +372,7 @@ pub struct StressArgs {
 /// How long a task may wait for a CPU: a bound of its own, and the turns of those before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct WaitLimit {
-    /// Whoever else is there, in ms.
+    /// Whatever other tasks are there, in ms.
     pub base_ms: u32,
     /// For each other task that ran or waited as it became ready, in ms.
     pub each_ms: u32,

@@ -15,7 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub enum Signal {
     /// SIGINT, SIGTERM, or SIGHUP because the terminal is gone.
     Stop,
-    /// SIGHUP from anybody else: read the configuration again.
+    /// Any other SIGHUP: read the configuration again.
     Reload,
 }
 
@@ -57,7 +57,7 @@ impl Signals {
         Some(Signal::Stop)
     }
 
-    /// Has anybody asked us to stop?
+    /// Whether a signal has asked us to stop.
     pub fn stopped(&mut self) -> bool {
         while !self.stopped && self.next().is_some() {}
         self.stopped

@@ -27,7 +27,7 @@ fn dir() -> Option<PathBuf> {
     Some(base.join("scx_takt"))
 }
 
-/// When scx_takt was last thrown out, and why; `None`: never, or nobody wrote it down.
+/// When the kernel last ejected scx_takt, and why; `None`: never, or it was not written down.
 pub fn last_ejection() -> Option<Ejection> {
     read(&Path::new(SYSTEM).join(EJECTION))
 }

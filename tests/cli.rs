@@ -200,7 +200,7 @@ fn a_closed_pipe_is_no_panic() {
 
 #[test]
 fn stress_comes_to_its_end() {
-    // Without those who give the CPU away all the time: beside hogs on a busy host they may get nothing
+    // Without the kinds that give the CPU away all the time: beside hogs on a busy host they may get nothing
     // done in 2 s, which stress rightly calls a failure.
     let kinds = "hogs,pipes,forks,affinity,nice,futex,mutex,sleepers,bursts";
     let output = run(&["stress", "--seconds", "2", "--json", "--kinds", kinds]);

@@ -2,7 +2,7 @@
 //! kernel's own type information and names from `intf.h`, and shares no code with the agent. It reads before and
 //! after the agent takes a picture: each counter must lie in between.
 //!
-//! Needs an active scx_takt under load and nobody else who watches; `tests/vm/figures.rs` runs it.
+//! Needs an active scx_takt under load and no other viewer; `tests/vm/figures.rs` runs it.
 
 // Helpers are not seen as tests by clippy.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -56,7 +56,7 @@ fn signals_end_it_and_give_the_terminal_back() {
     }
 }
 
-/// A window that is closed: there is nobody left to tell, and nothing to restore.
+/// A window that is closed: there is nothing left to tell or to restore.
 #[test]
 fn a_terminal_that_goes_away_ends_it() {
     let mut terminal = Terminal::open(80, 24, &mut top(&["--interval", "0.1"], &[]));
@@ -69,7 +69,7 @@ fn a_terminal_that_goes_away_ends_it() {
     assert!(status.success(), "{status}");
 }
 
-/// A connection that hangs: whoever draws is stuck in the kernel, and SIGTERM ends it all the same.
+/// A connection that hangs: the thread that draws is stuck in the kernel, and SIGTERM ends it all the same.
 #[test]
 fn a_terminal_that_takes_nothing_holds_nobody_up() {
     let mut terminal = Terminal::open(200, 60, &mut top(&["--interval", "0.1"], &[]));
@@ -115,7 +115,7 @@ fn a_closed_standard_input_is_no_reason_to_end() {
     terminal.signal(Signal::SIGTERM);
     let (seen, status) = terminal.end();
     assert!(status.success(), "{status}: {seen}");
-    assert!(!seen.contains(ENTER), "nobody could end that: {seen}");
+    assert!(!seen.contains(ENTER), "no key could end that: {seen}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ type Failure = Box<dyn Error>;
 const BATCH: u32 = 1000;
 /// Rounds of the table.
 const ROUNDS: usize = 2001;
-/// `BPF_RB_NO_WAKEUP`: nobody waits.
+/// `BPF_RB_NO_WAKEUP`: no consumer waits.
 const NO_WAKEUP: i32 = 1;
 
 /// A way to drain [`BATCH`] records; returns how many came.

@@ -11,7 +11,7 @@ use nix::unistd::{SysconfVar, sysconf};
 const SCHED_EXT: &str = "/sys/kernel/sched_ext";
 pub(crate) const BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// Who schedules now.
+/// The scheduler that is active.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Active {
     /// The kernel was built without `sched_ext`.
@@ -35,7 +35,7 @@ impl fmt::Display for Active {
     }
 }
 
-/// Reads who schedules now from `/sys/kernel/sched_ext`.
+/// Reads which scheduler is active from `/sys/kernel/sched_ext`.
 ///
 /// # Errors
 /// If sysfs cannot be read for another reason than that `sched_ext` is not there.

@@ -7,7 +7,7 @@
 //!
 //! The interleaving that is hunted: the producer commits, reads the old consumer position and does
 //! not notify, while the consumer has published the new position, reads the old producer position
-//! (or a BUSY header) and waits. Loom reports it as a deadlock: nobody is left to notify.
+//! (or a BUSY header) and waits. Loom reports it as a deadlock: no producer is left to notify.
 //!
 //! A mutant changes what a memory operation does, never the consumer: a fence that is skipped, a
 //! load after it that answers from before it, a fence moved in front of the store. Each is the same
@@ -88,7 +88,7 @@ impl Ring {
         let slot = self.slot(position);
         self.headers[slot].store((SLOT - HEADER) as u32 | BUSY, Relaxed);
         self.producer.store(position + SLOT, Release);
-        // SAFETY: loom checks that nobody else accesses the cell meanwhile.
+        // SAFETY: loom checks that no other thread accesses the cell meanwhile.
         self.payloads[slot].with_mut(|bytes| unsafe { *bytes = payload });
         Some(position)
     }
@@ -227,7 +227,7 @@ impl Memory for Model {
     unsafe fn record<R>(&self, position: usize, len: usize, f: impl FnOnce(&[u8]) -> R) -> R {
         assert_eq!(len, SLOT - HEADER);
         self.ring.payloads[self.ring.slot(position)].with(|bytes| {
-            // SAFETY: loom checks that nobody writes to the cell meanwhile.
+            // SAFETY: loom checks that no thread writes to the cell meanwhile.
             let bytes = unsafe { *bytes }.to_ne_bytes();
             f(&bytes)
         })

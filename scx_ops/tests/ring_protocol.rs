@@ -1,5 +1,5 @@
 //! The consumer on a ring in plain memory: order, wrapping, discards, and contents that no sane
-//! kernel writes. Who races with whom is the business of `loom_ring.rs` and `ring_host.rs`.
+//! kernel writes. Races are the business of `loom_ring.rs` and `ring_host.rs`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

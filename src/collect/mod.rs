@@ -1,7 +1,7 @@
-//! Takes the picture of the running system: the agent for all who ask it, `top` for itself where scx_takt
+//! Takes the snapshot of the running system: the agent for all readers, `top` for itself where scx_takt
 //! is not the scheduler.
 //!
-//! Nothing here runs unless somebody watches.
+//! Nothing here runs unless a reader watches.
 
 mod activity;
 mod costs;
@@ -28,7 +28,7 @@ use crate::tuner;
 
 /// The kernel ejects any sched_ext scheduler after this time at most.
 pub const WATCHDOG_NS: u64 = 30_000_000_000;
-/// Events that are kept for those who look later.
+/// Events that are kept for later readers.
 const EVENTS_KEPT: usize = 64;
 
 /// What the system says under any scheduler.
@@ -62,7 +62,7 @@ impl System {
     }
 }
 
-/// Who schedules, as far as sysfs tells.
+/// The active scheduler, as far as sysfs tells.
 fn scheduler() -> Scheduler {
     let active = kernel::active().unwrap_or(Active::Kernel);
     let (name, watchdog_ns) = match active {
@@ -140,7 +140,7 @@ impl Agent {
         });
     }
 
-    /// Keeps an event for those who look later.
+    /// Keeps an event for later readers.
     pub fn note(&mut self, at_ns: u64, text: String) {
         if self.events.len() == EVENTS_KEPT {
             self.events.pop_front();
@@ -203,7 +203,7 @@ impl Agent {
     }
 }
 
-/// The LLCs' own queues are shown even when nobody waits in them.
+/// The LLCs' own queues are shown even when no task waits in them.
 fn add_llc_queues(queues: &mut Vec<Queue>, skel: &BpfSkel<'_>) {
     let nr_llcs = skel
         .maps

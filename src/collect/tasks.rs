@@ -1,4 +1,4 @@
-//! Every task: who runs, who waits, where, and why it is treated so.
+//! Every task: whether it runs or waits, where, and why it is treated so.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -126,7 +126,7 @@ struct Seen {
 }
 
 impl Table {
-    /// Who ran and who waited since the last look; of the first look only who waits now.
+    /// The tasks that ran and that waited since the last look; of the first look only those that wait now.
     pub fn look(&mut self, tasks: &[intf::takt_task], at_ns: u64, temper: &Temper) -> Tasks {
         if tasks.is_empty() {
             // They cannot be seen. What is seen next has no period, or all that tasks have ever used would be
@@ -234,7 +234,7 @@ fn why_of_ours(task: &Task, temper: &Temper) -> String {
     }
 }
 
-/// A task that sleeps does not show who would schedule it: `all_ext` does.
+/// A task that sleeps does not show its class: `all_ext` does.
 fn class_name(class: u8, all_ext: bool) -> &'static str {
     match u32::from(class) {
         intf::takt_task_class_TAKT_CLASS_FAIR if all_ext => "ext",
@@ -332,7 +332,11 @@ mod tests {
             (2, 400)
         );
         assert_eq!(seen.longest.unwrap().waits_ns, 400);
-        assert_eq!(seen.runners.len(), 1, "who did nothing is not listed");
+        assert_eq!(
+            seen.runners.len(),
+            1,
+            "a task that did nothing is not listed"
+        );
     }
 
     #[test]

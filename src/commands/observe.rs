@@ -1,4 +1,4 @@
-//! `scx_takt observe`: what the tasks of this machine wait for a CPU, whoever schedules them.
+//! `scx_takt observe`: how long the tasks of this machine wait for a CPU, under any scheduler.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

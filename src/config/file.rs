@@ -169,7 +169,7 @@ pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>)
     let known: Vec<_> = known.collect();
     // To compare names takes memory for the product of their lengths.
     let name = &shortened(name, MAX_NAME);
-    // A wild guess helps nobody: at most a third of the letters may differ.
+    // A wild guess does not help: at most a third of the letters may differ.
     let nearest = known
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))

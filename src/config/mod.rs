@@ -26,7 +26,7 @@ use rules::Rule;
 /// Where the file is looked for when no flag names one; it may be missing.
 pub const DEFAULT_PATH: &str = "/etc/scx_takt/config.toml";
 
-/// Messages that are told of one file; of a file with thousands of wrong lines nobody reads more.
+/// Messages that are told of one file; more of a file with thousands of wrong lines are not read.
 const MAX_WRONG: usize = 20;
 
 /// What is wrong with a configuration, one message a line. Ends the program with status 2.
@@ -218,7 +218,7 @@ impl Checker<'_> {
         self.warnings.push(format!("{}: {what}", self.at(offset)));
     }
 
-    /// Warns of goals that nothing is done for, or that are about nobody.
+    /// Warns of goals that nothing is done for, or that no task is about.
     fn doubt_goals(&mut self, raw: &Raw, rules: &[Rule]) {
         let goals = [&raw.goal.wakeup_p99_us, &raw.goal.latency_wakeup_p99_us];
         if raw.tuner.enabled == Some(false)

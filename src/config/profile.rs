@@ -90,7 +90,7 @@ impl Profile {
                 burst_max_ns: 20 * MS,
                 ..base
             },
-            // Nobody is preempted for a small difference, and hogs take longer turns where nobody else
+            // No task is preempted for a small difference, and CPU-bound tasks get longer slices where no other
             // waits. Turns among many stay as they are: longer ones cost frames (docs/user/tuning.md), and a
             // laptop on battery draws too.
             Self::Powersave => takt_knobs {

@@ -39,8 +39,8 @@ pub struct Account {
     pub lost: u64,
     /// Numbers that never came, which are those of what was discarded or lost.
     pub gaps: u64,
-    /// Times that the agent found an urgent event, or a ring far beyond its fill mark, though nobody had
-    /// woken it: a notification was missed, or was on its way for longer than its record by a hair.
+    /// Times that the agent found an urgent event, or a ring far beyond its fill mark, without having been
+    /// woken: a notification was missed, or was on its way for longer than its record by a hair.
     pub late_finds: u64,
     /// Not tried: held back by the rate limit.
     pub suppressed: u64,
@@ -75,7 +75,7 @@ impl Intake {
     /// Takes note that the descriptor was readable, so that it is so again at the next notification.
     ///
     /// # Errors
-    /// If the ring is damaged or somebody else reads it.
+    /// If the ring is damaged or another process reads it.
     pub fn acknowledge(&mut self) -> Result<()> {
         self.notified_within(Duration::ZERO)?;
         Ok(())
@@ -93,7 +93,7 @@ impl Intake {
     /// Hands over every event that is there; one that is not of the right size is only counted.
     ///
     /// # Errors
-    /// If the ring is damaged or somebody else reads it.
+    /// If the ring is damaged or another process reads it.
     pub fn drain(&mut self, mut each: impl FnMut(&takt_event)) -> Result<End> {
         let notified = std::mem::take(&mut self.notified) || self.waiter.notified()?;
         let mut urgent = self.ring.occupancy()? >= FULL_BYTES;
@@ -140,7 +140,7 @@ impl Intake {
         imbalance.filter(|_| self.told)
     }
 
-    /// Drains what is left when nobody sends any longer, and settles the account.
+    /// Drains what is left when no program sends any longer, and settles the account.
     ///
     /// # Errors
     /// As [`Self::check`].

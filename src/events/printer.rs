@@ -92,7 +92,7 @@ impl Printer {
         }
     }
 
-    /// `Break` once nobody reads any longer, which is a normal end.
+    /// `Break` once the reader has gone away, which is a normal end.
     ///
     /// # Errors
     /// If standard output could not be written to for another reason.

@@ -21,7 +21,7 @@ pub struct Task {
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.pid, self.comm.as_str()) {
-            (0, _) => write!(f, "nobody"),
+            (0, _) => write!(f, "no task"),
             (pid, "") => write!(f, "pid {pid}"),
             (pid, comm) => write!(f, "{comm} (pid {pid})"),
         }
@@ -38,7 +38,7 @@ pub enum Told {
         task: Task,
         waited_ns: u64,
         cpu: u32,
-        /// Who ran there before it.
+        /// The task that ran there before it.
         behind: Task,
     },
     /// A task waited for longer than the bound, `lead_max_ns + lag_max_ns`.

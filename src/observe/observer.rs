@@ -16,7 +16,7 @@ use crate::base::clock::monotonic_ns;
 use crate::bpf_abi::observe::ObserveSkelBuilder;
 use crate::bpf_abi::observe::intf::{self, obs_cpu, obs_group};
 
-/// Who schedules a task.
+/// The scheduler of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// `SCHED_OTHER` and `SCHED_BATCH` under the kernel's own scheduler.
@@ -56,7 +56,7 @@ impl Class {
 /// What was seen of one kind of task.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// Who schedules it.
+    /// Its scheduler.
     pub class: Class,
     /// Kernel threads, or tasks of user space?
     pub kernel_thread: bool,

@@ -11,7 +11,7 @@ use crate::base::units;
 #[derive(Serialize)]
 pub struct Report {
     kernel: String,
-    /// Who scheduled when it ended.
+    /// The active scheduler when it ended.
     scheduler: String,
     seconds: f64,
     /// When it began and ended, by `CLOCK_MONOTONIC`.

@@ -49,7 +49,7 @@ fn both_sides_use_the_same_buckets() {
     for chunk in values.chunks(intf::obs_consts_OBS_PROBES as usize) {
         let mut words = [0u64; intf::obs_consts_OBS_PROBES as usize];
         words[..chunk.len()].copy_from_slice(chunk);
-        // SAFETY: plain words, read and written as bytes while nobody else has them.
+        // SAFETY: plain words, read and written as bytes while nothing else has them.
         let bytes = unsafe { plain::as_mut_bytes(&mut words[..]) };
         let input = ProgramInput {
             context_in: Some(bytes),

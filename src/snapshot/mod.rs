@@ -1,6 +1,6 @@
-//! The one picture of the running system that every reader takes.
+//! The one snapshot of the running system that every reader takes.
 //!
-//! Whoever collects it ([`crate::collect`]) fills it in; the tuner, `top`, `stats`, the sockets and the
+//! [`crate::collect`] fills it in; the tuner, `top`, `stats`, the sockets and the
 //! benchmark only read it. Times are nanoseconds. Fields marked `count` below have grown since the
 //! scheduler was loaded (or the machine booted); [`Delta::since`] turns two pictures into what happened
 //! between them.
@@ -31,7 +31,7 @@ figures! {
         level version: String,
         /// The kernel's release.
         level kernel: String,
-        /// Who schedules.
+        /// The active scheduler.
         level scheduler: Scheduler,
         /// What scx_takt has done; nothing under another scheduler.
         count activity: Option<Activity>,
@@ -41,9 +41,9 @@ figures! {
         count wakeups: Waits,
         /// Every CPU that is online, by number.
         count cpus: Vec<Cpu>,
-        /// Dispatch queues in which somebody waits, and all of scx_takt's own that are shared.
+        /// Dispatch queues in which a task waits, and all of scx_takt's own that are shared.
         level queues: Vec<Queue>,
-        /// Who runs and who waits.
+        /// Tasks that run and that wait.
         level tasks: Tasks,
         /// The knobs in force, nanoseconds by name.
         level knobs: BTreeMap<String, u64>,
@@ -55,7 +55,7 @@ figures! {
         level events: Vec<Event>,
     }
 
-    /// Who schedules.
+    /// The active scheduler.
     pub struct Scheduler {
         /// Name of its ops; `EEVDF` for the kernel's own.
         level name: String,
@@ -117,17 +117,17 @@ figures! {
         level queued: u64,
     }
 
-    /// Who runs and who waits.
+    /// Tasks that run and that wait.
     pub struct Tasks {
         /// Tasks in all; 0: they could not be looked at.
         level total: u64,
         /// Those that wait for a CPU now.
         level waiting: u64,
-        /// Who has been waiting for longest now.
+        /// The task that has waited longest so far.
         level longest: Option<Task>,
-        /// Who waited most in the last period, most first.
+        /// Tasks that waited most in the last period, most first.
         level waiters: Vec<Task>,
-        /// Who ran most in the last period, most first.
+        /// Tasks that ran most in the last period, most first.
         level runners: Vec<Task>,
     }
 

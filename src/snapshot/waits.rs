@@ -1,4 +1,4 @@
-//! A histogram of waiting times, whoever measured it.
+//! A histogram of waiting times, by any scheduler or observer.
 
 use super::delta::figures;
 use crate::wakeups;
@@ -6,7 +6,7 @@ use crate::wakeups;
 figures! {
     /// How long tasks waited for a CPU.
     pub struct Waits {
-        /// Who measured which waits. Only figures of one kind can be compared.
+        /// Which waits were measured. Only figures of one kind can be compared.
         level kind: String,
         /// Upper bound of each bucket, in nanoseconds, ascending.
         level bounds_ns: Vec<u64>,

@@ -59,13 +59,13 @@ impl Desk {
         self.server = server.map_err(complain).ok();
     }
 
-    /// Readable when somebody asks.
+    /// Readable when a reader asks.
     pub fn asked(&self) -> BorrowedFd<'_> {
         self.board.wanted()
     }
 
-    /// Has counted what somebody wants to know: the agent's own flags, the tuner (`tunes`: it goes by
-    /// wakeups), or whoever watches.
+    /// Has counted what is wanted: by the agent's own flags, the tuner (`tunes`: it goes by
+    /// wakeups), or a viewer.
     pub fn count(&self, skel: &mut BpfSkel<'_>, args: &RunArgs, tunes: bool) {
         let watched = self.board.watched();
         let viewed = if watched { events::VIEWED } else { 0 };
@@ -84,7 +84,7 @@ impl Desk {
         }
     }
 
-    /// Keeps what became of a configuration that was read again for those who look later.
+    /// Keeps what became of a configuration that was read again for later readers.
     pub fn note_reload(&mut self, what: &str) {
         if self.board.watched() {
             let words = format!("configuration: {what}");
@@ -92,7 +92,7 @@ impl Desk {
         }
     }
 
-    /// Answers whoever asks.
+    /// Answers the readers that have asked.
     pub fn answer(&mut self, skel: &mut BpfSkel<'_>) {
         if !self.board.take_request() {
             return;
@@ -108,7 +108,7 @@ impl Desk {
         }
     }
 
-    /// Keeps an event for those who look later.
+    /// Keeps an event for later readers.
     pub fn note(&mut self, event: &intf::takt_event, printer: &Printer) {
         if self.board.watched()
             && let Some(words) = printer.words(event)

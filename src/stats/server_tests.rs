@@ -438,7 +438,7 @@ fn the_socket_goes_with_the_server_and_a_stale_one_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("stats");
     drop(UnixListener::bind(&path).unwrap());
-    assert!(path.exists(), "left behind by somebody who was killed");
+    assert!(path.exists(), "left behind by an agent that was killed");
     let server = Server::start(Board::new().unwrap(), &path, None).unwrap();
     assert!(
         UnixStream::connect(&path)

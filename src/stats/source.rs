@@ -15,7 +15,7 @@ use crate::snapshot::{self, Snapshot, Waits};
 
 /// How long the agent may take to answer, in milliseconds.
 const TIMEOUT_MS: u64 = 3_000;
-/// An agent that did not answer is not asked again for so long: who waits for it cannot see to keys.
+/// An agent that did not answer is not asked again for so long: a viewer that waits for it does not answer keys.
 const PAUSE: Duration = Duration::from_secs(10);
 /// A picture this old is not of now: the agent does not get round to taking a new one.
 const OLD: Duration = Duration::from_millis(2_500);
@@ -48,7 +48,7 @@ impl Source {
         self.blind.clear();
         let ours = matches!(kernel::active(), Ok(Active::SchedExt(ops)) if snapshot::is_takt(&ops));
         if ours && let Some(snapshot) = self.ask_with_patience() {
-            // Nobody needs our own eyes now, and tracing costs.
+            // Local probes are not needed now, and tracing costs.
             if let Some(local) = &mut self.local {
                 local.close_eyes();
             }

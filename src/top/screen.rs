@@ -34,7 +34,7 @@ fn drawing() -> MutexGuard<'static, ()> {
     DRAWING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A terminal that takes nothing any more (a connection that hangs) holds up whoever draws: the process ends
+/// A terminal that takes nothing any more (a connection that hangs) holds up the thread that draws: the process ends
 /// without it.
 fn end_soon() {
     thread::spawn(|| {
@@ -73,7 +73,7 @@ impl Screen {
         ctrlc::set_handler(|| {
             end_soon();
             let guard = drawing();
-            // Nobody is left to mind a terminal that is gone.
+            // Nothing is left to restore on a terminal that is gone.
             let _ = ratatui::try_restore();
             let _ = execute!(io::stdout(), Show);
             // The lock is never given back: nothing is drawn on a terminal that is the user's again.

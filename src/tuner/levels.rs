@@ -19,11 +19,11 @@ struct Turn {
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 
-/// What makes a wakeup wait: the slice of whoever runs, the margin and the spared time that keep it
+/// What makes a wakeup wait: the slice of the running task, the margin and the spared time that keep it
 /// from being preempted, and the credit that a sleeper lost while it slept. A wakeup that finds a task in
 /// the time that it is spared waits for the end of its burst, so both `burst_max_ns` and `preempt_after_ns`
 /// have to come down to what a frame of a game computes, and less; `preempt_after_ns` faster, for no timer
-/// comes back for whoever wakes within it, and one wakeup in a hundred is enough to miss a goal. The starvation bound
+/// comes back for a task that wakes within it, and one wakeup in a hundred is enough to miss a goal. The starvation bound
 /// (`lead_max_ns`) is a promise and `handoff_gap_ns` is learnt behaviour: neither is turned.
 const TURNS: [Turn; 7] = [
     Turn {

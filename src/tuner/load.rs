@@ -61,7 +61,7 @@ impl Load {
         if let Some((_, ago)) = &mut self.latest {
             *ago += period;
         }
-        // Below half a task per CPU nobody waits, and factors mean nothing.
+        // Below half a task per CPU no task waits, and factors mean nothing.
         let (now, then) = (average.max(0.5), self.mark.max(0.5));
         let is_more = now > then * 2.0;
         if !is_more && now >= then / 2.0 {

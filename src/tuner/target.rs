@@ -11,7 +11,7 @@ use crate::wakeups::{LATENCY, NORMAL, Wakeups};
 
 /// Wakeups that make a judgement at once.
 const ENOUGH: u64 = 100;
-/// Fewer than this within [`WINDOW`] say nothing about a p99; nobody is late then.
+/// Fewer than this within [`WINDOW`] say nothing about a p99; no wakeup is late then.
 const FEW: u64 = 20;
 /// After this a judgement is made with what there is.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ impl Target {
         let seen = std::mem::take(&mut self.window);
         self.length = Duration::ZERO;
         self.p99_ns = seen.quantile_ns(990).filter(|_| count >= FEW);
-        // Nobody is late when hardly anybody wakes.
+        // No wakeup is late when there are hardly any.
         let ratio = self.found().map_or(0.0, |found| found.ratio());
         let grown = |count: u32, when: bool| if when { count + 1 } else { 0 };
         self.over = grown(self.over, ratio > 1.0);

@@ -1,6 +1,6 @@
 # What the scripts of the VM tests share. Each script runs in a guest of its own, so nothing is put back.
 #
-# Times in seconds. Waiting is by polling: sysfs tells nobody when the state changes.
+# Times in seconds. Waiting is by polling: sysfs does not notify of changes of the state.
 
 say() { echo "--- $*"; }
 

@@ -18,7 +18,7 @@ pub struct Vm {
     flags: Vec<String>,
     cpus: u32,
     timeout_s: u32,
-    /// Whether the lab builds the binaries, whoever else may have done so.
+    /// Whether the lab builds the binaries, or finds them built.
     is_built: bool,
 }
 

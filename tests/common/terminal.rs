@@ -81,7 +81,7 @@ impl Terminal {
         let end = |file: &File| Stdio::from(file.try_clone().unwrap());
         program.stdin(if input { end(&slave) } else { Stdio::null() });
         program.stdout(end(&slave)).stderr(end(&slave));
-        // Nobody's controlling terminal is at hand.
+        // It is no process's controlling terminal.
         // SAFETY: setsid() may be called between fork and exec.
         unsafe { program.pre_exec(|| Ok(setsid().map(|_| ())?)) };
         let child = program.spawn().unwrap();

@@ -38,7 +38,7 @@ pub enum Error {
         /// Kernel's id of the map.
         map_id: u32,
     },
-    /// Somebody else wrote the consumer position: another process consumes the same map.
+    /// The consumer position was written by another: another process consumes the same map.
     Stolen {
         /// Position in bytes that this consumer had published.
         ours: usize,

@@ -274,7 +274,7 @@ impl<M: Memory> Reader<M> {
         Ok(())
     }
 
-    /// Nobody else may move the consumer position: records would be overwritten as we read them.
+    /// No other consumer may move the consumer position: records would be overwritten as we read them.
     #[inline]
     fn check_alone(&self) -> Result<()> {
         match self.memory.consumer() {

@@ -27,7 +27,7 @@ fail() {
 	exit 1
 }
 state() { cat /sys/kernel/sched_ext/state; }
-# await STATE: sysfs tells nobody when it changes.
+# await STATE: sysfs does not notify of changes.
 await() {
 	tries=300
 	until [ "$(state)" = "$1" ]; do
