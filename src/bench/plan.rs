@@ -219,9 +219,19 @@ fn contestants(args: &BenchArgs) -> Result<Vec<Contestant>> {
             command,
         });
     }
-    contestants.extend(named);
+    contestants.extend(
+        named
+            .into_iter()
+            .filter(|named| args.no_self || !is_own(named)),
+    );
     scheduler::make_names_unique(&mut contestants);
     Ok(contestants)
+}
+
+/// Whether this is scx_takt as it takes part without being named: by its name and without arguments.
+fn is_own(contestant: &Contestant) -> bool {
+    let arguments = contestant.command.as_ref().map(|(_, arguments)| arguments);
+    contestant.name == env!("CARGO_PKG_NAME") && arguments.is_some_and(Vec::is_empty)
 }
 
 /// Why no scheduler can be loaded, if so.
@@ -230,4 +240,17 @@ fn obstacle() -> Option<&'static str> {
         return Some("this kernel has no sched_ext");
     }
     (!nix::unistd::geteuid().is_root()).then_some("loading a scheduler takes root")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scx_takt_by_its_plain_name_takes_part_already() {
+        let named = scheduler::parse_against(&["eevdf,scx_takt,scx_takt --stats 1".to_owned()]);
+        let named = named.unwrap();
+        let own: Vec<bool> = named.iter().map(is_own).collect();
+        assert_eq!(own, [true, false]);
+    }
 }
