@@ -292,6 +292,14 @@ pub struct BenchArgs {
     #[arg(long, hide = true)]
     pub deterministic: bool,
 
+    /// Record that CPUs ran at the same time while instructions were counted (set by the lab).
+    #[arg(long, hide = true)]
+    pub side_by_side: bool,
+
+    /// Record which of the lab's machines this is (set by the lab).
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub machine: Option<String>,
+
     /// How long a scheduler may take to load, in seconds.
     #[arg(long, hide = true, value_name = "S", default_value_t = 60)]
     pub load_timeout: u64,

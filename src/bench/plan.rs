@@ -41,6 +41,10 @@ pub struct Plan {
     pub rounds: u32,
     /// Where and with which seed.
     pub setting: Setting,
+    /// Whether CPUs run at the same time while instructions are counted.
+    pub side_by_side: bool,
+    /// Name of the lab's machine.
+    pub machine: Option<String>,
     /// How long things may take.
     pub limits: Limits,
     /// Shall the cost per callback be measured?
@@ -68,6 +72,8 @@ impl Plan {
             workloads,
             rounds: args.rounds,
             setting: setting(args)?,
+            side_by_side: args.side_by_side,
+            machine: args.machine.clone(),
             limits: limits(args),
             callbacks: !args.no_callbacks,
             waits: !args.no_waits,

@@ -19,6 +19,10 @@ pub struct Results {
     pub cpus: usize,
     /// Guest time counted instructions.
     pub deterministic: bool,
+    /// While instructions were counted, all CPUs ran at the same time, instead of in turns.
+    pub side_by_side: bool,
+    /// Name of the lab's machine that this was; none on any other.
+    pub machine: Option<String>,
     /// Rounds that count and were finished.
     pub rounds: u32,
     /// Name of the scheduler that ratios refer to.
@@ -240,6 +244,8 @@ pub mod tests {
             kernel: "6.18".into(),
             cpus: 1,
             deterministic: true,
+            side_by_side: false,
+            machine: None,
             rounds: 3,
             baseline: "eevdf".into(),
             complete: true,
@@ -272,9 +278,11 @@ pub mod tests {
                 "cpus",
                 "deterministic",
                 "kernel",
+                "machine",
                 "results",
                 "rounds",
                 "schedulers",
+                "side_by_side",
                 "waits",
                 "waits_missing"
             ]

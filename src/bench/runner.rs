@@ -201,6 +201,8 @@ impl<'a> Race<'a> {
             kernel: machine::kernel_release(),
             cpus: plan.setting.cpus,
             deterministic: plan.setting.deterministic,
+            side_by_side: plan.side_by_side,
+            machine: plan.machine.clone(),
             rounds: self.rounds_done,
             baseline: plan.contestants[plan.baseline].name.clone(),
             complete: self.complete,

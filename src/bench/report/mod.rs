@@ -52,7 +52,10 @@ fn notice(results: &Results) -> String {
     if !results.complete {
         notice += "<p class=\"worse\">Interrupted: these results are partial.</p>\n";
     }
-    if results.deterministic {
+    if results.side_by_side {
+        notice += "<p>Deterministic mode, CPUs side by side: one executed instruction is one \
+                   nanosecond, and all CPUs run at the same time. There is no cache model.</p>\n";
+    } else if results.deterministic {
         notice += "<p>Deterministic mode: one executed instruction is one nanosecond. There is no \
                    cache model; right for latency and cost, wrong for multi-core throughput.</p>\n";
     }
@@ -361,6 +364,8 @@ mod tests {
             kernel: "7.2".into(),
             cpus: 1,
             deterministic: true,
+            side_by_side: false,
+            machine: None,
             rounds: 3,
             baseline: "eevdf".into(),
             complete: true,
