@@ -20,6 +20,8 @@ const SUITES: [&str; 5] = [
     "trixie",
     "bookworm-backports",
 ];
+/// Where the source of that QEMU is.
+const SOURCE_SUITE: &str = "bookworm-backports";
 /// Debian's own keys.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Names of Debian's main suites, by which its mirror is known among other sources.
@@ -156,12 +158,24 @@ impl Apt {
         total_bytes: u64,
         folder: &Path,
     ) -> Result<()> {
+        let mut arguments = vec!["download", "-q"];
+        arguments.extend(packages.iter().map(String::as_str));
+        self.get_into(folder, what, &arguments, total_bytes)
+    }
+
+    /// Runs apt-get in `folder` with a progress bar.
+    fn get_into(
+        &self,
+        folder: &Path,
+        what: &str,
+        arguments: &[&str],
+        total_bytes: u64,
+    ) -> Result<()> {
         let log = folder.join("apt.log");
         let file = fs::File::create(&log)?;
         let mut child = self
             .command("apt-get")
-            .args(["download", "-q"])
-            .args(packages)
+            .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -185,17 +199,44 @@ impl Apt {
         Ok(())
     }
 
+    /// Whether the lists know the source package `name` in `version`.
+    pub fn has_source(&self, name: &str, version: &str) -> Result<bool> {
+        let output = self
+            .command("apt-cache")
+            .args(["showsrc", "--only-source", name])
+            .output()
+            .context("cannot run apt-cache")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text
+            .lines()
+            .any(|line| line.strip_prefix("Version: ") == Some(version)))
+    }
+
+    /// Downloads the archives of a source package (`name=version`) as its authors released it, without
+    /// the distribution's packaging, into the empty `folder`.
+    pub fn download_source(
+        &self,
+        what: &str,
+        package: &str,
+        total_bytes: u64,
+        folder: &Path,
+    ) -> Result<()> {
+        let arguments = ["source", "--download-only", "--tar-only", "-q", package];
+        self.get_into(folder, what, &arguments, total_bytes)
+    }
+
     fn write_sources(&self) -> Result<()> {
         if !Path::new(KEYRING).exists() {
             bail!("{KEYRING} is not here: install the package debian-archive-keyring");
         }
         let mirror = mirror()?;
-        let stanzas: Vec<String> = SUITES
-            .iter()
-            .map(|suite| {
-                format!("Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n")
-            })
-            .collect();
+        let stanza = |kind: &str, suite: &str| {
+            format!(
+                "Types: {kind}\nURIs: {mirror}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n"
+            )
+        };
+        let mut stanzas: Vec<String> = SUITES.iter().map(|suite| stanza("deb", suite)).collect();
+        stanzas.push(stanza("deb-src", SOURCE_SUITE));
         files::write_atomically(
             &self.root.join("etc/lab.sources"),
             stanzas.join("\n").as_bytes(),
@@ -406,7 +447,7 @@ pub fn foreign_busybox(cache: &Path, arch: Arch) -> Result<PathBuf> {
 }
 
 /// Downloads packages and unpacks them into `target`, which is either whole or not there.
-fn get_unpacked(
+pub fn get_unpacked(
     cache: &Path,
     arch: Arch,
     what: &str,

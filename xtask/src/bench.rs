@@ -4,7 +4,7 @@
 
 use crate::kernel;
 use crate::vm::{self, Arch, Copy, Fetch, VmArgs};
-use crate::{peers, tree, ui};
+use crate::{peers, side_by_side, tree, ui};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::fs;
@@ -46,6 +46,12 @@ pub struct BenchArgs {
     /// Let time be the host's, instead of counting instructions
     #[arg(long)]
     pub wall: bool,
+    /// Let all CPUs run at the same time: N busy CPUs do the work of N
+    #[arg(long, conflicts_with = "wall")]
+    pub side_by_side: bool,
+    /// How many ns of guest time CPUs may run apart, with --side-by-side
+    #[arg(long, value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    pub quantum: u32,
     /// More flags for `scx_takt bench`
     #[arg(last = true, value_name = "FLAG")]
     pub flags: Vec<String>,
@@ -69,7 +75,12 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
         }
         copies.push(Copy::plain(peers::binary(&cache, name)?));
     }
-    let mut vm = VmArgs::new(&args.kernel, guest_command(args));
+    // Known before the guest starts: its results say how its CPUs ran.
+    let side_by_side =
+        args.side_by_side && side_by_side::emulator_or_warning(&cache, args.arch).is_some();
+    let mut vm = VmArgs::new(&args.kernel, guest_command(args, side_by_side));
+    vm.side_by_side = side_by_side;
+    vm.quantum = args.quantum;
     vm.copy = copies;
     vm.arch = args.arch;
     vm.cpus = Some(args.cpus);
@@ -98,7 +109,7 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
     Ok(status)
 }
 
-fn guest_command(args: &BenchArgs) -> Vec<String> {
+fn guest_command(args: &BenchArgs, side_by_side: bool) -> Vec<String> {
     let mut against = vec!["eevdf".to_owned()];
     against.extend(args.peers.iter().cloned());
     let mut command: Vec<String> = [
@@ -120,6 +131,9 @@ fn guest_command(args: &BenchArgs) -> Vec<String> {
     if !args.wall {
         command.push("--deterministic".to_owned());
     }
+    if side_by_side {
+        command.push("--side-by-side".to_owned());
+    }
     command.extend(args.flags.iter().cloned());
     command
 }
@@ -136,7 +150,8 @@ mod tests {
     }
 
     fn command(words: &[&str]) -> String {
-        guest_command(&Line::parse_from([&["bench"], words].concat()).args).join(" ")
+        let args = Line::parse_from([&["bench"], words].concat()).args;
+        guest_command(&args, args.side_by_side).join(" ")
     }
 
     #[test]
@@ -156,6 +171,10 @@ mod tests {
         assert_eq!(
             command(&["--wall", "--rounds", "9", "--", "--seed", "4"]),
             "scx_takt bench --against eevdf --rounds 9 --seed 4"
+        );
+        assert_eq!(
+            command(&["--side-by-side", "--rounds", "1"]),
+            "scx_takt bench --against eevdf --rounds 1 --deterministic --side-by-side"
         );
     }
 }

@@ -13,6 +13,7 @@ mod kernel;
 mod package;
 mod peers;
 mod setup;
+mod side_by_side;
 mod test;
 mod tree;
 mod ui;

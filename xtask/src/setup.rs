@@ -34,6 +34,8 @@ pub enum Purpose {
     Test,
     /// Building peers.
     Peers,
+    /// Building the emulator whose CPUs run side by side.
+    SideBySide,
     /// Building for aarch64 on another machine.
     CrossAarch64,
     /// Making packages.
@@ -236,6 +238,14 @@ fn has_libclang() -> bool {
                     || (name.starts_with("libclang-") && name.contains(".so"))
             })
     })
+}
+
+/// Whether the distribution's own Python can make virtual environments.
+fn has_venv() -> bool {
+    let output = Command::new(crate::side_by_side::PYTHON)
+        .args(["-c", "import venv, ensurepip"])
+        .output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 fn find_busybox() -> Option<PathBuf> {

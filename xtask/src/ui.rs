@@ -72,6 +72,16 @@ pub fn download_bar(message: &str, total_bytes: u64) -> ProgressBar {
     bar
 }
 
+/// A bar for a number of steps, which becomes known as they go.
+pub fn steps_bar(message: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {pos} of {len}, {elapsed}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(message.to_owned());
+    bar
+}
+
 /// One line about what failed.
 pub fn failure(text: &str) {
     let to_terminal = io::stderr().is_terminal();

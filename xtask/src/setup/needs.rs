@@ -1,6 +1,8 @@
 //! What there has to be on a machine, by purpose, and which packages bring it.
 
-use super::{Purpose, find_busybox, find_clang, find_clang_format, has, has_header, has_libclang};
+use super::{
+    Purpose, find_busybox, find_clang, find_clang_format, has, has_header, has_libclang, has_venv,
+};
 use crate::cross;
 use std::env;
 use std::path::Path;
@@ -183,6 +185,46 @@ pub const NEEDS: &[Need] = &[
         debian: &["zlib1g-dev:arm64"],
         fedora: "",
         arch: "",
+    },
+    Need {
+        what: "ninja",
+        purpose: Purpose::SideBySide,
+        present: || has("ninja"),
+        debian: &["ninja-build"],
+        fedora: "ninja-build",
+        arch: "ninja",
+    },
+    Need {
+        what: "GLib's headers",
+        purpose: Purpose::SideBySide,
+        present: || has_header("glib-2.0/glib.h"),
+        debian: &["libglib2.0-dev"],
+        fedora: "glib2-devel",
+        arch: "glib2-devel",
+    },
+    Need {
+        what: "the library of device trees",
+        purpose: Purpose::SideBySide,
+        present: || has_header("libfdt.h"),
+        debian: &["libfdt-dev"],
+        fedora: "libfdt-devel",
+        arch: "dtc",
+    },
+    Need {
+        what: "the distribution's Python with venv",
+        purpose: Purpose::SideBySide,
+        present: has_venv,
+        debian: &["python3-venv"],
+        fedora: "python3",
+        arch: "python",
+    },
+    Need {
+        what: "xz",
+        purpose: Purpose::SideBySide,
+        present: || has("xz"),
+        debian: &["xz-utils"],
+        fedora: "xz",
+        arch: "xz",
     },
     Need {
         what: "Debian's package tools",

@@ -5,6 +5,7 @@ mod tally;
 
 use crate::cross::Target;
 use crate::setup::{self, Purpose};
+use crate::side_by_side;
 use crate::tree::{self, Tree};
 use crate::ui::{self, Tone};
 use crate::vm::Arch;
@@ -32,6 +33,9 @@ pub struct TestArgs {
     /// Run the tests that take many minutes as well
     #[arg(long, conflicts_with = "quick")]
     pub long: bool,
+    /// Run the guests that count instructions with CPUs that run at the same time
+    #[arg(long, conflicts_with = "quick")]
+    pub side_by_side: bool,
 }
 
 /// Runs `cargo xtask test`.
@@ -55,7 +59,7 @@ pub fn run(args: &TestArgs) -> Result<i32> {
     if args.quick {
         runner.skip("VM tests", "--quick leaves them out");
     } else {
-        checks.vm_tests(&mut runner, args.long)?;
+        checks.vm_tests(&mut runner, args)?;
         if args.long {
             checks.packages(&mut runner)?;
         }
@@ -160,7 +164,7 @@ impl Checks {
         Ok(())
     }
 
-    fn vm_tests(&self, runner: &mut Runner, long: bool) -> Result<()> {
+    fn vm_tests(&self, runner: &mut Runner, args: &TestArgs) -> Result<()> {
         if !self.tree.metadata()?.has_test("scx_takt", "vm") {
             runner.skip("VM tests", "tests/vm.rs is not there");
             return Ok(());
@@ -185,7 +189,7 @@ impl Checks {
             "--show-output",
         ]);
         // A cold build for another architecture takes minutes.
-        if long {
+        if args.long {
             match self.build_for_stand_in() {
                 Ok(build) => runner.check("release build for aarch64", build)?,
                 Err(why) => {
@@ -197,6 +201,9 @@ impl Checks {
             command.args(["--skip", "long_"]);
         }
         command.env("TAKT_VM_NO_BUILD", "1");
+        if args.side_by_side {
+            command.env(side_by_side::ASK_VARIABLE, "1");
+        }
         runner.tests("VM tests", command)
     }
 

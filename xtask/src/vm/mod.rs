@@ -12,6 +12,7 @@ mod topology;
 use crate::cross::Target;
 use crate::kernel;
 use crate::setup::{self, Purpose};
+use crate::side_by_side;
 use crate::tree::{self, Tree};
 use crate::ui;
 use anyhow::{Context, Result, bail};
@@ -54,6 +55,13 @@ pub struct VmArgs {
     /// Count instructions instead of time: one is one nanosecond, so the result repeats
     #[arg(long)]
     pub deterministic: bool,
+    /// Count instructions, and let all CPUs run at the same time: N busy CPUs do the work of N. The
+    /// emulator for it is built once, in 5 to 10 minutes
+    #[arg(long)]
+    pub side_by_side: bool,
+    /// How many ns of guest time CPUs may run apart, with --side-by-side
+    #[arg(long, value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    pub quantum: u32,
     /// End the guest after so many seconds of real time, with status 124
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub timeout: Option<Duration>,
@@ -94,9 +102,19 @@ impl VmArgs {
         Self {
             kernel: kernel.to_owned(),
             memory: DEFAULT_MEMORY_MIB,
+            quantum: side_by_side::DEFAULT_QUANTUM_NS,
             command,
             ..Self::default()
         }
+    }
+
+    fn is_deterministic(&self) -> bool {
+        self.deterministic || self.side_by_side
+    }
+
+    /// `cargo xtask test --side-by-side` asks by the environment, for guests that count instructions.
+    fn wants_side_by_side(&self) -> bool {
+        self.side_by_side || (self.deterministic && side_by_side::is_asked_for())
     }
 }
 
@@ -286,7 +304,8 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     setup::ensure(Purpose::vm(args.arch))?;
     let kernel = kernel::find(&cache, &args.kernel, args.arch)?;
     let (binaries, copies) = programs(args)?;
-    let emulator = qemu::Emulator::find(&cache, args.arch, args.deterministic && shape.cpus() > 1)?;
+    let deterministic = args.is_deterministic();
+    let emulator = emulator(args, &cache, deterministic && shape.cpus() > 1)?;
     let mode = mode(args, &command);
     sweep();
     let folder = tempfile::Builder::new()
@@ -310,7 +329,8 @@ pub fn run(args: &VmArgs) -> Result<i32> {
         arch: args.arch,
         shape,
         memory_mib: args.memory,
-        deterministic: args.deterministic,
+        deterministic,
+        side_by_side: emulator.is_side_by_side(),
         kernel: &kernel.image,
         initramfs: &root,
         extra_cmdline: args.cmdline.as_deref(),
@@ -319,10 +339,10 @@ pub fn run(args: &VmArgs) -> Result<i32> {
         fetched_files: fetch.len(),
     };
     if io::stderr().is_terminal() {
-        let time = if args.deterministic {
-            ", deterministic"
-        } else {
-            ""
+        let time = match (machine.side_by_side, deterministic) {
+            (true, _) => ", deterministic, side by side",
+            (false, true) => ", deterministic",
+            (false, false) => "",
         };
         ui::note(&format!(
             "kernel {}, {} CPU(s), {} MiB{time}",
@@ -335,6 +355,17 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let outcome = relay::run(guest, mode, args.timeout)?;
     finish(args, &machine, &outcome)?;
     Ok(outcome.end.status())
+}
+
+/// The emulator for this guest. Side by side needs one of the lab's own; where that cannot be built, it
+/// is the stock one.
+fn emulator(args: &VmArgs, cache: &Path, fine_counting: bool) -> Result<qemu::Emulator> {
+    if args.wants_side_by_side()
+        && let Some(program) = side_by_side::emulator_or_warning(cache, args.arch)
+    {
+        return Ok(qemu::Emulator::side_by_side(program, args.quantum));
+    }
+    qemu::Emulator::find(cache, args.arch, fine_counting)
 }
 
 /// This tree's programs for the guest: its release binaries, and everything to copy.

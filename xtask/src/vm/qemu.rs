@@ -1,6 +1,7 @@
 //! The emulator: which one, with which arguments, and its life as a child of this process.
 
 use super::{Arch, Topology};
+use crate::side_by_side;
 use anyhow::{Context, Result, bail};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -14,12 +15,17 @@ use std::process::{Child, Command, Stdio};
 /// From this major version on instruction counting is fine enough for several CPUs.
 const FINE_COUNTING_MAJOR: u32 = 10;
 
+/// Where Debian's packages put firmware; the emulator that the lab builds has none of its own.
+const FIRMWARE: [&str; 2] = ["/usr/share/qemu", "/usr/share/seabios"];
+
 /// A QEMU that can be started.
 #[derive(Debug)]
 pub struct Emulator {
     program: PathBuf,
     /// Where its firmware lies, when that is not its usual place.
-    firmware: Option<PathBuf>,
+    firmware: Vec<PathBuf>,
+    /// How far CPUs may run apart, in ns of guest time; none when they take turns on one clock.
+    quantum_ns: Option<u32>,
 }
 
 impl Emulator {
@@ -30,16 +36,33 @@ impl Emulator {
             .with_context(|| format!("{name} is not installed: run `cargo xtask setup`"))?;
         let installed = Self {
             program,
-            firmware: None,
+            firmware: Vec::new(),
+            quantum_ns: None,
         };
         if !fine_counting || installed.major()? >= FINE_COUNTING_MAJOR {
             return Ok(installed);
         }
         let folder = crate::apt::newer_qemu(cache, arch)?;
+        let share = folder.join("usr/share");
         Ok(Self {
             program: folder.join("usr/bin").join(name),
-            firmware: Some(folder.join("usr/share")),
+            firmware: ["qemu", "seabios"].map(|name| share.join(name)).to_vec(),
+            quantum_ns: None,
         })
+    }
+
+    /// The lab's own, at `program`, whose CPUs run side by side.
+    pub fn side_by_side(program: PathBuf, quantum_ns: u32) -> Self {
+        Self {
+            program,
+            firmware: FIRMWARE.map(PathBuf::from).to_vec(),
+            quantum_ns: Some(quantum_ns),
+        }
+    }
+
+    /// Whether its CPUs run at the same guest time.
+    pub fn is_side_by_side(&self) -> bool {
+        self.quantum_ns.is_some()
     }
 
     fn major(&self) -> Result<u32> {
@@ -77,6 +100,8 @@ pub struct Machine<'a> {
     pub memory_mib: u32,
     /// Whether instructions are counted instead of time.
     pub deterministic: bool,
+    /// Whether each CPU has a clock of its own.
+    pub side_by_side: bool,
     /// The kernel image.
     pub kernel: &'a Path,
     /// The root file system.
@@ -143,19 +168,19 @@ impl Machine<'_> {
             Arch::Aarch64 => add(&["-M", "virt", "-cpu", "cortex-a76"]),
         }
         // One thread for all CPUs: with several, this kernel's code patching trips over itself.
-        add(&[
-            "-accel",
-            "tcg,thread=single",
-            "-m",
-            &format!("{}M", self.memory_mib),
-        ]);
+        // Emptying the buffer of translated code ends a turn, so its size must not be the host's to say.
+        let accel = match self.side_by_side {
+            true => "tcg,thread=single,tb-size=512",
+            false => "tcg,thread=single",
+        };
+        add(&["-accel", accel, "-m", &format!("{}M", self.memory_mib)]);
         for word in self.shape.qemu_arguments(self.memory_mib) {
             add(&[&word]);
         }
         if self.deterministic {
             add(&["-icount", "shift=0,sleep=off", "-seed", "1"]);
             add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
-            if self.shape.cpus() > 1 {
+            if self.shape.cpus() > 1 && !self.side_by_side {
                 // A timer of 10 us of guest time shortens the turns that the CPUs take. With 50 us, a
                 // real-time thread beside hogs starts up to 50 us late (docs/benchmarks.md).
                 add(&["-netdev", "hubport,id=n0,hubid=0"]);
@@ -248,11 +273,13 @@ impl Guest {
         let log =
             File::create(machine.emulator_log()).context("cannot write the emulator's log")?;
         let mut command = Command::new(&emulator.program);
-        if let Some(firmware) = &emulator.firmware {
-            for folder in ["qemu", "seabios"] {
-                command.arg("-L").arg(firmware.join(folder));
-            }
+        for folder in &emulator.firmware {
+            command.arg("-L").arg(folder);
         }
+        match emulator.quantum_ns {
+            Some(quantum_ns) => command.env(side_by_side::QUANTUM_VARIABLE, quantum_ns.to_string()),
+            None => command.env_remove(side_by_side::QUANTUM_VARIABLE),
+        };
         command.args(machine.arguments(&ports)).process_group(0);
         command
             .stdin(Stdio::null())
@@ -328,6 +355,7 @@ mod tests {
             shape: Topology::flat(cpus),
             memory_mib: 512,
             deterministic,
+            side_by_side: false,
             kernel: Path::new("/k/vmlinuz"),
             initramfs: Path::new("/r,oot"),
             extra_cmdline: Some("quiet"),
@@ -380,6 +408,7 @@ mod tests {
             },
             memory_mib: 512,
             deterministic: false,
+            side_by_side: false,
             kernel: Path::new("/k"),
             initramfs: Path::new("/r"),
             extra_cmdline: None,
