@@ -18,6 +18,8 @@ mod control;
 mod events;
 #[path = "vm/figures.rs"]
 mod figures;
+#[path = "vm/machines.rs"]
+mod machines;
 #[path = "vm/placement.rs"]
 mod placement;
 #[path = "vm/power.rs"]

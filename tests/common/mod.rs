@@ -16,7 +16,8 @@ const TIMEOUT_S: u32 = 600;
 pub struct Vm {
     kernel: String,
     flags: Vec<String>,
-    cpus: u32,
+    /// None where a machine or its topology says it.
+    cpus: Option<u32>,
     timeout_s: u32,
     /// Whether the lab builds the binaries, or finds them built.
     is_built: bool,
@@ -29,7 +30,7 @@ impl Vm {
         Self {
             kernel: kernel.to_owned(),
             flags: Vec::new(),
-            cpus: 1,
+            cpus: Some(1),
             timeout_s: TIMEOUT_S,
             is_built: false,
         }
@@ -52,7 +53,14 @@ impl Vm {
 
     /// With this many CPUs.
     pub fn cpus(mut self, cpus: u32) -> Self {
-        self.cpus = cpus;
+        self.cpus = Some(cpus);
+        self
+    }
+
+    /// One of the lab's machines.
+    pub fn machine(mut self, name: &str) -> Self {
+        self.flags.extend(["--machine".to_owned(), name.to_owned()]);
+        self.cpus = None;
         self
     }
 
@@ -66,6 +74,12 @@ impl Vm {
     /// Its clock counts instructions: times do not depend on the host.
     pub fn deterministic(mut self) -> Self {
         self.flags.push("--deterministic".to_owned());
+        self
+    }
+
+    /// Deterministic, with CPUs that run at the same time.
+    pub fn side_by_side(mut self) -> Self {
+        self.flags.push("--side-by-side".to_owned());
         self
     }
 
@@ -102,7 +116,9 @@ impl Vm {
     fn run(self, script: &str) -> Output {
         let mut command = lab();
         command.args(["vm", "--kernel", &self.kernel]);
-        command.args(["--cpus", &self.cpus.to_string()]);
+        if let Some(cpus) = self.cpus {
+            command.args(["--cpus", &cpus.to_string()]);
+        }
         command.args(["--timeout", &self.timeout_s.to_string()]);
         command.args(&self.flags);
         command.args(["--", "sh", "-c", &format!("{LIBRARY}\n{script}")]);

@@ -3,7 +3,7 @@
 //! In instruction time unless told otherwise: figures then repeat on any host, however loaded.
 
 use crate::kernel;
-use crate::vm::{self, Arch, Copy, Fetch, VmArgs};
+use crate::vm::{self, Arch, Copy, Fetch, Machine, Topology, VmArgs};
 use crate::{peers, side_by_side, tree, ui};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -34,6 +34,16 @@ pub struct BenchArgs {
     /// Write results.json and report.html to this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// A machine by its name: its architecture, CPUs, topology and memory
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["cpus", "topology", "arch"])]
+    pub machine: Option<Machine>,
+    /// Shape of the CPUs; several sockets are NUMA nodes, each die has its own last-level cache
+    #[arg(
+        long,
+        value_name = "SOCKETS:[DIES:]CORES:THREADS",
+        conflicts_with = "cpus"
+    )]
+    pub topology: Option<Topology>,
     /// Number of CPUs of the guest
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
     pub cpus: u32,
@@ -41,8 +51,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "SERIES|PATH", default_value = kernel::DEFAULT_SERIES)]
     pub kernel: String,
     /// The guest's architecture
-    #[arg(long, value_enum, default_value_t = Arch::host())]
-    pub arch: Arch,
+    #[arg(long, value_enum)]
+    pub arch: Option<Arch>,
     /// Let time be the host's, instead of counting instructions
     #[arg(long)]
     pub wall: bool,
@@ -60,16 +70,18 @@ pub struct BenchArgs {
 /// Runs `cargo xtask bench`.
 pub fn run(args: &BenchArgs) -> Result<i32> {
     let cache = tree::cache()?;
+    let of_machine = args.machine.map(Machine::arch);
+    let arch = args.arch.or(of_machine).unwrap_or_default();
     let mut copies = Vec::new();
     for peer in &args.peers {
         let name = peer.split_whitespace().next().unwrap_or_default();
         if name == FLOOR {
             continue; // built with this tree, so every guest has it
         }
-        if args.arch != Arch::host() {
+        if arch != Arch::host() {
             return Err(crate::UsageError(format!(
                 "{name} is built for this machine only: with --arch {} there is no peer but {FLOOR}",
-                args.arch.name()
+                arch.name()
             ))
             .into());
         }
@@ -77,13 +89,17 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
     }
     // Known before the guest starts: its results say how its CPUs ran.
     let side_by_side =
-        args.side_by_side && side_by_side::emulator_or_warning(&cache, args.arch).is_some();
+        args.side_by_side && side_by_side::emulator_or_warning(&cache, arch).is_some();
     let mut vm = VmArgs::new(&args.kernel, guest_command(args, side_by_side));
     vm.side_by_side = side_by_side;
     vm.quantum = args.quantum;
     vm.copy = copies;
     vm.arch = args.arch;
-    vm.cpus = Some(args.cpus);
+    vm.machine = args.machine;
+    vm.topology = args.topology;
+    if args.machine.is_none() && args.topology.is_none() {
+        vm.cpus = Some(args.cpus);
+    }
     vm.deterministic = !args.wall;
     if let Some(out) = &args.out {
         fs::create_dir_all(out)
@@ -131,6 +147,9 @@ fn guest_command(args: &BenchArgs, side_by_side: bool) -> Vec<String> {
     if !args.wall {
         command.push("--deterministic".to_owned());
     }
+    if let Some(machine) = args.machine {
+        command.extend(["--machine".to_owned(), machine.name().to_owned()]);
+    }
     if side_by_side {
         command.push("--side-by-side".to_owned());
     }
@@ -173,8 +192,8 @@ mod tests {
             "scx_takt bench --against eevdf --rounds 9 --seed 4"
         );
         assert_eq!(
-            command(&["--side-by-side", "--rounds", "1"]),
-            "scx_takt bench --against eevdf --rounds 1 --deterministic --side-by-side"
+            command(&["--side-by-side", "--rounds", "1", "--machine", "ryzen16"]),
+            "scx_takt bench --against eevdf --rounds 1 --deterministic --machine ryzen16 --side-by-side"
         );
     }
 }

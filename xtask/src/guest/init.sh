@@ -45,7 +45,19 @@ elif [ ! -f "/boot/config-$release" ] && [ -f /proc/config.gz ]; then
 	zcat /proc/config.gz >"/boot/config-$release"
 fi
 
-. /takt/env # TAKT_MODE, TAKT_FETCH (number of files to hand back), TERM, window size
+. /takt/env # TAKT_MODE, TAKT_FETCH (number of files to hand back), TERM, window size, TAKT_CAPACITIES
+
+# The kernel takes all of these CPUs for equal: a copy of sysfs tells programs of the hybrid machine's.
+if [ -n "$TAKT_CAPACITIES" ]; then
+	mkdir /run/cpu
+	cp -a /sys/devices/system/cpu/. /run/cpu/ 2>/dev/null
+	cpu=0
+	for capacity in $TAKT_CAPACITIES; do
+		echo "$capacity" >"/run/cpu/cpu$cpu/cpu_capacity"
+		cpu=$((cpu + 1))
+	done
+	mount -o bind /run/cpu /sys/devices/system/cpu
+fi
 
 # The ports appear one by one once the host has answered; the last one says that all are there.
 last=$((3 + TAKT_FETCH))

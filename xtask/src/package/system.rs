@@ -134,9 +134,9 @@ fn second_stage(arch: Arch, root: &Path, folder: &Path) -> Result<()> {
 pub fn guest(arch: Arch, script: &str, files: Vec<PathBuf>) -> VmArgs {
     let command = ["sh", script].map(str::to_owned).to_vec();
     let mut args = VmArgs::new(kernel::DEFAULT_SERIES, command);
-    args.arch = arch;
+    args.arch = Some(arch);
     args.no_binaries = true;
-    args.memory = GUEST_MEMORY_MIB;
+    args.memory = Some(GUEST_MEMORY_MIB);
     args.copy = files.into_iter().map(Copy::plain).collect();
     args
 }

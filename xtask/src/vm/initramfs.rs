@@ -34,6 +34,8 @@ pub struct Content<'a> {
     pub command: &'a [String],
     /// Guest paths of the files to hand back.
     pub fetch: &'a [String],
+    /// What sysfs is to say of the capacity of each CPU; empty when all are equal.
+    pub capacities: &'a [u32],
     /// How the command is connected.
     pub mode: Mode,
 }
@@ -191,9 +193,12 @@ fn environment(content: &Content<'_>, folders: &[String]) -> String {
         Mode::Console { rows, columns } => ("console", rows, columns),
     };
     let term = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
+    let capacities: Vec<String> = content.capacities.iter().map(u32::to_string).collect();
     let mut text = format!(
-        "TAKT_MODE={mode}\nTAKT_FETCH={}\nTAKT_ROWS={rows}\nTAKT_COLUMNS={columns}\nexport TERM={}\n",
+        "TAKT_MODE={mode}\nTAKT_FETCH={}\nTAKT_ROWS={rows}\nTAKT_COLUMNS={columns}\n\
+         TAKT_CAPACITIES={}\nexport TERM={}\n",
         content.fetch.len(),
+        quote(&capacities.join(" ")),
         quote(&term)
     );
     if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {

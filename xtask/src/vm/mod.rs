@@ -5,6 +5,7 @@
 //! fixed name or number, so any number of guests can run side by side.
 
 mod initramfs;
+mod machine;
 mod qemu;
 mod relay;
 mod topology;
@@ -17,6 +18,7 @@ use crate::tree::{self, Tree};
 use crate::ui;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+pub use machine::Machine;
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -40,18 +42,21 @@ pub struct VmArgs {
     /// A series (6.16, 6.18, 7.0, 7.2 ...), an exact build (7.2.12+deb13), or the path of an image
     #[arg(long, value_name = "SERIES|PATH", default_value = kernel::DEFAULT_SERIES)]
     pub kernel: String,
-    /// The guest's architecture
-    #[arg(long, value_enum, default_value_t = Arch::host())]
-    pub arch: Arch,
+    /// The guest's architecture [default: this machine's, or that of --machine]
+    #[arg(long, value_enum, conflicts_with = "machine")]
+    pub arch: Option<Arch>,
+    /// A machine by its name: its architecture, CPUs, topology and memory
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["cpus", "topology"])]
+    pub machine: Option<Machine>,
     /// Number of CPUs [default: 2; with --deterministic 1; with --topology their product]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
     pub cpus: Option<u32>,
     /// Shape of the CPUs; several sockets are NUMA nodes, each die has its own last-level cache
     #[arg(long, value_name = "SOCKETS:[DIES:]CORES:THREADS")]
     pub topology: Option<Topology>,
-    /// The guest's memory
-    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY_MIB, value_parser = clap::value_parser!(u32).range(128..=65536))]
-    pub memory: u32,
+    /// The guest's memory [default: 2048, or that of --machine]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
+    pub memory: Option<u32>,
     /// Count instructions instead of time: one is one nanosecond, so the result repeats
     #[arg(long)]
     pub deterministic: bool,
@@ -101,11 +106,21 @@ impl VmArgs {
     pub fn new(kernel: &str, command: Vec<String>) -> Self {
         Self {
             kernel: kernel.to_owned(),
-            memory: DEFAULT_MEMORY_MIB,
             quantum: side_by_side::DEFAULT_QUANTUM_NS,
             command,
             ..Self::default()
         }
+    }
+
+    /// The guest's architecture.
+    pub fn arch(&self) -> Arch {
+        let of_machine = self.machine.map(Machine::arch);
+        self.arch.or(of_machine).unwrap_or_default()
+    }
+
+    fn memory_mib(&self) -> u32 {
+        let of_machine = self.machine.map(Machine::memory_mib);
+        self.memory.or(of_machine).unwrap_or(DEFAULT_MEMORY_MIB)
     }
 
     fn is_deterministic(&self) -> bool {
@@ -301,8 +316,8 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let shape = shape(args)?;
     let command = command(args)?;
     let cache = tree::cache()?;
-    setup::ensure(Purpose::vm(args.arch))?;
-    let kernel = kernel::find(&cache, &args.kernel, args.arch)?;
+    setup::ensure(Purpose::vm(args.arch()))?;
+    let kernel = kernel::find(&cache, &args.kernel, args.arch())?;
     let (binaries, copies) = programs(args)?;
     let deterministic = args.is_deterministic();
     let emulator = emulator(args, &cache, deterministic && shape.cpus() > 1)?;
@@ -315,22 +330,24 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let root = folder.path().join("root.cpio");
     let fetch: Vec<String> = args.fetch.iter().map(|fetch| fetch.guest.clone()).collect();
     let content = initramfs::Content {
-        arch: args.arch,
-        busybox: &setup::busybox(args.arch, &cache)?,
+        arch: args.arch(),
+        busybox: &setup::busybox(args.arch(), &cache)?,
         kernel: &kernel,
         binaries: &binaries,
         copies: &copies,
         command: &command,
         fetch: &fetch,
+        capacities: &args.machine.map(Machine::capacities).unwrap_or_default(),
         mode,
     };
     initramfs::write(&root, &content)?;
     let machine = qemu::Machine {
-        arch: args.arch,
+        arch: args.arch(),
         shape,
-        memory_mib: args.memory,
+        memory_mib: args.memory_mib(),
         deterministic,
         side_by_side: emulator.is_side_by_side(),
+        shows_dies: emulator.shows_dies(),
         kernel: &kernel.image,
         initramfs: &root,
         extra_cmdline: args.cmdline.as_deref(),
@@ -348,7 +365,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
             "kernel {}, {} CPU(s), {} MiB{time}",
             kernel.name(),
             shape.cpus(),
-            args.memory
+            args.memory_mib()
         ));
     }
     let guest = qemu::Guest::start(&emulator, &machine)?;
@@ -361,11 +378,11 @@ pub fn run(args: &VmArgs) -> Result<i32> {
 /// is the stock one.
 fn emulator(args: &VmArgs, cache: &Path, fine_counting: bool) -> Result<qemu::Emulator> {
     if args.wants_side_by_side()
-        && let Some(program) = side_by_side::emulator_or_warning(cache, args.arch)
+        && let Some(program) = side_by_side::emulator_or_warning(cache, args.arch())
     {
         return Ok(qemu::Emulator::side_by_side(program, args.quantum));
     }
-    qemu::Emulator::find(cache, args.arch, fine_counting)
+    qemu::Emulator::find(cache, args.arch(), fine_counting)
 }
 
 /// This tree's programs for the guest: its release binaries, and everything to copy.
@@ -375,7 +392,7 @@ fn programs(args: &VmArgs) -> Result<(Vec<PathBuf>, Vec<Copy>)> {
         return Ok((Vec::new(), copies));
     }
     let tree = Tree::find()?;
-    let target = Target::new(args.arch)?;
+    let target = Target::new(args.arch())?;
     let binaries = match args.no_binaries {
         true => Vec::new(),
         false => tree.release_binaries(target, !args.no_build)?,
@@ -464,6 +481,9 @@ fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) 
 
 /// The processors of the guest, from `--cpus` and `--topology` together.
 fn shape(args: &VmArgs) -> Result<Topology> {
+    if let Some(machine) = args.machine {
+        return Ok(machine.shape());
+    }
     match (args.topology, args.cpus) {
         (Some(topology), Some(cpus)) if topology.cpus() != cpus => Err(crate::UsageError(format!(
             "--topology {topology} has {} CPUs and --cpus says {cpus}: leave one of them out",

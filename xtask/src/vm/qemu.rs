@@ -12,6 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+/// From this major version on, until ours, a guest that asks for the topology of dies ends the emulator.
+const DIES_FAIL_MAJOR: u32 = 9;
 /// From this major version on instruction counting is fine enough for several CPUs.
 const FINE_COUNTING_MAJOR: u32 = 10;
 
@@ -26,6 +28,8 @@ pub struct Emulator {
     firmware: Vec<PathBuf>,
     /// How far CPUs may run apart, in ns of guest time; none when they take turns on one clock.
     quantum_ns: Option<u32>,
+    /// Whether a guest can be shown its dies, beside the caches that they have.
+    shows_dies: bool,
 }
 
 impl Emulator {
@@ -34,13 +38,14 @@ impl Emulator {
         let name = format!("qemu-system-{}", arch.name());
         let program = crate::setup::program(&name)
             .with_context(|| format!("{name} is not installed: run `cargo xtask setup`"))?;
-        let installed = Self {
-            program,
-            firmware: Vec::new(),
-            quantum_ns: None,
-        };
-        if !fine_counting || installed.major()? >= FINE_COUNTING_MAJOR {
-            return Ok(installed);
+        let major = major(&program)?;
+        if !fine_counting || major >= FINE_COUNTING_MAJOR {
+            return Ok(Self {
+                program,
+                firmware: Vec::new(),
+                quantum_ns: None,
+                shows_dies: major < DIES_FAIL_MAJOR,
+            });
         }
         let folder = crate::apt::newer_qemu(cache, arch)?;
         let share = folder.join("usr/share");
@@ -48,6 +53,7 @@ impl Emulator {
             program: folder.join("usr/bin").join(name),
             firmware: ["qemu", "seabios"].map(|name| share.join(name)).to_vec(),
             quantum_ns: None,
+            shows_dies: false,
         })
     }
 
@@ -57,6 +63,7 @@ impl Emulator {
             program,
             firmware: FIRMWARE.map(PathBuf::from).to_vec(),
             quantum_ns: Some(quantum_ns),
+            shows_dies: true,
         }
     }
 
@@ -65,18 +72,23 @@ impl Emulator {
         self.quantum_ns.is_some()
     }
 
-    fn major(&self) -> Result<u32> {
-        let output = Command::new(&self.program).arg("--version").output();
-        let output = output.with_context(|| format!("cannot run {}", self.program.display()))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        match parse_major(&text) {
-            Some(major) => Ok(major),
-            None => bail!(
-                "{} does not tell its version: {}",
-                self.program.display(),
-                text.trim()
-            ),
-        }
+    /// Whether a guest may ask for the topology of its dies.
+    pub fn shows_dies(&self) -> bool {
+        self.shows_dies
+    }
+}
+
+fn major(program: &Path) -> Result<u32> {
+    let output = Command::new(program).arg("--version").output();
+    let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match parse_major(&text) {
+        Some(major) => Ok(major),
+        None => bail!(
+            "{} does not tell its version: {}",
+            program.display(),
+            text.trim()
+        ),
     }
 }
 
@@ -102,6 +114,8 @@ pub struct Machine<'a> {
     pub deterministic: bool,
     /// Whether each CPU has a clock of its own.
     pub side_by_side: bool,
+    /// Whether the guest is told which dies its CPUs are on, beside the caches that these have.
+    pub shows_dies: bool,
     /// The kernel image.
     pub kernel: &'a Path,
     /// The root file system.
@@ -162,9 +176,16 @@ impl Machine<'_> {
         match self.arch {
             // Only an Intel processor has dies that the guest's kernel sees, with an L3 each.
             Arch::X86_64 if self.shape.dies > 1 => {
-                add(&["-M", "q35", "-cpu", "max,vendor=GenuineIntel"]);
+                // Leaf 0x1f tells of dies, leaf 4 of their caches.
+                let level = if self.shows_dies { "" } else { ",level=0x1e" };
+                let processor = format!("max,vendor=GenuineIntel{level}");
+                add(&["-M", "q35", "-cpu", &processor]);
             }
             Arch::X86_64 => add(&["-M", "q35", "-cpu", "max"]),
+            // The second version of the interrupt controller serves 8 CPUs.
+            Arch::Aarch64 if self.shape.cpus() > 8 => {
+                add(&["-M", "virt,gic-version=3", "-cpu", "cortex-a76"]);
+            }
             Arch::Aarch64 => add(&["-M", "virt", "-cpu", "cortex-a76"]),
         }
         // One thread for all CPUs: with several, this kernel's code patching trips over itself.
@@ -356,6 +377,7 @@ mod tests {
             memory_mib: 512,
             deterministic,
             side_by_side: false,
+            shows_dies: true,
             kernel: Path::new("/k/vmlinuz"),
             initramfs: Path::new("/r,oot"),
             extra_cmdline: Some("quiet"),
@@ -398,17 +420,16 @@ mod tests {
 
     #[test]
     fn dies_need_a_processor_that_has_some() {
-        let machine = Machine {
+        let mut machine = Machine {
             arch: Arch::X86_64,
             shape: Topology {
-                sockets: 1,
                 dies: 4,
-                cores: 2,
-                threads: 1,
+                ..Topology::flat(2)
             },
             memory_mib: 512,
             deterministic: false,
             side_by_side: false,
+            shows_dies: true,
             kernel: Path::new("/k"),
             initramfs: Path::new("/r"),
             extra_cmdline: None,
@@ -417,9 +438,15 @@ mod tests {
             fetched_files: 0,
         };
         let line = machine.arguments(&[("console", 5)]).join(" ");
-        assert!(line.contains("max,vendor=GenuineIntel"), "{line}");
+        assert!(line.contains("max,vendor=GenuineIntel "), "{line}");
         assert!(line.contains("dies=4"), "{line}");
         assert!(line.contains("virtconsole,chardev=console,nr=0"), "{line}");
+        machine.shows_dies = false;
+        let line = machine.arguments(&[]).join(" ");
+        assert!(
+            line.contains("max,vendor=GenuineIntel,level=0x1e "),
+            "{line}"
+        );
     }
 
     #[test]

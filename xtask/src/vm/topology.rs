@@ -14,6 +14,8 @@ pub struct Topology {
     pub cores: u32,
     /// Hardware threads per core.
     pub threads: u32,
+    /// How many of the last cores have one thread only (efficiency cores); they are in one socket.
+    pub single_threaded: u32,
 }
 
 impl Topology {
@@ -24,11 +26,17 @@ impl Topology {
             dies: 1,
             cores: cpus,
             threads: 1,
+            single_threaded: 0,
         }
     }
 
     /// The number of CPUs.
     pub fn cpus(self) -> u32 {
+        self.possible() - self.single_threaded * (self.threads - 1)
+    }
+
+    /// The number of CPUs if every core had all its threads.
+    fn possible(self) -> u32 {
         self.sockets * self.dies * self.cores * self.threads
     }
 
@@ -39,13 +47,23 @@ impl Topology {
             dies,
             cores,
             threads,
+            single_threaded,
         } = self;
-        let cpus = self.cpus();
-        let mut smp = format!("{cpus},sockets={sockets},cores={cores},threads={threads}");
+        let cpus = self.possible();
+        // QEMU gives all cores the same threads: cores with fewer are plugged thread by thread.
+        let at_boot = cpus - single_threaded * threads;
+        let mut smp = format!("{at_boot},sockets={sockets},cores={cores},threads={threads}");
         if dies > 1 {
             smp.push_str(&format!(",dies={dies}"));
         }
+        if at_boot < cpus {
+            smp.push_str(&format!(",maxcpus={cpus}"));
+        }
         let mut arguments = vec!["-smp".to_owned(), smp];
+        for core in cores - single_threaded..cores {
+            let place = format!("socket-id=0,die-id=0,core-id={core},thread-id=0");
+            arguments.extend(["-device".to_owned(), format!("max-x86_64-cpu,{place}")]);
+        }
         if sockets > 1 {
             let per_socket = cpus / sockets;
             for node in 0..sockets {
@@ -85,12 +103,14 @@ impl FromStr for Topology {
                 dies: 1,
                 cores,
                 threads,
+                single_threaded: 0,
             },
             [sockets, dies, cores, threads] => Self {
                 sockets,
                 dies,
                 cores,
                 threads,
+                single_threaded: 0,
             },
             _ => return Err(wrong()),
         };
@@ -113,6 +133,7 @@ impl fmt::Display for Topology {
             dies,
             cores,
             threads,
+            ..
         } = self;
         write!(f, "{sockets}:{dies}:{cores}:{threads}")
     }
@@ -131,7 +152,8 @@ mod tests {
                 sockets: 2,
                 dies: 1,
                 cores: 4,
-                threads: 2
+                threads: 2,
+                single_threaded: 0,
             }
         );
         assert_eq!(three.cpus(), 16);
@@ -142,7 +164,8 @@ mod tests {
                 sockets: 1,
                 dies: 4,
                 cores: 2,
-                threads: 1
+                threads: 1,
+                single_threaded: 0,
             }
         );
     }
@@ -167,6 +190,26 @@ mod tests {
     fn one_socket_has_no_numa() {
         let arguments = Topology::flat(2).qemu_arguments(512);
         assert_eq!(arguments, ["-smp", "2,sockets=1,cores=2,threads=1"]);
+    }
+
+    #[test]
+    fn cores_with_one_thread_are_plugged() {
+        let shape = Topology {
+            cores: 3,
+            threads: 2,
+            single_threaded: 1,
+            ..Topology::flat(1)
+        };
+        assert_eq!(shape.cpus(), 5);
+        assert_eq!(
+            shape.qemu_arguments(512),
+            [
+                "-smp",
+                "4,sockets=1,cores=3,threads=2,maxcpus=6",
+                "-device",
+                "max-x86_64-cpu,socket-id=0,die-id=0,core-id=2,thread-id=0",
+            ]
+        );
     }
 
     #[test]
