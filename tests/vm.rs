@@ -24,6 +24,8 @@ mod machines;
 mod placement;
 #[path = "vm/power.rs"]
 mod power;
+#[path = "vm/side_by_side.rs"]
+mod side_by_side;
 #[path = "vm/top.rs"]
 mod top;
 #[path = "vm/wakeups.rs"]

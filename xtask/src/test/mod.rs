@@ -24,6 +24,9 @@ const VM_TESTS_AT_A_TIME: &str = "2";
 /// The tests that boot the Raspberry Pi's stand-in (`tests/vm/aarch64.rs`).
 const STAND_IN_TESTS: &str = "aarch64::";
 
+/// The tests whose guests need the emulator that the lab builds (`tests/vm/side_by_side.rs`).
+const SIDE_BY_SIDE_TESTS: &str = "side_by_side::";
+
 /// The flags of `cargo xtask test`.
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
@@ -199,6 +202,14 @@ impl Checks {
             }
         } else {
             command.args(["--skip", "long_"]);
+        }
+        // Built here, not in the middle of a test.
+        match side_by_side::emulator(&self.cache, Arch::host()) {
+            Ok(_) => {}
+            Err(why) => {
+                runner.skip("VM tests of CPUs side by side", &format!("{why:#}"));
+                command.args(["--skip", SIDE_BY_SIDE_TESTS]);
+            }
         }
         command.env("TAKT_VM_NO_BUILD", "1");
         if args.side_by_side {
