@@ -1,8 +1,10 @@
 //! `cargo xtask kernel`: real kernels with sched_ext, from Debian's archive, kept in the cache.
 //!
-//! Builds come and go on a mirror, so a user names a *series* and gets its newest build. What a
-//! series was resolved to is remembered, so that a cached kernel needs no network.
+//! Builds come and go on a mirror, so a user names a *series*. `kernels.lock` says which build that is;
+//! of a series that it leaves out it is the newest, and what that was is remembered, so that a cached
+//! kernel needs no network.
 
+mod lock;
 mod version;
 
 use crate::apt::{self, Apt, Package};
@@ -10,6 +12,7 @@ use crate::vm::Arch;
 use crate::{tree, ui};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
+use lock::{Entry, Lock};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,9 +40,14 @@ pub enum KernelCommand {
         /// The architecture
         #[arg(long, value_enum, default_value_t = Arch::host())]
         arch: Arch,
-        /// Ask the mirror for a newer build even when the series is in the cache
-        #[arg(long)]
-        latest: bool,
+    },
+    /// Move kernels.lock to the newest builds that the mirror offers
+    Update {
+        /// The series to move, or to lock for the first time [default: all that are locked]
+        series: Vec<String>,
+        /// The architecture
+        #[arg(long, value_enum, default_value_t = Arch::host())]
+        arch: Arch,
     },
 }
 
@@ -106,18 +114,11 @@ pub fn run(command: &KernelCommand) -> Result<i32> {
     let cache = tree::cache()?;
     match command {
         KernelCommand::List { arch } => list(&cache, *arch)?,
-        KernelCommand::Get {
-            series,
-            arch,
-            latest,
-        } => {
-            let kernel = if *latest {
-                fetch(&cache, series, *arch)?
-            } else {
-                get(&cache, series, *arch)?
-            };
+        KernelCommand::Get { series, arch } => {
+            let kernel = get(&cache, series, *arch)?;
             println!("{} {}", kernel.name(), kernel.image.display());
         }
+        KernelCommand::Update { series, arch } => update(&cache, series, *arch)?,
     }
     Ok(0)
 }
@@ -138,10 +139,79 @@ pub fn find(cache: &Path, wanted: &str, arch: Arch) -> Result<Kernel> {
 }
 
 fn get(cache: &Path, wanted: &str, arch: Arch) -> Result<Kernel> {
+    if let Some(entry) = Lock::read()?.find(wanted, arch) {
+        return get_locked(cache, entry, arch);
+    }
     match cached(cache, wanted, arch) {
         Some(kernel) => Ok(kernel),
         None => fetch(cache, wanted, arch),
     }
+}
+
+/// The build that a series is locked to, and no other.
+fn get_locked(cache: &Path, entry: &Entry, arch: Arch) -> Result<Kernel> {
+    let folder = folder(cache, arch).join(&entry.release);
+    if folder.join("vmlinuz").is_file() {
+        return Ok(Kernel::cached(&folder));
+    }
+    let Entry {
+        series,
+        release,
+        version,
+        ..
+    } = entry;
+    fetch(cache, release, arch).with_context(|| {
+        format!(
+            "kernels.lock has {release} (package version {version}) for {series}; if that build has left the \
+             mirror, `cargo xtask kernel update {series}` moves the lock to the newest one, and --kernel \
+             PATH takes an image"
+        )
+    })
+}
+
+/// Moves the lock. What is in the cache stays there.
+fn update(cache: &Path, wanted: &[String], arch: Arch) -> Result<()> {
+    let mut lock = Lock::read()?;
+    let all: Vec<String> = match wanted {
+        [] => lock.of(arch).map(|entry| entry.series.clone()).collect(),
+        wanted => wanted.to_vec(),
+    };
+    let mut builds = {
+        let _lock = tree::lock(&folder(cache, arch))?;
+        let apt = Apt::open(cache, arch.debian_name())?;
+        apt.refresh(true)?;
+        builds(&apt, arch)?
+    };
+    builds.retain(|build| !is_malformed(&build.release));
+    for series in all {
+        if !version::is_series(&series) {
+            bail!("`{series}` is no series such as {DEFAULT_SERIES}");
+        }
+        let Some(build) = resolve(&builds, &series, flavour(arch)) else {
+            bail!(
+                "the mirror has no kernel {series}: `cargo xtask kernel list` shows what there is"
+            );
+        };
+        let old = lock.find(&series, arch).map(|entry| entry.release.clone());
+        match old {
+            Some(old) if old == build.release => println!("{series}: {old}, which is the newest"),
+            Some(old) => println!("{series}: {old} -> {}", build.release),
+            None => println!("{series}: {}", build.release),
+        }
+        lock.set(Entry {
+            arch: arch.name().to_owned(),
+            series,
+            release: build.release,
+            version: build.version,
+        });
+    }
+    lock.write()
+}
+
+fn is_malformed(release: &str) -> bool {
+    MALFORMED_BTF
+        .iter()
+        .any(|bad| release.starts_with(&format!("{bad}-")))
 }
 
 fn folder(cache: &Path, arch: Arch) -> PathBuf {
@@ -318,10 +388,7 @@ fn list(cache: &Path, arch: Arch) -> Result<()> {
             .join(&build.release)
             .join("vmlinuz")
             .is_file();
-        let malformed = MALFORMED_BTF
-            .iter()
-            .any(|bad| build.release.starts_with(&format!("{bad}-")));
-        let note = match (malformed, newest) {
+        let note = match (is_malformed(&build.release), newest) {
             (true, _) => "malformed BTF: no BPF program can call 21 of its kfuncs",
             (false, true) => "newest of its series",
             (false, false) => "",
