@@ -14,6 +14,7 @@ mod package;
 mod peers;
 mod setup;
 mod side_by_side;
+mod steps;
 mod test;
 mod tree;
 mod ui;

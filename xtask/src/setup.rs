@@ -36,6 +36,8 @@ pub enum Purpose {
     Peers,
     /// Building the emulator whose CPUs run side by side.
     SideBySide,
+    /// Building a kernel.
+    KernelBuild,
     /// Building for aarch64 on another machine.
     CrossAarch64,
     /// Making packages.

@@ -4,6 +4,7 @@
 //! of a series that it leaves out it is the newest, and what that was is remembered, so that a cached
 //! kernel needs no network.
 
+mod build;
 mod lock;
 mod version;
 
@@ -36,6 +37,15 @@ pub enum KernelCommand {
     /// Put a kernel into the cache
     Get {
         /// A series (6.16, 6.18, 7.0, 7.2, 7.3 ...) or an exact build (7.2.12+deb13, 7.3-rc)
+        series: String,
+        /// The architecture
+        #[arg(long, value_enum, default_value_t = Arch::host())]
+        arch: Arch,
+    },
+    /// Build a kernel that Debian ships without sched_ext, from Debian's source
+    Build {
+        /// The series: 6.12
+        #[arg(default_value = "6.12")]
         series: String,
         /// The architecture
         #[arg(long, value_enum, default_value_t = Arch::host())]
@@ -118,6 +128,17 @@ pub fn run(command: &KernelCommand) -> Result<i32> {
             let kernel = get(&cache, series, *arch)?;
             println!("{} {}", kernel.name(), kernel.image.display());
         }
+        KernelCommand::Build { series, arch } => {
+            let lock = Lock::read()?;
+            let Some(entry) = lock
+                .find(series, *arch)
+                .filter(|entry| is_built_here(entry))
+            else {
+                bail!("kernels.lock names no {series} to build: only 6.12 on x86_64 is built here");
+            };
+            let kernel = build::build(&cache, entry, *arch)?;
+            println!("{} {}", kernel.name(), kernel.image.display());
+        }
         KernelCommand::Update { series, arch } => update(&cache, series, *arch)?,
     }
     Ok(0)
@@ -160,6 +181,11 @@ fn get_locked(cache: &Path, entry: &Entry, arch: Arch) -> Result<Kernel> {
         version,
         ..
     } = entry;
+    if is_built_here(entry) {
+        bail!(
+            "{release} is not in the cache, and Debian does not ship it: `cargo xtask kernel build {series}` makes it"
+        );
+    }
     fetch(cache, release, arch).with_context(|| {
         format!(
             "kernels.lock has {release} (package version {version}) for {series}; if that build has left the \
@@ -173,7 +199,11 @@ fn get_locked(cache: &Path, entry: &Entry, arch: Arch) -> Result<Kernel> {
 fn update(cache: &Path, wanted: &[String], arch: Arch) -> Result<()> {
     let mut lock = Lock::read()?;
     let all: Vec<String> = match wanted {
-        [] => lock.of(arch).map(|entry| entry.series.clone()).collect(),
+        [] => lock
+            .of(arch)
+            .filter(|entry| !is_built_here(entry))
+            .map(|entry| entry.series.clone())
+            .collect(),
         wanted => wanted.to_vec(),
     };
     let mut builds = {
@@ -206,6 +236,10 @@ fn update(cache: &Path, wanted: &[String], arch: Arch) -> Result<()> {
         });
     }
     lock.write()
+}
+
+fn is_built_here(entry: &Entry) -> bool {
+    entry.release.ends_with(build::SUFFIX)
 }
 
 fn is_malformed(release: &str) -> bool {
