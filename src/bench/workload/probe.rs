@@ -7,8 +7,9 @@
 //! always pays for the next wakeup.
 //!
 //! The points in time do not depend on how late the thread was, so that it does the same work under
-//! every scheduler, and what others get done beside it can be compared. One that is so late that the
-//! next point has passed already goes on at once: that is no wakeup, and has no latency.
+//! every scheduler, and what others get done beside it can be compared. A thread that is so late that the
+//! next point has passed already goes on at once, and that point counts as late by as much: to leave it
+//! out would hide the longest waits, as each of them hides the points that follow (coordinated omission).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,13 +70,48 @@ fn sleep_and_wake(seed: u64, wakeups: u32, stop: &AtomicBool) -> Result<Latencie
     let mut due_ns = now_ns();
     for _ in 0..wakeups {
         due_ns += rng.random_range(SLEEP_NS);
-        if now_ns() < due_ns {
-            latencies.record(sleep_until_ns(due_ns));
-        }
+        latencies.record(wait_for(due_ns));
         compute(LOOPS_AWAKE);
         if stop.load(Ordering::Relaxed) {
             break;
         }
     }
     Ok(latencies)
+}
+
+/// Sleeps until `due_ns`, or not at all if that has passed; returns how late the caller then is, in ns.
+fn wait_for(due_ns: u64) -> u64 {
+    let now_ns = now_ns();
+    if now_ns < due_ns {
+        sleep_until_ns(due_ns)
+    } else {
+        now_ns - due_ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_that_has_passed_counts_as_late() {
+        let hour_ago_ns = now_ns().saturating_sub(3_600_000_000_000).max(1);
+        let late_ns = wait_for(hour_ago_ns);
+        assert!(
+            late_ns >= now_ns() - hour_ago_ns - 1_000_000_000,
+            "{late_ns} ns"
+        );
+    }
+
+    #[test]
+    fn every_point_counts() {
+        let stop = AtomicBool::new(false);
+        let latencies = sleep_and_wake(1, 5, &stop).unwrap();
+        let counts = latencies
+            .outcome()
+            .distribution
+            .into_iter()
+            .map(|step| step[1]);
+        assert_eq!(counts.sum::<u64>(), 5);
+    }
 }
