@@ -243,7 +243,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", default_value = "eevdf")]
     pub baseline: String,
 
-    /// Workloads to run, comma separated (default: all; `--list` tells what there is).
+    /// Workloads to run, comma separated (default: all; `--list` tells what there is; `wide`: those for
+    /// many CPUs).
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub workloads: Vec<String>,
 

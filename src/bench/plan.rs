@@ -159,7 +159,7 @@ fn chosen_workloads(args: &BenchArgs) -> Result<Vec<&'static dyn Workload>> {
         .collect();
     let unknown = names
         .iter()
-        .find(|name| **name != "all" && workload::find(name).is_none());
+        .find(|name| !["all", "wide"].contains(name) && workload::find(name).is_none());
     if let Some(name) = unknown {
         let known: Vec<_> = workload::ALL
             .iter()
@@ -176,9 +176,10 @@ fn chosen_workloads(args: &BenchArgs) -> Result<Vec<&'static dyn Workload>> {
         ));
     }
     let all = names.contains(&"all") || (names.is_empty() && args.command.is_empty());
+    let wide = names.contains(&"wide");
     let wanted = |name: &str| match name {
         workload::COMMAND => !args.command.is_empty(),
-        name => all || names.contains(&name),
+        name => all || names.contains(&name) || (wide && workload::WIDE.contains(&name)),
     };
     Ok(workload::ALL
         .iter()
@@ -251,6 +252,13 @@ fn obstacle() -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_wide_workload_exists() {
+        for name in workload::WIDE {
+            assert!(workload::find(name).is_some(), "{name}");
+        }
+    }
 
     #[test]
     fn scx_takt_by_its_plain_name_takes_part_already() {

@@ -35,7 +35,7 @@ impl Workload for Build {
     }
 
     fn about(&self) -> &'static str {
-        "a tree of short jobs as a build makes them, two per CPU at a time"
+        "a tree of short jobs as a build makes them, 2 per CPU at a time"
     }
 
     fn metrics(&self) -> &'static [Metric] {

@@ -26,7 +26,7 @@ impl Workload for Burst {
     }
 
     fn about(&self) -> &'static str {
-        "timer wakeup latency during storms of fork and exec, and how long the storms take"
+        "timer wakeup latency (a probe per CPU) during storms of 16 forks and execs per CPU, and their time"
     }
 
     fn metrics(&self) -> &'static [Metric] {

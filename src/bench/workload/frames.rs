@@ -30,7 +30,7 @@ impl Workload for Frames {
     }
 
     fn about(&self) -> &'static str {
-        "a 60 Hz loop of three dependent threads among CPU hogs: frames that miss their deadline"
+        "a 60 Hz loop of 3 dependent threads among 2 CPU hogs per CPU: frames that miss their deadline"
     }
 
     fn metrics(&self) -> &'static [Metric] {

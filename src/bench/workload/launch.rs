@@ -21,7 +21,7 @@ impl Workload for Launch {
     }
 
     fn about(&self) -> &'static str {
-        "fork and exec to the first line of the program, among CPU hogs"
+        "fork and exec to the first line of the program, among 2 CPU hogs per CPU"
     }
 
     fn metrics(&self) -> &'static [Metric] {

@@ -27,7 +27,7 @@ impl Workload for Longrun {
     }
 
     fn about(&self) -> &'static str {
-        "timer wakeup latency among hogs that have been running for seconds"
+        "timer wakeup latency (a probe per CPU) among 2 hogs per CPU that have been running for seconds"
     }
 
     fn metrics(&self) -> &'static [Metric] {

@@ -159,6 +159,20 @@ pub static ALL: &[&dyn Workload] = &[
     &command::UserCommand,
 ];
 
+/// The workloads of `--workloads wide`: those that say something about many CPUs, and whose run grows
+/// no faster than the number of CPUs.
+pub const WIDE: [&str; 9] = [
+    "wakeup",
+    "frames",
+    "pipe",
+    "fanout",
+    "messaging",
+    "messaging-fork",
+    "requests",
+    "compute",
+    "build",
+];
+
 pub use sync::now_ns as clock_ns;
 
 /// The workload that stands for the user's own command.

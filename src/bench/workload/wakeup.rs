@@ -24,7 +24,7 @@ impl Workload for Wakeup {
     }
 
     fn about(&self) -> &'static str {
-        "timer wakeup latency under 2 CPU hogs per CPU (at least 4), and the work of these hogs"
+        "timer wakeup latency (a probe per CPU) under 2 hogs per CPU (at least 4), and the work of these hogs"
     }
 
     fn metrics(&self) -> &'static [Metric] {
