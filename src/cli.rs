@@ -373,9 +373,13 @@ pub struct StressArgs {
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
 
-    /// End at once: what the exec storm executes.
+    /// End at once: what storms of exec and exit execute.
     #[arg(long, hide = true)]
     pub exit_at_once: bool,
+
+    /// Threads to start before that.
+    #[arg(long, hide = true, default_value_t = 0, requires = "exit_at_once")]
+    pub exit_threads: u64,
 }
 
 /// How long a task may wait for a CPU: a bound of its own, and the turns of those before it.
@@ -425,11 +429,13 @@ pub enum StressKind {
     Exec,
     /// Threads that live for microseconds.
     Threads,
-    /// Hogs whose CPUs change at random, often to a single one.
+    /// Processes that end in crowds: asleep, computing, with memory, with threads, by exec.
+    Exits,
+    /// Tasks that compute, wait or sleep while their CPUs change at random, often to a single one.
     Affinity,
-    /// Hogs whose nice value changes at random.
+    /// The same, with their nice value.
     Nice,
-    /// Hogs that change between SCHED_OTHER, SCHED_BATCH and SCHED_IDLE.
+    /// The same, with their policy: SCHED_OTHER, SCHED_BATCH and SCHED_IDLE.
     Policy,
     /// Short bursts of SCHED_FIFO threads.
     Rt,
@@ -445,6 +451,10 @@ pub enum StressKind {
     Sleepers,
     /// Threads that give the CPU away again and again.
     Yield,
+    /// Pairs that share a CPU and pass a turn by sched_yield.
+    Partners,
+    /// Crowds that are bound to a part of each last-level cache, beside tasks that are free.
+    Bound,
     /// Memory barriers across all CPUs.
     Membarrier,
     /// cgroups that are created, weighted, limited, moved into and removed.

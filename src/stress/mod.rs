@@ -2,11 +2,14 @@
 //!
 //! Workers of many kinds (`kinds`) tick one counter each (`crew`). A worker that does not get on for
 //! `--stall-seconds` is a failure (`watch`), and so is a sched_ext scheduler that the kernel throws out
-//! during the run (`sched_ext`), and with `--longest-wait` a wait that is longer (`judge`). What a scheduler does right
-//! shows nowhere here: this asks only whether it stays alive and leaves nobody behind.
+//! during the run (`sched_ext`), work that the kernel's core had to do in its place (`counters`), an alarm in the kernel
+//! log (`kernel_log`), and with `--longest-wait` a wait that is longer (`judge`). What a scheduler does right
+//! shows nowhere here: this asks only whether it stays alive and leaves no task behind.
 
+mod counters;
 mod crew;
 mod judge;
+mod kernel_log;
 mod kinds;
 mod report;
 mod rng;
@@ -24,8 +27,10 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::cli::{StressArgs, StressKind};
+use counters::Counters;
 use crew::{Crew, Load, Member};
 use judge::{Judge, Waits};
+use kernel_log::KernelLog;
 use report::{LeftOut, Summary};
 use sched_ext::SchedExt;
 use trace::Trace;
@@ -39,6 +44,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// Runs the load for `args.seconds`, or until SIGINT or SIGTERM.
 pub fn run(args: StressArgs) -> Result<ExitCode> {
     if args.exit_at_once {
+        kinds::leave_threads_behind(args.exit_threads).context("cannot start a thread")?;
         return Ok(ExitCode::SUCCESS);
     }
     sys::ignore_broken_pipes();
@@ -56,12 +62,16 @@ pub fn run(args: StressArgs) -> Result<ExitCode> {
     run.watch();
     let waits = run.judge(judge.as_ref());
     run.finish();
+    let moved = run.compare_counters();
+    run.read_kernel_log();
     let summary = Summary {
         seconds: began.elapsed().as_secs_f64(),
         seed: args.seed,
         kinds: run.watch.results().iter().map(Into::into).collect(),
         left_out,
         waits,
+        counters: moved,
+        unwatched: run.unwatched,
         longest_absence: run.watch.longest_absence().as_secs_f64(),
         end: SchedExt::read(),
         start: run.before,
@@ -101,12 +111,17 @@ struct Run<'a> {
     args: &'a StressArgs,
     load: Arc<Load>,
     before: SchedExt,
-    /// Hotplug may make a scheduler load itself again.
-    reload_allowed: bool,
+    counters: Counters,
+    /// `Err`: why it cannot be read.
+    kernel_log: Result<KernelLog>,
+    /// CPUs come and go, which may make a scheduler load itself again.
+    hotplug: bool,
     patience: Duration,
     watch: Watch,
     trace: Option<Trace>,
     problems: Vec<String>,
+    /// What could not be watched, and why.
+    unwatched: Vec<String>,
 }
 
 impl<'a> Run<'a> {
@@ -116,11 +131,14 @@ impl<'a> Run<'a> {
             args,
             load,
             before,
-            reload_allowed: args.kinds.contains(&StressKind::Hotplug),
+            counters: counters::read(),
+            kernel_log: KernelLog::open(),
+            hotplug: args.kinds.contains(&StressKind::Hotplug),
             patience,
             watch: Watch::new(Vec::new(), Instant::now(), patience),
             trace,
             problems: Vec::new(),
+            unwatched: Vec::new(),
         }
     }
 
@@ -174,7 +192,7 @@ impl<'a> Run<'a> {
         if self.args.any_scheduler {
             return;
         }
-        let trouble = SchedExt::read().trouble_since(&self.before, self.reload_allowed);
+        let trouble = SchedExt::read().trouble_since(&self.before, self.hotplug);
         if let Some(trouble) = trouble.filter(|trouble| !self.problems.contains(trouble)) {
             self.problem(trouble);
         }
@@ -218,6 +236,36 @@ impl<'a> Run<'a> {
         }
         for fault in self.load.faults() {
             self.problem(fault);
+        }
+    }
+
+    /// By how much the kernel's counters of the scheduler moved; one that must not is a problem.
+    fn compare_counters(&mut self) -> Counters {
+        let moved = counters::moved(&self.counters, &counters::read());
+        if !self.args.any_scheduler
+            && let Some(problem) = counters::problem(&moved, self.hotplug)
+        {
+            self.problem(problem);
+        }
+        moved
+    }
+
+    /// An alarm of the kernel is a problem.
+    fn read_kernel_log(&mut self) {
+        let alarms = match &mut self.kernel_log {
+            Ok(log) => log.alarms(),
+            Err(error) => {
+                self.unwatched.push(format!("kernel log: {error:#}"));
+                return;
+            }
+        };
+        match alarms {
+            Ok(alarms) => {
+                if let Some(problem) = kernel_log::problem(&alarms) {
+                    self.problem(problem);
+                }
+            }
+            Err(error) => self.problem(format!("{error:#}")),
         }
     }
 

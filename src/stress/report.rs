@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::counters::Counters;
 use super::judge::Waits;
 use super::sched_ext::SchedExt;
 use super::watch::KindResult;
@@ -24,6 +25,10 @@ pub struct Summary {
     pub left_out: Vec<LeftOut>,
     /// What was judged with `--longest-wait`.
     pub waits: Option<Waits>,
+    /// The kernel's counters of the scheduler that moved, and by how much.
+    pub counters: Counters,
+    /// What could not be watched, and why.
+    pub unwatched: Vec<String>,
     /// How long the watch itself was kept from running at most, in seconds.
     pub longest_absence: f64,
     /// The kernel's sched_ext at the start.
@@ -105,6 +110,12 @@ impl Summary {
         if let Some(waits) = &self.waits {
             writeln!(out, "{waits}")?;
         }
+        for unwatched in &self.unwatched {
+            writeln!(out, "not watched: {unwatched}")?;
+        }
+        for (name, by) in &self.counters {
+            writeln!(out, "counter: {name} {by}")?;
+        }
         for problem in &self.problems {
             writeln!(out, "problem: {problem}")?;
         }
@@ -169,6 +180,8 @@ mod tests {
                 why: "no reason".into(),
             }],
             waits: None,
+            counters: Counters::from([("SCX_EV_X".into(), 3)]),
+            unwatched: vec!["kernel log: no reason".into()],
             longest_absence: 0.3,
             start: SchedExt::default(),
             end: SchedExt::default(),
@@ -189,6 +202,8 @@ mod tests {
             "kind         workers    operations    longest pause\n\
              rt-hogs            2          1234            0.2 s\n\
              left out: cgroup: no reason\n\
+             not watched: kernel log: no reason\n\
+             counter: SCX_EV_X 3\n\
              scheduler: no sched_ext in this kernel\n\
              stress: 20.0 s, seed 1, 1 kinds: all got on\n"
         );

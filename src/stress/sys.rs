@@ -1,5 +1,6 @@
 //! The system calls that the load is made of, each as a safe function that returns `io::Result`.
 
+use std::ffi::CString;
 use std::io;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -63,6 +64,14 @@ pub fn set_affinity(tid: Tid, cpus: &[usize]) -> io::Result<()> {
     // SAFETY: `set` is readable and its size is given.
     let result = unsafe { libc::sched_setaffinity(tid, size_of_val(&set), &set) };
     check(result.into()).map(drop)
+}
+
+/// As [`set_affinity`]; that all of `cpus` are offline just now is no error, and changes nothing.
+pub fn bind(tid: Tid, cpus: &[usize]) -> io::Result<()> {
+    match set_affinity(tid, cpus) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        other => other,
+    }
 }
 
 /// Schedules thread `tid` by `policy` (0 is the calling thread).
@@ -150,6 +159,59 @@ pub fn compute_for(time: Duration) {
         compute(1);
     }
 }
+
+/// CLOCK_MONOTONIC.
+pub fn monotonic() -> Duration {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is writable. The clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// Sleeps until CLOCK_MONOTONIC is `at`, or (rarely) until a signal comes.
+pub fn sleep_until(at: Duration) {
+    let at = libc::timespec {
+        tv_sec: at.as_secs() as libc::time_t,
+        tv_nsec: at.subsec_nanos().into(),
+    };
+    let (clock, absolute) = (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME);
+    // SAFETY: `at` is readable; for an absolute time the rest is not written.
+    unsafe { libc::clock_nanosleep(clock, absolute, &at, std::ptr::null_mut()) };
+}
+
+/// Maps so much memory and writes to each page of it; does nothing if there is none.
+pub fn fill_memory(bytes: usize) {
+    const PAGE_BYTES: usize = 4096;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping that touches no existing memory.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if memory == libc::MAP_FAILED {
+        return;
+    }
+    for offset in (0..bytes).step_by(PAGE_BYTES) {
+        // SAFETY: the byte is inside the new mapping, which nothing else uses.
+        unsafe { memory.cast::<u8>().add(offset).write_volatile(1) };
+    }
+}
+
+/// Executes the program `words` (its path, then its arguments); returns only if that fails. At most
+/// [`MAX_WORDS`] words: allocates nothing.
+pub fn execute(words: &[CString]) -> io::Error {
+    let mut pointers = [std::ptr::null(); MAX_WORDS + 1];
+    for (pointer, word) in pointers.iter_mut().zip(words).take(MAX_WORDS) {
+        *pointer = word.as_ptr();
+    }
+    // SAFETY: all words and the null that ends them live through the call.
+    unsafe { libc::execv(pointers[0], pointers.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// How many words [`execute`] takes.
+pub const MAX_WORDS: usize = 7;
 
 /// A child process made by `fork`. It is killed and reaped when dropped.
 #[derive(Debug)]

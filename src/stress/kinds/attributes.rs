@@ -1,4 +1,5 @@
-//! Threads whose CPUs, nice value or policy change under them while they compute.
+//! Threads whose CPUs, nice value or policy change under them: while they run, while they wait for a CPU, while they
+//! sleep, and by their own hand.
 
 use std::io;
 use std::sync::Arc;
@@ -10,70 +11,97 @@ use crate::stress::crew::{Crew, Worker};
 use crate::stress::rng::Rng;
 use crate::stress::sys::{self, Policy, Tid};
 
+/// How long victims sleep at a time, in us: shorter and longer than a slice, and much longer than any queue lasts.
+const SLEEPS_US: [(u64, u64); 3] = [(100, 3_000), (3_000, 30_000), (100_000, 400_000)];
+/// Victims that compute on one CPU, unless it is CPUs that change: all but one of them wait at any time.
+const SHARERS: usize = 3;
+/// Units of computing (`sys::compute`) between two changes of a thread by itself: about 300 us.
+const SELF_UNITS: u64 = 30;
+
 /// Random CPU masks; one in two is a single CPU.
 pub fn affinity(crew: &mut Crew) -> Result<()> {
     let cpus = crew.cpus().to_vec();
-    torment(crew, "affin", move |victim, rng| {
+    torment(crew, "affin", Vec::new(), move |victim, rng| {
         let mask = if rng.one_in(2) {
             rng.some_of(&cpus)
         } else {
             rng.pick(&cpus).into_iter().copied().collect()
         };
-        match sys::set_affinity(victim, &mask) {
-            // All CPUs of the mask are offline just now.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
-            other => other,
-        }
+        sys::bind(victim, &mask)
     })
 }
 
 /// Random nice values, -20 to 19.
 pub fn nice(crew: &mut Crew) -> Result<()> {
-    torment(crew, "nice", |victim, rng| {
+    let shared = crew.cpus().iter().copied().take(1).collect();
+    torment(crew, "nice", shared, |victim, rng| {
         sys::set_nice(victim, rng.between(0, 39) as i32 - 20)
     })
 }
 
 /// Random policies of the ordinary classes.
 pub fn policy(crew: &mut Crew) -> Result<()> {
-    torment(crew, "policy", |victim, rng| {
+    let shared = crew.cpus().iter().copied().rev().take(1).collect();
+    torment(crew, "policy", shared, |victim, rng| {
         let policies = [Policy::Other, Policy::Batch, Policy::Idle];
         sys::set_policy(victim, *rng.pick(&policies).unwrap_or(&Policy::Other))
     })
 }
 
-/// Two or more hogs (ticking per about 100 us of computing), and one tormentor who applies `change` to
-/// one of them at a time (ticking per change). What a change takes away, one of the next gives back
-/// within milliseconds, so that every hog still has to get on.
+/// The victims of `change`, and one thread that applies it to a random one of them at a time (ticking per change).
+/// What a change takes away, one of the next gives back within milliseconds, so that every victim still has to get on.
+///
+/// Victims: some that compute (ticking per about 100 us), the first [`SHARERS`] of them on `shared` if that is not empty;
+/// one for each length of sleep (ticking per sleep); and one that computes and changes itself (ticking per change).
 fn torment(
     crew: &mut Crew,
     role: &str,
-    change: impl Fn(Tid, &mut Rng) -> io::Result<()> + Send + 'static,
+    shared: Vec<usize>,
+    change: impl Fn(Tid, &mut Rng) -> io::Result<()> + Clone + Send + 'static,
 ) -> Result<()> {
-    // Victims outlive their tormentor: it must never change a stranger who got a dead victim's id.
+    // Victims outlive the thread that changes them: it must never change a stranger who got a dead victim's id.
     let released = Arc::new(AtomicBool::new(false));
     let mut victims = Vec::new();
     let release = Release(Arc::clone(&released));
-    for _ in 0..2 + crew.cpus().len() / 4 {
+    for number in 0..SHARERS + crew.cpus().len() / 4 {
         let released = Arc::clone(&released);
-        victims.push(crew.spawn(role, move |victim| suffer(victim, &released))?);
+        let shared = shared.clone();
+        victims.push(crew.spawn(role, move |victim| {
+            if number < SHARERS && !shared.is_empty() {
+                sys::bind(0, &shared)?;
+            }
+            compute(victim, &released)
+        })?);
     }
-    let tormentor = format!("{role}-er");
-    crew.spawn(&tormentor, move |worker| {
+    for sleep_us in SLEEPS_US {
+        let released = Arc::clone(&released);
+        let sleeper = format!("{role}-zz");
+        victims.push(crew.spawn(&sleeper, move |victim| sleep(victim, &released, sleep_us))?);
+    }
+    let change_self = change.clone();
+    crew.spawn(&format!("{role}-own"), move |worker| {
+        while worker.running() {
+            sys::compute(SELF_UNITS);
+            change_self(sys::tid(), &mut worker.rng)?;
+            worker.tick();
+        }
+        Ok(())
+    })?;
+    crew.spawn(&format!("{role}-er"), move |worker| {
         let _release = release;
         while worker.running() {
             if let Some(&victim) = worker.rng.pick(&victims) {
                 change(victim, &mut worker.rng)?;
             }
             worker.tick();
-            worker.pause_us(100, 20_000);
+            worker.pause_us(100, 5_000);
         }
         Ok(())
     })?;
     Ok(())
 }
 
-fn suffer(victim: &mut Worker, released: &AtomicBool) -> Result<()> {
+fn compute(victim: &mut Worker, released: &AtomicBool) -> Result<()> {
     while !released.load(Ordering::Relaxed) {
         sys::compute(10);
         victim.tick();
@@ -81,7 +109,16 @@ fn suffer(victim: &mut Worker, released: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Lets the victims go, however their tormentor ends.
+fn sleep(victim: &mut Worker, released: &AtomicBool, (low, high): (u64, u64)) -> Result<()> {
+    while !released.load(Ordering::Relaxed) {
+        victim.pause_us(low, high);
+        sys::compute(1);
+        victim.tick();
+    }
+    Ok(())
+}
+
+/// Lets the victims go, however the thread that changes them ends.
 struct Release(Arc<AtomicBool>);
 
 impl Drop for Release {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -11,6 +12,10 @@ use crate::stress::rng::Rng;
 use crate::stress::sys::{self, Child};
 
 const ROOT: &str = "/sys/fs/cgroup";
+/// Processes that compute.
+const HOGS: usize = 3;
+/// How long the processes that sleep do so: shorter and much longer than a slice.
+const SLEEPS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(150)];
 
 /// Why there can be no cgroups, if there cannot.
 pub fn obstacle() -> Option<String> {
@@ -33,14 +38,20 @@ fn probe() -> PathBuf {
     Path::new(ROOT).join(format!("scx_takt_stress_probe.{}", std::process::id()))
 }
 
-/// Two processes that compute, and a thread that makes a cgroup at a time for them, moves them in,
-/// changes its settings, moves them out and removes it. Ticks per change; a process per about 100 us
-/// of computing.
+/// Three processes that compute and two that sleep; and a thread that makes a cgroup at a time for some of them, moves them
+/// in, changes its settings (CPUs, weight, limit, idle) with them inside, moves them out and removes it. Ticks per change
+/// and per move; a process per about 100 us of computing, or per sleep.
 pub fn churn(crew: &mut Crew) -> Result<()> {
-    let hogs = [crew.enrol("cg-hog")?, crew.enrol("cg-hog")?];
+    let mut members = Vec::new();
+    for _ in 0..HOGS {
+        members.push((crew.enrol("cg-hog")?, None));
+    }
+    for sleep in SLEEPS {
+        members.push((crew.enrol("cg-zz")?, Some(sleep)));
+    }
     crew.spawn("cgroup", move |worker| {
         let yard = Yard::new().context("cannot set up cgroups")?;
-        let children = start_hogs(&hogs, &yard)?;
+        let children = start(&members, &yard)?;
         let mut number = 0;
         while worker.running() {
             number += 1;
@@ -55,23 +66,32 @@ pub fn churn(crew: &mut Crew) -> Result<()> {
     Ok(())
 }
 
-fn start_hogs(hogs: &[Member], yard: &Yard) -> Result<Vec<Child>> {
-    let start = |hog: &Member| {
+/// Starts a process for each of `members`, which sleeps so long at a time or computes.
+fn start(members: &[(Member, Option<Duration>)], yard: &Yard) -> Result<Vec<Child>> {
+    let start = |(member, sleep): &(Member, Option<Duration>)| {
         let child = Child::fork(|| {
             loop {
-                sys::compute(10);
-                hog.tick();
+                match sleep {
+                    Some(time) => sys::sleep_until(sys::monotonic() + *time),
+                    None => sys::compute(10),
+                }
+                member.tick();
             }
         });
         let child = child.context("cannot fork")?;
         yard.rest.take_in(child.pid())?;
         Ok(child)
     };
-    hogs.iter().map(start).collect()
+    members.iter().map(start).collect()
 }
 
 /// From creation to removal of one cgroup, one in four with a nested one that holds the processes.
-fn live_through_one(worker: &mut Worker, yard: &Yard, hogs: &[Child], number: u64) -> Result<()> {
+fn live_through_one(
+    worker: &mut Worker,
+    yard: &Yard,
+    processes: &[Child],
+    number: u64,
+) -> Result<()> {
     let outer = Cgroup::create(&yard.base.0.join(number.to_string()))?;
     worker.tick();
     let inner = if worker.rng.one_in(4) {
@@ -80,23 +100,30 @@ fn live_through_one(worker: &mut Worker, yard: &Yard, hogs: &[Child], number: u6
     } else {
         None
     };
-    let lived = inhabit(worker, yard, hogs, &outer, inner.as_ref().unwrap_or(&outer));
+    let lived = inhabit(
+        worker,
+        yard,
+        processes,
+        &outer,
+        inner.as_ref().unwrap_or(&outer),
+    );
     // However that went: only an empty cgroup can be removed.
-    hogs.iter()
-        .try_for_each(|hog| yard.rest.take_in(hog.pid()))?;
+    processes
+        .iter()
+        .try_for_each(|process| yard.rest.take_in(process.pid()))?;
     lived
 }
 
-/// Moves some of `hogs` into `home`, and changes the settings of `outer`.
+/// Moves some of `processes` into `home`, and changes the settings of `outer`.
 fn inhabit(
     worker: &mut Worker,
     yard: &Yard,
-    hogs: &[Child],
+    processes: &[Child],
     outer: &Cgroup,
     home: &Cgroup,
 ) -> Result<()> {
     let cpus = worker.cpus().to_vec();
-    let all: Vec<_> = hogs.iter().map(Child::pid).collect();
+    let all: Vec<_> = processes.iter().map(Child::pid).collect();
     let guests = worker.rng.some_of(&all);
     for _ in 0..worker.rng.between(1, 4) {
         outer.change(&mut worker.rng, &yard.controllers, &cpus)?;

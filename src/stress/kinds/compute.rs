@@ -1,5 +1,8 @@
 //! Work that wants nothing but a CPU.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use anyhow::Result;
 
 use crate::stress::crew::{Crew, Worker};
@@ -72,4 +75,44 @@ pub fn yields(crew: &mut Crew) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Round trips that partners make before they rest, so that they do not take a whole CPU.
+const PARTNER_TRIPS: u32 = 20;
+
+/// Two pairs whose threads share one CPU and pass a turn by `sched_yield`; those of the second compute for 200 us
+/// before they pass it on. Ticks per turn.
+pub fn partners(crew: &mut Crew) -> Result<()> {
+    let cpus = crew.cpus();
+    let pairs = [(cpus.first(), 0), (cpus.last(), 20)];
+    for (cpu, units) in pairs {
+        let turn = Arc::new(AtomicU32::new(0));
+        for side in 0..2 {
+            let (turn, cpu) = (Arc::clone(&turn), cpu.copied());
+            crew.spawn("partner", move |worker| {
+                sys::bind(0, cpu.as_slice())?;
+                while worker.running() {
+                    pass_the_turn(worker, &turn, side, units);
+                    worker.pause_us(500, 1_500);
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the turn when it is that of `side`, computes, and gives it to the other side, [`PARTNER_TRIPS`] times.
+fn pass_the_turn(worker: &Worker, turn: &AtomicU32, side: u32, units: u64) {
+    for _ in 0..PARTNER_TRIPS {
+        while turn.load(Ordering::Acquire) != side {
+            if !worker.running() {
+                return;
+            }
+            sys::yield_now();
+        }
+        sys::compute(units);
+        turn.store(1 - side, Ordering::Release);
+        worker.tick();
+    }
 }

@@ -1,8 +1,10 @@
 //! The kinds of load: what each needs, and how it starts.
 
 mod attributes;
+mod bound;
 mod cgroup;
 mod compute;
+mod exits;
 mod hotplug;
 mod process;
 mod realtime;
@@ -17,6 +19,8 @@ use anyhow::Result;
 use super::crew::Crew;
 use super::sys::{self, Policy};
 use crate::cli::StressKind;
+
+pub use exits::leave_threads_behind;
 
 /// Not part of a run unless asked for: they take whole CPUs away, or show one thing only.
 pub fn is_opt_in(kind: StressKind) -> bool {
@@ -74,6 +78,8 @@ pub fn start(kind: StressKind, all: &[StressKind], crew: &mut Crew, rt_duty: u64
     match kind {
         StressKind::Hogs => compute::hogs(crew),
         StressKind::Yield => compute::yields(crew),
+        StressKind::Partners => compute::partners(crew),
+        StressKind::Bound => bound::crowds(crew),
         StressKind::Pipes => talk::pipes(crew),
         StressKind::Futex => talk::futex_herd(crew),
         StressKind::Mutex => talk::mutex_convoy(crew),
@@ -83,6 +89,7 @@ pub fn start(kind: StressKind, all: &[StressKind], crew: &mut Crew, rt_duty: u64
         StressKind::Vfork => process::vforks(crew),
         StressKind::Exec => process::execs(crew),
         StressKind::Threads => process::threads(crew),
+        StressKind::Exits => exits::crowds(crew),
         StressKind::Affinity => attributes::affinity(crew),
         StressKind::Nice => attributes::nice(crew),
         StressKind::Policy => attributes::policy(crew),

@@ -125,6 +125,6 @@ fn spawn_some(worker: &mut Worker) -> Result<()> {
 }
 
 /// A limit of this user or cgroup is reached: no fault, but no progress either.
-fn is_limit(error: &io::Error) -> bool {
+pub fn is_limit(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM))
 }

@@ -1,0 +1,131 @@
+//! The kernel's event counters of the active sched_ext scheduler, and which of them must stand still.
+//!
+//! `/sys/kernel/sched_ext/root/events` has a line `SCX_EV_NAME COUNT` for each counter (from 6.15 on; 6.12 has no such
+//! file). A counter tells that the core did something in the place of the scheduler. Names differ between
+//! kernels (6.15 has `ENQ_SLICE_DFL` for the `REFILL_SLICE_DFL` of later ones, 7.1 adds four), so that all names
+//! come from the file: a counter that is not known here must stand still as well.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+const EVENTS: &str = "/sys/kernel/sched_ext/root/events";
+
+/// Part of the names that count the bypass mode, which the kernel itself enters for a load or a suspend.
+const BYPASS: &str = "BYPASS";
+/// Work as usual: the last task of a CPU goes on without `SCX_OPS_ENQ_LAST`; an insertion with `SCX_ENQ_IMMED` comes
+/// back because the CPU is taken, as it should.
+const USUAL: [&str; 2] = ["SCX_EV_DISPATCH_KEEP_LAST", "SCX_EV_REENQ_IMMED"];
+/// What the core does for a CPU that goes offline between a decision and its effect: it picks another CPU, bounces
+/// the task to the global queue, and gives a task that it enqueues there a slice of its own.
+const HOTPLUG: [&str; 4] = [
+    "SCX_EV_SELECT_CPU_FALLBACK",
+    "SCX_EV_DISPATCH_LOCAL_DSQ_OFFLINE",
+    "SCX_EV_REFILL_SLICE_DFL",
+    "SCX_EV_ENQ_SLICE_DFL",
+];
+
+/// Counters by name.
+pub type Counters = BTreeMap<String, u64>;
+
+/// The counters now; empty if no scheduler is loaded or the kernel has none.
+pub fn read() -> Counters {
+    read_from(Path::new(EVENTS))
+}
+
+fn read_from(file: &Path) -> Counters {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let counter = |line: &str| {
+        let (name, count) = line.split_once(' ')?;
+        Some((name.to_owned(), count.trim().parse().ok()?))
+    };
+    text.lines().filter_map(counter).collect()
+}
+
+/// By how much each counter has grown from `before` to `after`; those that stood still are left out. Counters of a
+/// scheduler that was loaded in between began at 0.
+pub fn moved(before: &Counters, after: &Counters) -> Counters {
+    let grown = |(name, &count): (&String, &u64)| {
+        let from = before.get(name).copied().unwrap_or(0);
+        let by = if count < from { count } else { count - from };
+        (by > 0).then(|| (name.clone(), by))
+    };
+    after.iter().filter_map(grown).collect()
+}
+
+/// What moved and must not have, with its numbers. CPUs came and went if `hotplug`.
+pub fn problem(moved: &Counters, hotplug: bool) -> Option<String> {
+    let may_move = |name: &str| {
+        name.contains(BYPASS) || USUAL.contains(&name) || (hotplug && HOTPLUG.contains(&name))
+    };
+    let wrong: Vec<_> = moved
+        .iter()
+        .filter(|(name, _)| !may_move(name))
+        .map(|(name, by)| format!("{name} by {by}"))
+        .collect();
+    (!wrong.is_empty()).then(|| {
+        format!(
+            "the core acted in the place of the scheduler: {} (kernel/sched/ext_internal.h says what each means)",
+            wrong.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(pairs: &[(&str, u64)]) -> Counters {
+        let owned = |(name, count): &(&str, u64)| ((*name).to_owned(), *count);
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn counters_are_read_by_the_names_that_the_kernel_gives() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("events");
+        fs::write(&file, "SCX_EV_SELECT_CPU_FALLBACK 3\nSCX_EV_NEW 0\n").unwrap();
+        let expected = counters(&[("SCX_EV_SELECT_CPU_FALLBACK", 3), ("SCX_EV_NEW", 0)]);
+        assert_eq!(read_from(&file), expected);
+        assert_eq!(
+            read_from(&directory.path().join("absent")),
+            Counters::default()
+        );
+    }
+
+    #[test]
+    fn what_moved_is_told_with_its_amount() {
+        let before = counters(&[("SCX_EV_SELECT_CPU_FALLBACK", 3), ("SCX_EV_NEW", 1)]);
+        let after = counters(&[("SCX_EV_SELECT_CPU_FALLBACK", 10), ("SCX_EV_NEW", 1)]);
+        let moved = moved(&before, &after);
+        assert_eq!(moved, counters(&[("SCX_EV_SELECT_CPU_FALLBACK", 7)]));
+        let problem = super::problem(&moved, false).unwrap();
+        assert!(
+            problem.contains("SCX_EV_SELECT_CPU_FALLBACK by 7"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn counters_of_a_scheduler_loaded_anew_begin_at_nothing() {
+        let (before, after) = (
+            counters(&[("SCX_EV_NEW", 9)]),
+            counters(&[("SCX_EV_NEW", 2)]),
+        );
+        assert_eq!(moved(&before, &after), counters(&[("SCX_EV_NEW", 2)]));
+    }
+
+    #[test]
+    fn usual_work_bypass_and_hotplug_are_told_apart() {
+        let usual = counters(&[
+            ("SCX_EV_DISPATCH_KEEP_LAST", 5),
+            ("SCX_EV_SUB_BYPASS_DISPATCH", 5),
+        ]);
+        assert_eq!(problem(&usual, false), None);
+        let offline = counters(&[("SCX_EV_DISPATCH_LOCAL_DSQ_OFFLINE", 5)]);
+        assert_eq!(problem(&offline, true), None);
+        assert!(problem(&offline, false).is_some());
+        let unknown = counters(&[("SCX_EV_NEW", 1)]);
+        assert!(problem(&unknown, true).is_some());
+    }
+}
