@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 use serde::Serialize;
 
+use crate::bench::load::LoadArgs;
 use crate::bpf_abi::intf;
 use crate::config::profile::Profile;
 use crate::config::{Flags, keys};
@@ -172,6 +173,9 @@ pub enum Command {
     /// A mixed load that tries to break a scheduler (for tests).
     #[command(hide = true)]
     Stress(StressArgs),
+    /// One load with numbers of your own, measured under whatever scheduler runs (for tests).
+    #[command(hide = true)]
+    Load(LoadArgs),
 }
 
 /// Flags of `scx_takt check`.

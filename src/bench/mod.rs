@@ -9,6 +9,7 @@
 pub mod callbacks;
 mod gate;
 mod isolate;
+pub mod load;
 mod machine;
 mod output;
 mod plan;

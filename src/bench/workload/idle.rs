@@ -83,7 +83,7 @@ fn first_number(text: &str, key: &str) -> Option<f64> {
 }
 
 /// Time that all CPUs together ran tasks.
-fn run_time_ns(schedstat: &str) -> f64 {
+pub fn run_time_ns(schedstat: &str) -> f64 {
     let cpus = schedstat.lines().filter(|line| line.starts_with("cpu"));
     cpus.filter_map(|line| {
         line.split_whitespace()

@@ -67,6 +67,11 @@ impl Latencies {
             .map_err(|error| anyhow!("cannot add histograms: {error}"))
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// The latency at `quantile` (0 to 1), in microseconds.
     pub fn quantile_us(&self, quantile: f64) -> f64 {
         self.0.value_at_quantile(quantile) as f64 / NS_PER_US

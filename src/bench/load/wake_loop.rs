@@ -1,0 +1,118 @@
+//! `load wake-loop`: one task wakes many fresh processes by one write; do they run side by side?
+
+use std::fs;
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+use serde::Serialize;
+
+use super::tasks::Summary;
+use crate::bench::workload::hogs::compute;
+use crate::bench::workload::idle::run_time_ns;
+use crate::bench::workload::sync::{
+    Latencies, all, now_ns, sleep_until_ns, spawn_process, wait_process,
+};
+
+/// Until every process has come to wait.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Flags of `load wake-loop`.
+#[derive(Debug, Args)]
+pub struct WakeLoopArgs {
+    /// Processes that wait
+    #[arg(long, value_name = "N", default_value_t = 160)]
+    tasks: usize,
+
+    /// Loops that each computes once it is woken, of about 2 us
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    loops: u32,
+
+    /// How often all of that is done, with fresh processes each time
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    rounds: u32,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Wakes {
+    /// From the write until a process runs.
+    wakeups: Summary,
+    /// From the write until the last process has ended, in all rounds.
+    time_ms: f64,
+    /// CPU time of all CPUs meanwhile.
+    busy_ms: f64,
+    /// The part of that time in which CPUs ran no task, 0 to 1.
+    idle: f64,
+}
+
+impl WakeLoopArgs {
+    /// Runs all rounds.
+    ///
+    /// # Errors
+    /// If a process cannot be started.
+    pub fn run(&self) -> Result<Wakes> {
+        let cpus = std::thread::available_parallelism()?.get() as f64;
+        let mut latencies = Latencies::new()?;
+        let (mut time_ns, mut busy_ns) = (0.0, 0.0);
+        for _ in 0..self.rounds {
+            let round = self.round(&mut latencies)?;
+            time_ns += round.time_ns;
+            busy_ns += round.busy_ns;
+        }
+        Ok(Wakes {
+            wakeups: Summary::from(&latencies),
+            time_ms: time_ns / 1e6,
+            busy_ms: busy_ns / 1e6,
+            idle: 1.0 - busy_ns / (time_ns * cpus),
+        })
+    }
+
+    fn round(&self, latencies: &mut Latencies) -> Result<Round> {
+        let (wait, mut wake) = std::io::pipe().context("cannot make a pipe")?;
+        let (mut seen, tell) = std::io::pipe().context("cannot make a pipe")?;
+        let children: Vec<Pid> = (0..self.tasks)
+            .map(|_| spawn_process(|| self.wait_and_compute(&wait, &tell)))
+            .collect::<Result<_>>()?;
+        sleep_until_ns(now_ns() + SETTLE.as_nanos() as u64);
+        let before_ns = busy_ns()?;
+        let start_ns = now_ns();
+        wake.write_all(&[0]).context("cannot write to a pipe")?;
+        children.into_iter().try_for_each(wait_process)?;
+        let (end_ns, after_ns) = (now_ns(), busy_ns()?);
+        for _ in 0..self.tasks {
+            let mut woke_ns = [0; 8];
+            all(|done| Ok(seen.read(&mut woke_ns[done..]).unwrap_or(0)), 8)?;
+            latencies.record(u64::from_ne_bytes(woke_ns).saturating_sub(start_ns));
+        }
+        Ok(Round {
+            time_ns: (end_ns - start_ns) as f64,
+            busy_ns: after_ns - before_ns,
+        })
+    }
+
+    /// The life of a process: all of them wait for the same byte, which stays where it is.
+    fn wait_and_compute(&self, wait: &PipeReader, mut tell: &PipeWriter) -> Result<()> {
+        let mut polled = [PollFd::new(wait.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut polled, PollTimeout::NONE).is_err() {}
+        let woke_ns = now_ns();
+        compute(self.loops);
+        tell.write_all(&woke_ns.to_ne_bytes())
+            .context("cannot tell of a wakeup")
+    }
+}
+
+struct Round {
+    time_ns: f64,
+    busy_ns: f64,
+}
+
+/// Time that all CPUs together have run tasks since boot.
+fn busy_ns() -> Result<f64> {
+    let text = fs::read_to_string("/proc/schedstat").context("cannot read /proc/schedstat")?;
+    Ok(run_time_ns(&text))
+}
