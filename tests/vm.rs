@@ -11,6 +11,8 @@
 mod bench;
 #[path = "vm/bound.rs"]
 mod bound;
+#[path = "vm/cases.rs"]
+mod cases;
 mod common;
 #[path = "vm/control.rs"]
 mod control;

@@ -1,0 +1,345 @@
+//! Cases in which a scheduler is easily worse than EEVDF: changes of attributes, several last-level caches, crowds, wake
+//! loops, yields. Each puts one question (`scx_takt load`) to EEVDF and then to scx_takt, in the same guest and in
+//! instruction time.
+
+use serde_json::Value;
+
+use super::common::{KERNEL_6_12, Vm};
+
+/// What a load found, under each scheduler.
+struct Found {
+    eevdf: Value,
+    takt: Value,
+}
+
+impl Found {
+    /// One figure of both, EEVDF's first.
+    fn both(&self, pointer: &str) -> (f64, f64) {
+        (number(&self.eevdf, pointer), number(&self.takt, pointer))
+    }
+
+    /// A time: no more than a tenth longer than EEVDF's, or `slack` longer.
+    fn no_longer(&self, pointer: &str, slack: f64) {
+        let (eevdf, takt) = self.both(pointer);
+        assert!(
+            takt <= (1.1 * eevdf).max(eevdf + slack),
+            "{pointer}: EEVDF {eevdf:.1}, scx_takt {takt:.1}"
+        );
+    }
+
+    /// Work done: no more than a tenth less than EEVDF's.
+    fn no_less(&self, pointer: &str) {
+        let (eevdf, takt) = self.both(pointer);
+        assert!(
+            takt >= 0.9 * eevdf,
+            "{pointer}: EEVDF {eevdf:.3}, scx_takt {takt:.3}"
+        );
+    }
+}
+
+fn number(value: &Value, pointer: &str) -> f64 {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| panic!("no {pointer} in {value}"))
+}
+
+/// CPU time of each task of a group of `load shares`, in seconds.
+fn cpu_s(shares: &Value, group: usize) -> Vec<f64> {
+    let list = shares.pointer(&format!("/groups/{group}/cpu_s"));
+    let list = list.and_then(Value::as_array).unwrap();
+    list.iter().map(|value| value.as_f64().unwrap()).collect()
+}
+
+fn sum(values: &[f64]) -> f64 {
+    values.iter().sum()
+}
+
+/// How far the value that is farthest from the mean is from it, as a part of it.
+fn spread(values: &[f64]) -> f64 {
+    let mean = sum(values) / values.len() as f64;
+    let off = values.iter().map(|value| (value / mean - 1.0).abs());
+    off.fold(0.0, f64::max)
+}
+
+/// Runs `script` under EEVDF and under scx_takt. It puts questions with `load ARGUMENT...`; what each found comes back in
+/// that order.
+fn under_both(vm: Vm, script: &str) -> Vec<Found> {
+    let text = vm.passes(&format!(
+        r#"
+        load() {{ scx_takt load "$@" >&3 2>/tmp/stress.err || fail "load $* ended with status $?"; }}
+        measure() {{
+            {script}
+        }}
+        measure 3>/tmp/found
+        sed 's/^/EEVDF /' /tmp/found
+        start_agent
+        expect_takt
+        measure 3>/tmp/found
+        sed 's/^/TAKT /' /tmp/found
+        expect_takt
+        events=/sys/kernel/sched_ext/root/events
+        [ ! -e $events ] || grep -v ' 0$' $events
+        if grep 'SELECT_CPU_FALLBACK [^0]' $events 2>/dev/null; then
+            fail "scx_takt chose CPUs that tasks may not use"
+        fi
+        stop_agent INT
+        "#
+    ));
+    let found = |mark: &str| -> Vec<Value> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(mark));
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let (eevdf, takt) = (found("EEVDF "), found("TAKT "));
+    assert_eq!(eevdf.len(), takt.len(), "{text}");
+    eevdf
+        .into_iter()
+        .zip(takt)
+        .map(|(eevdf, takt)| Found { eevdf, takt })
+        .collect()
+}
+
+/// A sleeping task's mask moves from one last-level cache to another, all of whose CPUs are busy: it goes on waking there.
+fn sleeper_goes_on(kernel: &str) {
+    let vm = Vm::new(kernel).cpus(4).topology("2:2:1").deterministic();
+    let found = under_both(
+        vm,
+        "load sleeper --from 0 --to 2-3 --busy 2 --sleep-ms 150 --after 0.5 --seconds 3
+         load sleeper --from 0-3 --to 3 --busy 3 --sleep-ms 20 --after 0.5 --seconds 1",
+    );
+    for found in found {
+        found.no_less("/wakeups/count");
+        found.no_longer("/wakeups/max_us", 100.0);
+        found.no_longer("/silent_ms", 20.0);
+    }
+}
+
+/// No pattern of system calls that a task applies to itself gains it more than a twentieth of a CPU, or delays others
+/// beyond EEVDF.
+fn flipping_gains_nothing(kernel: &str, cpus: u32, attributes: &[&str]) {
+    let loads: Vec<_> = attributes
+        .iter()
+        .map(|attribute| format!("load flipper --attribute {attribute} --seconds 1"))
+        .collect();
+    let vm = Vm::new(kernel).cpus(cpus).deterministic();
+    for (attribute, found) in attributes.iter().zip(under_both(vm, &loads.join("\n"))) {
+        let (eevdf, takt) = found.both("/flipper_s");
+        println!("{attribute}: the task that changes itself had {eevdf:.3} s, {takt:.3} s");
+        assert!(
+            takt <= eevdf + 0.05 * number(&found.takt, "/seconds"),
+            "{attribute}: the task that changes itself gains: EEVDF {eevdf:.3} s, scx_takt {takt:.3} s"
+        );
+        for pointer in ["/timer/p99_us", "/timer/max_us"] {
+            found.no_longer(pointer, 100.0);
+        }
+        found.no_longer("/missed", 0.0);
+        (0..3).for_each(|other| found.no_less(&format!("/others_s/{other}")));
+    }
+}
+
+/// Equal tasks that begin in different last-level caches, more in the first than in the second, and are free to go: over
+/// 8 s each has the same share within a twentieth.
+fn llcs_become_even(kernel: &str, shape: &str, cpus: u32, first: &str, second: &str) {
+    let all = format!("cpus=0-{}", cpus - 1);
+    let vm = Vm::new(kernel).cpus(cpus).topology(shape).deterministic();
+    let (many, few) = (cpus, cpus / 2);
+    let found = under_both(
+        vm,
+        &format!(
+            "load shares --seconds 8 {many}xmany:from={first}:{all} {few}xfew:from={second}:{all}"
+        ),
+    );
+    let of = |shares: &Value| [cpu_s(shares, 0), cpu_s(shares, 1)].concat();
+    let (eevdf, takt) = (of(&found[0].eevdf), of(&found[0].takt));
+    println!(
+        "{shape}: spread {:.3} under EEVDF, {:.3} under scx_takt: {takt:.2?} s",
+        spread(&eevdf),
+        spread(&takt)
+    );
+    assert!(spread(&takt) <= 0.05, "{shape}: {takt:.2?} s");
+    assert!(sum(&takt) >= 0.98 * sum(&eevdf), "{shape}: CPUs idle");
+}
+
+/// What tasks of nice 0 have for each second of those of nice 10, and what the kernel's weights promise.
+const NICE_10: f64 = 1024.0 / 110.0;
+
+/// Groups 0 and 1 of `load shares`, of nice 0 and nice 10: their ratio is within a tenth of what the weights promise, or as
+/// good as EEVDF's.
+fn weights_count(found: &Found, (high, low): (usize, usize)) {
+    let ratio = |shares: &Value| sum(&cpu_s(shares, high)) / sum(&cpu_s(shares, low));
+    let (eevdf, takt) = (ratio(&found.eevdf), ratio(&found.takt));
+    println!("nice 0 : nice 10 = {eevdf:.2} under EEVDF, {takt:.2} under scx_takt");
+    let allowed = 0.9 * NICE_10.min(eevdf)..=1.1 * NICE_10.max(eevdf);
+    assert!(
+        allowed.contains(&takt),
+        "nice 0 : nice 10 = {takt:.2}, EEVDF {eevdf:.2}"
+    );
+}
+
+/// Tasks that are bound to a part of the CPUs do not hide the weights of the others.
+fn nice_counts_beside_bound_tasks(kernel: &str) {
+    let vm = Vm::new(kernel).cpus(4).deterministic();
+    let found = under_both(
+        vm,
+        "load shares --seconds 4 6xbound:cpus=0-1 2xhigh:cpus=2-3 2xlow:cpus=2-3:nice=10",
+    );
+    weights_count(&found[0], (1, 2));
+    let bound = found[0].both("/groups/0/cpu_s/0");
+    println!("a bound task had {:.2} s, {:.2} s", bound.0, bound.1);
+    assert!(spread(&cpu_s(&found[0].takt, 0)) < 0.1);
+}
+
+/// 80 and 240 tasks of one CPU: weights count as among two, and equal tasks have equal shares.
+fn weights_count_in_crowds(kernel: &str) {
+    let found = under_both(
+        Vm::new(kernel).deterministic(),
+        "load shares --seconds 4 40xhigh 40xlow:nice=10
+         load shares --seconds 10 120xhigh 120xlow:nice=10",
+    );
+    for found in found {
+        weights_count(&found, (0, 1));
+        // Those of nice 10 have so few slices in this time that one more or less is more than a tenth.
+        let (eevdf, takt) = (
+            spread(&cpu_s(&found.eevdf, 0)),
+            spread(&cpu_s(&found.takt, 0)),
+        );
+        println!("spread of equal tasks: {eevdf:.3} under EEVDF, {takt:.3} under scx_takt");
+        assert!(
+            takt <= eevdf.max(0.1),
+            "equal tasks: {takt:.3}, EEVDF {eevdf:.3}"
+        );
+    }
+}
+
+/// A task that wakes 160 fresh processes by one write: they run side by side.
+fn wake_loop_spreads(kernel: &str, shape: &str) {
+    let vm = Vm::new(kernel).cpus(4).topology(shape).deterministic();
+    let found = under_both(vm, "load wake-loop --tasks 160 --rounds 4");
+    let (eevdf, takt) = found[0].both("/idle");
+    println!("CPUs idle {eevdf:.3} of the time under EEVDF, {takt:.3} under scx_takt");
+    assert!(takt <= eevdf + 0.05, "EEVDF {eevdf:.3}, scx_takt {takt:.3}");
+    found[0].no_longer("/time_ms", 0.0);
+    found[0].no_longer("/wakeups/max_us", 0.0);
+}
+
+/// Two threads that pass a turn by `sched_yield`, alone and beside a task that computes: the partner runs next, and only
+/// the two of them bear what it costs.
+fn yield_partners_pass_their_turn(kernel: &str) {
+    let found = under_both(
+        Vm::new(kernel).deterministic(),
+        "load yield --seconds 0.3
+         load yield --seconds 0.5 --loops 100
+         load yield --seconds 0.5 --others 1
+         load yield --seconds 1 --others 1 --loops 100",
+    );
+    for found in &found {
+        found.no_less("/round_trips_per_s");
+        found.no_longer("/round_trip/p99_us", 1.0);
+    }
+    for found in &found[2..] {
+        found.no_less("/others_s/0");
+    }
+}
+
+/// Two that talk through a pipe, beside 1,500 tasks that are bound to another CPU: as fast as under EEVDF.
+fn bound_crowd_is_no_burden(kernel: &str) {
+    let found = under_both(
+        Vm::new(kernel).cpus(4).deterministic(),
+        r#"
+        scx_takt load shares --seconds 1000 1500xbound:cpus=3 >/dev/null 2>&1 &
+        crowd=$!
+        usleep 1500000
+        taskset 7 scx_takt bench --deterministic --run-one pipe >&3 || fail "pipe ended with status $?"
+        kill $crowd
+        wait $crowd
+        "#,
+    );
+    found[0].no_longer("/values/time", 0.0);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn affinity_change_of_sleeping_task_across_llcs() {
+    sleeper_goes_on("7.2");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn changes_of_own_policy_nice_or_affinity_gain_nothing_on_1_cpu() {
+    flipping_gains_nothing("7.2", 1, &["none", "policy", "nice", "affinity"]);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn changes_of_own_policy_or_affinity_gain_nothing_on_2_cpus() {
+    flipping_gains_nothing("7.2", 2, &["policy", "affinity"]);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn equal_tasks_have_equal_shares_on_2_llcs_of_2() {
+    llcs_become_even("7.2", "2:2:1", 4, "0-1", "2-3");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn equal_tasks_have_equal_shares_on_2_llcs_of_4() {
+    llcs_become_even("7.2", "2:4:1", 8, "0-3", "4-7");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn equal_tasks_have_equal_shares_on_4_llcs_of_1() {
+    llcs_become_even("7.2", "4:1:1", 4, "0", "1-3");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn nice_beside_bound_tasks() {
+    nice_counts_beside_bound_tasks("7.2");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn weights_under_crowds_of_80_and_240_tasks() {
+    weights_count_in_crowds("7.2");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn wake_loop_spreads_over_all_cpus() {
+    wake_loop_spreads("7.2", "1:4:1");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn yield_partners() {
+    yield_partners_pass_their_turn("7.2");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn pipe_beside_1500_bound_tasks() {
+    bound_crowd_is_no_burden("7.2");
+}
+
+#[test]
+#[ignore = "boots a VM, takes minutes"]
+fn long_every_case_on_every_kernel() {
+    for kernel in [KERNEL_6_12, "6.18", "7.3"] {
+        sleeper_goes_on(kernel);
+        flipping_gains_nothing(kernel, 1, &["none", "policy", "nice", "affinity"]);
+        flipping_gains_nothing(kernel, 2, &["policy", "affinity"]);
+        llcs_become_even(kernel, "2:2:1", 4, "0-1", "2-3");
+        llcs_become_even(kernel, "2:4:1", 8, "0-3", "4-7");
+        llcs_become_even(kernel, "4:1:1", 4, "0", "1-3");
+        nice_counts_beside_bound_tasks(kernel);
+        weights_count_in_crowds(kernel);
+        wake_loop_spreads(kernel, "1:4:1");
+        wake_loop_spreads(kernel, "2:2:1");
+        yield_partners_pass_their_turn(kernel);
+        bound_crowd_is_no_burden(kernel);
+    }
+}
