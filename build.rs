@@ -15,6 +15,9 @@ fn main() -> anyhow::Result<()> {
         .enable_skel("src/bpf/observe.bpf.c", "observe")
         .build()?;
     scx_cargo::BpfBuilder::new()?
+        .enable_skel("src/bpf/observe_idle.bpf.c", "observe_idle")
+        .build()?;
+    scx_cargo::BpfBuilder::new()?
         .enable_intf("src/bpf/judge.h", "judge_intf.rs")
         .enable_skel("src/bpf/judge.bpf.c", "judge")
         .build()

@@ -35,6 +35,11 @@ pub mod observe {
     include!(concat!(env!("OUT_DIR"), "/observe_skel.rs"));
 }
 
+/// The skeleton of `src/bpf/observe_idle.bpf.c`; its types are those of `observe::intf`.
+pub mod observe_idle {
+    include!(concat!(env!("OUT_DIR"), "/observe_idle_skel.rs"));
+}
+
 /// The skeleton of `src/bpf/judge.bpf.c`.
 pub mod judge {
     /// The types and constants of `src/bpf/judge.h`.
@@ -61,6 +66,8 @@ unsafe impl plain::Plain for intf::takt_task {}
 unsafe impl plain::Plain for observe::intf::obs_group {}
 // SAFETY: as above.
 unsafe impl plain::Plain for observe::intf::obs_cpu {}
+// SAFETY: as above.
+unsafe impl plain::Plain for observe::intf::obs_idle {}
 // SAFETY: as above.
 unsafe impl plain::Plain for judge::intf::judge_cpu {}
 

@@ -109,6 +109,7 @@ fn find_metric(workload: &dyn Workload, name: Option<&str>) -> Option<&'static s
     workload
         .metrics()
         .iter()
+        .chain([&workload::IDLE_WHILE_RUNNABLE])
         .find(wanted)
         .map(|metric| metric.name)
 }

@@ -116,6 +116,7 @@ fn list() -> Result<ExitCode> {
         let metrics: Vec<String> = workload
             .metrics()
             .iter()
+            .chain([&workload::IDLE_WHILE_RUNNABLE])
             .map(|metric| format!("{} ({})", metric.name, metric.unit))
             .collect();
         let (name, about) = (workload.name(), workload.about());

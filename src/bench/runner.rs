@@ -18,7 +18,7 @@ use super::scheduler::{self, Loaded, Start};
 use super::stats;
 use super::wait::Interrupt;
 use super::waits::Waits;
-use super::workload::{Outcome, Setting};
+use super::workload::{IDLE_WHILE_RUNNABLE, Metric, Outcome, Setting};
 
 /// The step of starting a scheduler, in the book-keeping of progress.
 const LOADING: usize = usize::MAX;
@@ -33,6 +33,8 @@ pub struct Record {
     trouble: Vec<Option<String>>,
     /// For each workload, a place for each counted round.
     outcomes: Vec<Vec<Option<Outcome>>>,
+    /// For each workload, what [`IDLE_WHILE_RUNNABLE`] was in the pass that observes it.
+    idle: Vec<Option<f64>>,
 }
 
 /// The race in progress.
@@ -55,6 +57,7 @@ impl<'a> Race<'a> {
         let record = || Record {
             trouble: vec![None; workloads],
             outcomes: vec![vec![None; plan.rounds as usize]; workloads],
+            idle: vec![None; workloads],
             ..Record::default()
         };
         Self {
@@ -244,30 +247,44 @@ impl<'a> Race<'a> {
         let mut figures = Vec::new();
         for (workload, known) in self.plan.workloads.iter().enumerate() {
             for metric in known.metrics() {
-                let base = self.samples(self.plan.baseline, workload, metric.name);
-                for (contestant, record) in self.records.iter().enumerate() {
-                    let samples = self.samples(contestant, workload, metric.name);
-                    let ejected = record.ejected.as_ref().map(|why| format!("ejected: {why}"));
-                    let subject = Subject {
-                        workload: known.name(),
-                        scheduler: &self.plan.contestants[contestant].name,
-                        trouble: record.trouble[workload].clone().or(ejected),
-                    };
-                    let base = (contestant != self.plan.baseline).then_some(&base);
-                    figures.push(figure(
-                        subject,
-                        metric,
-                        &samples,
-                        base,
-                        self.plan.setting.seed,
-                    ));
-                }
+                let samples = |contestant| self.samples(contestant, workload, metric.name);
+                self.add_figures(&mut figures, workload, metric, samples);
+            }
+            if self
+                .records
+                .iter()
+                .any(|record| record.idle[workload].is_some())
+            {
+                let sample = |contestant: usize| vec![self.records[contestant].idle[workload]];
+                self.add_figures(&mut figures, workload, &IDLE_WHILE_RUNNABLE, sample);
             }
         }
         for contestant in &self.plan.contestants {
             take_back_chance_finds(&mut figures, &contestant.name);
         }
         figures
+    }
+
+    /// One metric of one workload under every scheduler.
+    fn add_figures(
+        &self,
+        figures: &mut Vec<super::results::Figure>,
+        workload: usize,
+        metric: &Metric,
+        samples: impl Fn(usize) -> Samples,
+    ) {
+        let base = samples(self.plan.baseline);
+        for (contestant, record) in self.records.iter().enumerate() {
+            let ejected = record.ejected.as_ref().map(|why| format!("ejected: {why}"));
+            let subject = Subject {
+                workload: self.plan.workloads[workload].name(),
+                scheduler: &self.plan.contestants[contestant].name,
+                trouble: record.trouble[workload].clone().or(ejected),
+            };
+            let base = (contestant != self.plan.baseline).then_some(&base);
+            let seed = self.plan.setting.seed;
+            figures.push(figure(subject, metric, &samples(contestant), base, seed));
+        }
     }
 
     fn samples(&self, contestant: usize, workload: usize, metric: &str) -> Samples {

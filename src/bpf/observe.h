@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The ABI between the observer (observe.bpf.c) and its reader (src/observe/). Apart from intf.h,
+ * The ABI between the observer (observe.bpf.c, observe_idle.bpf.c) and its reader (src/observe/). Apart from intf.h,
  * since the observer is an object of its own that runs beside any scheduler.
  *
  * Histograms are log-linear: OBS_SUBS buckets of equal width per power of two. Values below
@@ -14,6 +14,7 @@
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef int s32;
+typedef long long s64;
 #endif
 
 enum obs_consts {
@@ -23,6 +24,7 @@ enum obs_consts {
 	OBS_MIN_SLOTS = 1 << 16,     /* words for tasks, by PID: a power of two between these */
 	OBS_MAX_SLOTS = 1 << 20,
 	OBS_PROBES = 32, /* values per call of observe_buckets() */
+	OBS_IDLE_GRACE_NS = 100000, /* an idle CPU comes to a task in less */
 };
 
 /* Who schedules a task. */
@@ -52,6 +54,16 @@ struct obs_group {
 	struct obs_hist wakeup; /* from ready to running, after a sleep */
 	struct obs_hist turn;	/* the same, of tasks that were switched out ready, or are new */
 	struct obs_hist slice;	/* from switched in to switched out */
+};
+
+/* The machine, as observe_idle.bpf.c sees it; written by all CPUs, atomically. */
+struct obs_idle {
+	u64 wasted_ns;	/* CPU time that went by idle while a task waited; only grows */
+	u64 stretch_ns; /* the same of the stretch that goes on */
+	u64 stretch_at; /* when it began: CLOCK_MONOTONIC, ns */
+	u64 updated_at; /* of the last change: CLOCK_MONOTONIC, ns */
+	s64 nr_idle;	/* CPUs */
+	s64 nr_waiting; /* tasks that may use all CPUs */
 };
 
 /* One CPU; written by that CPU only. */

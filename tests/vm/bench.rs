@@ -36,3 +36,43 @@ fn two_boots_agree_to_the_nanosecond() {
         assert!(count >= 2 * 20_000, "{name}: {count} waits seen");
     }
 }
+
+/// The metric that every workload has: of the time of all CPUs, what went by idle while a task waited. A cgroup with a
+/// limit of half a CPU makes it known beforehand: its tasks wait, and the only CPU idles, half of the time.
+#[test]
+#[ignore = "boots a VM"]
+fn idle_while_runnable_is_what_a_limit_takes_away() {
+    let text = Vm::new("7.2").deterministic().passes(
+        r#"
+        mkdir /sys/fs/cgroup/half
+        echo '50000 100000' >/sys/fs/cgroup/half/cpu.max
+        race() {
+            scx_takt bench --deterministic --no-self --against eevdf --rounds 1 --no-callbacks --json /tmp/results "$@" \
+                >/dev/null || fail "the benchmark ended with status $?"
+            tr -d '\n' </tmp/results
+            echo
+        }
+        race --workloads command -- sh -c 'echo $$ >/sys/fs/cgroup/half/cgroup.procs
+            exec scx_takt load shares --seconds 1 2xbusy'
+        race --workloads pipe
+        "#,
+    );
+    let idle: Vec<f64> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .map(|results| {
+            let figures = results["results"].as_array().unwrap();
+            let figure = figures
+                .iter()
+                .find(|figure| figure["metric"] == "idle_runnable");
+            figure.unwrap()["median"].as_f64().unwrap()
+        })
+        .collect();
+    println!("idle while tasks waited, in %: {idle:?}");
+    // The processes begin and end outside of the cgroup, and waits of less than 100 us do not count.
+    assert!((40.0..52.0).contains(&idle[0]), "{text}");
+    assert!(
+        idle[1] < 0.1,
+        "one CPU cannot idle beside a waiting task: {text}"
+    );
+}

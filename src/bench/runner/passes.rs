@@ -1,5 +1,7 @@
-//! Passes after the race, for what would disturb the timed rounds: the cost per callback and the
-//! run-queue latency of all tasks. Both share one more start of each scheduler.
+//! Passes after the race, for what would disturb the timed rounds: the cost per callback, the run-queue latency of all
+//! tasks, and the CPU time that goes by idle while tasks wait. All share one more start of each scheduler.
+
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -10,9 +12,9 @@ use crate::bench::progress::Step;
 use crate::bench::results::CallbackCost;
 use crate::bench::waits;
 use crate::bench::workload::Workload;
-use crate::observe::Observer;
+use crate::observe::{IdleObserver, Observer, Reading};
 
-/// Workloads during which passes measure, if they are among the chosen; else it is the first chosen.
+/// Workloads whose callbacks and waits are told, if they are among the chosen; else it is the first chosen.
 const USUAL: [&str; 3] = ["wakeup", "pipe", "messaging"];
 
 impl Race<'_> {
@@ -31,6 +33,7 @@ impl Race<'_> {
             self.pass(
                 contestant,
                 &mut field,
+                &workloads(&self.plan.workloads),
                 take,
                 |race, workload, before, after| {
                     race.add_callbacks(
@@ -42,33 +45,32 @@ impl Race<'_> {
             )?;
             drop(statistics);
         }
-        if let Some(observer) = self.observer(contestant) {
-            let take = || observer.read();
+        if let Some(observers) = self.observers(contestant) {
+            let every: Vec<usize> = (0..self.plan.workloads.len()).collect();
+            let take = || observers.read();
             self.pass(
                 contestant,
                 &mut field,
+                &every,
                 take,
                 |race, workload, before, after| {
-                    let scheduler = &race.plan.contestants[contestant].name;
-                    let name = race.plan.workloads[workload].name();
-                    race.waits
-                        .push(waits::of(scheduler, name, &after.since(&before)));
+                    race.add_observed(contestant, workload, &before, &after);
                 },
             )?;
         }
         field.stop()
     }
 
-    /// Runs the workloads of a pass under the scheduler that is loaded. What `take` gives before and
-    /// after each goes to `keep`.
+    /// Runs `workloads` under the scheduler that is loaded. What `take` gives before and after each goes to `keep`.
     fn pass<T>(
         &mut self,
         contestant: usize,
         field: &mut Field,
+        workloads: &[usize],
         take: impl Fn() -> Result<T>,
         keep: impl Fn(&mut Self, usize, T, T),
     ) -> Result<()> {
-        for workload in workloads(&self.plan.workloads) {
+        for &workload in workloads {
             if self.interrupt.raised() || self.records[contestant].ejected.is_some() {
                 break;
             }
@@ -87,15 +89,15 @@ impl Race<'_> {
         Ok(())
     }
 
-    /// The observer at work, unless nobody wants it or this kernel has none: that is said once.
-    fn observer(&mut self, contestant: usize) -> Option<Observer> {
+    /// The observers at work, unless they are not wanted or this kernel has none: that is said once.
+    fn observers(&mut self, contestant: usize) -> Option<Observers> {
         let ejected = self.records[contestant].ejected.is_some();
         if !self.plan.waits || self.waits_missing.is_some() || ejected {
             return None;
         }
         libbpf_rs::set_print(None);
-        match Observer::start() {
-            Ok(observer) => Some(observer),
+        match Observers::start() {
+            Ok(observers) => Some(observers),
             Err(why) => {
                 let why = format!("{why:#}");
                 self.progress
@@ -103,6 +105,19 @@ impl Race<'_> {
                 self.waits_missing = Some(why);
                 None
             }
+        }
+    }
+
+    /// What was observed during one workload.
+    fn add_observed(&mut self, contestant: usize, workload: usize, before: &Seen, after: &Seen) {
+        let seen = after.waits.since(&before.waits);
+        let wasted = after.wasted.saturating_sub(before.wasted);
+        let all_cpus_s = seen.span.as_secs_f64() * self.plan.setting.cpus as f64;
+        self.records[contestant].idle[workload] = Some(100.0 * wasted.as_secs_f64() / all_cpus_s);
+        if workloads(&self.plan.workloads).contains(&workload) {
+            let scheduler = &self.plan.contestants[contestant].name;
+            let name = self.plan.workloads[workload].name();
+            self.waits.push(waits::of(scheduler, name, &seen));
         }
     }
 
@@ -118,17 +133,50 @@ impl Race<'_> {
     }
 }
 
+/// Both observers.
+struct Observers {
+    waits: Observer,
+    idle: IdleObserver,
+}
+
+/// What both have seen until a moment.
+struct Seen {
+    waits: Reading,
+    wasted: Duration,
+}
+
+impl Observers {
+    fn start() -> Result<Self> {
+        Ok(Self {
+            waits: Observer::start()?,
+            idle: IdleObserver::start()?,
+        })
+    }
+
+    fn read(&self) -> Result<Seen> {
+        Ok(Seen {
+            waits: self.waits.read()?,
+            wasted: self.idle.wasted()?,
+        })
+    }
+}
+
 /// What the passes of a contestant do; nothing if there are none.
 pub(super) fn steps(plan: &Plan, contestant: usize) -> Vec<Step> {
     let loaded = plan.contestants[contestant].command.is_some();
-    let passes = usize::from(plan.callbacks && loaded) + usize::from(plan.waits);
-    let runs = (0..passes).flat_map(|_| workloads(&plan.workloads));
-    let loading = (loaded && passes > 0).then_some(LOADING);
+    let mut runs = Vec::new();
+    if plan.callbacks && loaded {
+        runs.extend(workloads(&plan.workloads));
+    }
+    if plan.waits {
+        runs.extend(0..plan.workloads.len());
+    }
+    let loading = (loaded && !runs.is_empty()).then_some(LOADING);
     let steps = loading.into_iter().chain(runs);
     steps.map(|what| (contestant, what)).collect()
 }
 
-/// The workloads of a pass: the usual ones, or else the first chosen.
+/// The workloads whose callbacks and waits are told: the usual ones, or else the first chosen.
 fn workloads(chosen: &[&dyn Workload]) -> Vec<usize> {
     let usual = |index: &usize| USUAL.contains(&chosen[*index].name());
     let found: Vec<usize> = (0..chosen.len()).filter(usual).collect();

@@ -81,6 +81,10 @@ pub const LATENCY: [Metric; 4] = [
     Metric::lower("max", "us"),
 ];
 
+/// The metric that every workload has beside its own, from a pass after the rounds: of the time of all CPUs, what went by
+/// idle while a task waited for more than a moment that could have used it.
+pub const IDLE_WHILE_RUNNABLE: Metric = Metric::lower("idle_runnable", "%");
+
 /// Where a workload runs and with which seed.
 #[derive(Clone, Debug)]
 pub struct Setting {
