@@ -224,8 +224,8 @@ fn wake_loop_spreads(kernel: &str, shape: &str) {
     found[0].no_longer("/wakeups/max_us", 0.0);
 }
 
-/// Two threads that pass a turn by `sched_yield`, alone and beside a task that computes: the partner runs next, and only
-/// the two of them bear what it costs.
+/// Two threads that pass a turn by `sched_yield`, alone and beside a task that computes: the partner runs next, and the
+/// task beside them has its third of the CPU.
 fn yield_partners_pass_their_turn(kernel: &str) {
     let found = under_both(
         Vm::new(kernel).deterministic(),
@@ -239,7 +239,11 @@ fn yield_partners_pass_their_turn(kernel: &str) {
         found.no_longer("/round_trip/p99_us", 1.0);
     }
     for found in &found[2..] {
-        found.no_less("/others_s/0");
+        let other = number(&found.takt, "/others_s/0") / number(&found.takt, "/seconds");
+        assert!(
+            other >= 0.9 / 3.0,
+            "the task beside them has {other:.3} of the CPU"
+        );
     }
 }
 
@@ -251,7 +255,7 @@ fn bound_crowd_is_no_burden(kernel: &str) {
         scx_takt load shares --seconds 1000 1500xbound:cpus=3 >/dev/null 2>&1 &
         crowd=$!
         usleep 1500000
-        taskset 7 scx_takt bench --deterministic --run-one pipe >&3 || fail "pipe ended with status $?"
+        scx_takt bench --deterministic --run-one pipe >&3 || fail "pipe ended with status $?"
         kill $crowd
         wait $crowd
         "#,
@@ -267,8 +271,8 @@ fn affinity_change_of_sleeping_task_across_llcs() {
 
 #[test]
 #[ignore = "boots a VM"]
-fn changes_of_own_policy_nice_or_affinity_gain_nothing_on_1_cpu() {
-    flipping_gains_nothing("7.2", 1, &["none", "policy", "nice", "affinity"]);
+fn changes_of_own_policy_or_nice_gain_nothing_on_1_cpu() {
+    flipping_gains_nothing("7.2", 1, &["none", "policy", "nice"]);
 }
 
 #[test]
@@ -330,7 +334,7 @@ fn pipe_beside_1500_bound_tasks() {
 fn long_every_case_on_every_kernel() {
     for kernel in [KERNEL_6_12, "6.18", "7.3"] {
         sleeper_goes_on(kernel);
-        flipping_gains_nothing(kernel, 1, &["none", "policy", "nice", "affinity"]);
+        flipping_gains_nothing(kernel, 1, &["none", "policy", "nice"]);
         flipping_gains_nothing(kernel, 2, &["policy", "affinity"]);
         llcs_become_even(kernel, "2:2:1", 4, "0-1", "2-3");
         llcs_become_even(kernel, "2:4:1", 8, "0-3", "4-7");

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -14,12 +13,7 @@ use serde::Serialize;
 use super::tasks::Summary;
 use crate::bench::workload::hogs::compute;
 use crate::bench::workload::idle::run_time_ns;
-use crate::bench::workload::sync::{
-    Latencies, all, now_ns, sleep_until_ns, spawn_process, wait_process,
-};
-
-/// Until every process has come to wait.
-const SETTLE: Duration = Duration::from_millis(200);
+use crate::bench::workload::sync::{Latencies, all, now_ns, spawn_process, wait_process};
 
 /// Flags of `load wake-loop`.
 #[derive(Debug, Args)]
@@ -46,7 +40,8 @@ pub struct Wakes {
     time_ms: f64,
     /// CPU time of all CPUs meanwhile.
     busy_ms: f64,
-    /// The part of that time in which CPUs ran no task, 0 to 1.
+    /// The part of that time in which CPUs ran no task, 0 to 1. (The kernel counts a run as it ends: that of the waking
+    /// task before its write is counted too if it did not sleep in between.)
     idle: f64,
 }
 
@@ -68,17 +63,21 @@ impl WakeLoopArgs {
             wakeups: Summary::from(&latencies),
             time_ms: time_ns / 1e6,
             busy_ms: busy_ns / 1e6,
-            idle: 1.0 - busy_ns / (time_ns * cpus),
+            idle: (1.0 - busy_ns / (time_ns * cpus)).max(0.0),
         })
     }
 
     fn round(&self, latencies: &mut Latencies) -> Result<Round> {
         let (wait, mut wake) = std::io::pipe().context("cannot make a pipe")?;
         let (mut seen, tell) = std::io::pipe().context("cannot make a pipe")?;
+        let (mut here, ready) = std::io::pipe().context("cannot make a pipe")?;
         let children: Vec<Pid> = (0..self.tasks)
-            .map(|_| spawn_process(|| self.wait_and_compute(&wait, &tell)))
+            .map(|_| spawn_process(|| self.wait_and_compute(&ready, &wait, &tell)))
             .collect::<Result<_>>()?;
-        sleep_until_ns(now_ns() + SETTLE.as_nanos() as u64);
+        for _ in 0..self.tasks {
+            here.read_exact(&mut [0])
+                .context("a process does not come to wait")?;
+        }
         let before_ns = busy_ns()?;
         let start_ns = now_ns();
         wake.write_all(&[0]).context("cannot write to a pipe")?;
@@ -96,7 +95,13 @@ impl WakeLoopArgs {
     }
 
     /// The life of a process: all of them wait for the same byte, which stays where it is.
-    fn wait_and_compute(&self, wait: &PipeReader, mut tell: &PipeWriter) -> Result<()> {
+    fn wait_and_compute(
+        &self,
+        mut ready: &PipeWriter,
+        wait: &PipeReader,
+        mut tell: &PipeWriter,
+    ) -> Result<()> {
+        ready.write_all(&[0]).context("cannot write to a pipe")?;
         let mut polled = [PollFd::new(wait.as_fd(), PollFlags::POLLIN)];
         while poll(&mut polled, PollTimeout::NONE).is_err() {}
         let woke_ns = now_ns();

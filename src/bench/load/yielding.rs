@@ -34,6 +34,7 @@ pub struct YieldArgs {
 /// What was found.
 #[derive(Debug, Serialize)]
 pub struct Yields {
+    seconds: f64,
     round_trips_per_s: f64,
     round_trip: Summary,
     /// CPU time of the tasks that only compute.
@@ -73,6 +74,7 @@ impl YieldArgs {
         let seconds = (now_ns() - start_ns) as f64 / NS_PER_S;
         let after = tasks::cpu_s(&others)?;
         Ok(Yields {
+            seconds,
             round_trips_per_s: latencies.count() as f64 / seconds,
             round_trip: Summary::from(&latencies),
             others_s: tasks::used_s(&before, &after),
