@@ -11,10 +11,12 @@
  * When a CPU was held is kept in a history of one word per millisecond and CPU, which is read for
  * waits beyond the limit and those that are the worst so far.
  *
- * Limits: a wait within which a task was given other CPUs is counted and not judged, since nobody
- * knows when that was. A wait that began while the task was a real-time one is not counted. Time
- * that a hypervisor takes from a CPU counts as left. Waits beyond 34 s are judged by their last
- * 34 s; one that has not ended is not seen.
+ * A task that is given other CPUs while it waits has a wait of several legs, each judged by the CPUs of that time:
+ * judge_mask() sees the change. Without it (a kernel that has the function inlined) such a wait is counted and not
+ * judged. A wait that goes on when the reader looks is judged up to then, by judge_open().
+ *
+ * Limits: a wait that began while the task was a real-time one is not counted. Time that a hypervisor takes from a CPU
+ * counts as left. Legs beyond 34 s are judged by their last 34 s.
  */
 #include <vmlinux.h>
 #include <bpf/bpf_core_read.h>
@@ -30,10 +32,11 @@ char _license[] SEC("license") = "GPL";
 const volatile u32 nr_cpus = 1; /* one more than the highest number of a CPU */
 const volatile u64 limit_ns;
 const volatile u64 each_ns; /* and so much for each other task that is ready */
+const volatile bool sees_masks; /* judge_mask() is attached */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* the number of CPUs */
+	__uint(max_entries, 2); /* the number of CPUs, and one for judge_open() */
 	__type(key, u32);
 	__type(value, struct judge_cpu);
 } cpus SEC(".maps");
@@ -55,8 +58,10 @@ struct {
 struct waiter {
 	s32 pid;
 	u32 nr_runnable;
-	u64 ready_at; /* 0: it runs or sleeps */
-	u64 cpus;     /* those that it might use then; of the first 64 */
+	u64 ready_at; /* ns, CLOCK_MONOTONIC; 0: it runs or sleeps */
+	u64 leg_at;   /* the same, of the leg that goes on */
+	u64 left_ns;  /* that was left for it in former legs */
+	u64 cpus;     /* those that it might use when it became ready; of the first 64 */
 };
 
 struct {
@@ -65,8 +70,6 @@ struct {
 	__type(key, u32);
 	__type(value, struct waiter);
 } waiters SEC(".maps");
-
-extern bool bpf_cpumask_test_cpu(u32 cpu, const struct cpumask *mask) __ksym;
 
 /* Is @p a real-time or deadline task, boosted to be one, or a CPU stopper? */
 static __always_inline bool is_high(const struct task_struct *p)
@@ -187,22 +190,29 @@ static __always_inline void wait_begins(const struct task_struct *p, bool asleep
 	if (!w->ready_at)
 		return;
 	w->nr_runnable = nr_runnable();
+	w->leg_at = now;
+	w->left_ns = 0;
 	w->cpus = cpus_of(p);
 }
 
-/* The time that was left for @p on one of its CPUs, since it became ready. */
-static __always_inline u64 left_for(const struct task_struct *p, u64 ready_at, u64 now)
+/* The time that was left for @p on that of its CPUs that had most of it, from @from to @now. */
+static __noinline u64 left_for(const struct task_struct *p, u64 from, u64 now)
 {
-	u64 left_ns = 0;
+	const struct cpumask *mask = BPF_CORE_READ(p, cpus_ptr);
+	u64 left_ns = 0, word = 0;
 	u32 cpu;
 
-	bpf_for (cpu, 0, nr_cpus)
-		if (bpf_cpumask_test_cpu(cpu, p->cpus_ptr))
-			left_ns = max_u64(left_ns, left_on(cpu, ready_at, now));
+	/* By hand: the kfunc takes no mask of a task that a function was called with. */
+	bpf_for (cpu, 0, nr_cpus) {
+		if (cpu % 64 == 0)
+			bpf_probe_read_kernel(&word, sizeof(word), &mask->bits[cpu / 64]);
+		if (word >> cpu % 64 & 1)
+			left_ns = max_u64(left_ns, left_on(cpu, from, now));
+	}
 	return left_ns;
 }
 
-/* @p, that became ready as @w says, gets the CPU of @c. */
+/* @p, that became ready as @w says, has waited until @now; the result goes to @c. */
 static __always_inline void judge(struct judge_cpu *c, const struct task_struct *p,
 				  const struct waiter *w, u64 now)
 {
@@ -217,11 +227,11 @@ static __always_inline void judge(struct judge_cpu *c, const struct task_struct 
 	c->nr_waits++;
 	if (wait.wait_ns <= min_u64(c->worst.left_ns, most_ns))
 		return;
-	if (w->cpus != cpus_of(p)) {
+	if (!sees_masks && w->cpus != cpus_of(p)) {
 		c->nr_moved++;
 		return;
 	}
-	wait.left_ns = left_for(p, w->ready_at, now);
+	wait.left_ns = w->left_ns + left_for(p, w->leg_at, now);
 	__builtin_memcpy(wait.comm, p->comm, sizeof(wait.comm));
 	if (wait.wait_ns > most_ns)
 		c->nr_long++;
@@ -285,6 +295,38 @@ SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(judge_wakeup_new, struct task_struct *p)
 {
 	return woken(p);
+}
+
+/* The CPUs of @p change; while it waits, a leg of its wait ends. Called with them as they were until now. */
+SEC("fentry/set_cpus_allowed_common")
+int BPF_PROG(judge_mask, struct task_struct *p)
+{
+	struct waiter *w = waiter_of(p);
+	u64 now = bpf_ktime_get_ns();
+
+	if (!w || w->pid != p->pid || !w->ready_at || is_high(p))
+		return 0;
+	w->left_ns += left_for(p, w->leg_at, now);
+	w->leg_at = now;
+	w->nr_runnable = max_u64(w->nr_runnable, nr_runnable());
+	return 0;
+}
+
+/* Judges waits that have not ended, as if they did now. */
+SEC("iter/task")
+int judge_open(struct bpf_iter__task *ctx)
+{
+	struct task_struct *p = ctx->task;
+	struct judge_cpu *c = cpu_of(nr_cpus);
+	u64 now = bpf_ktime_get_ns();
+	struct waiter *w;
+
+	if (!p || !c)
+		return 0;
+	w = waiter_of(p);
+	if (w && w->pid == p->pid && w->ready_at && w->ready_at < now && !is_high(p))
+		judge(c, p, w, now);
+	return 0;
 }
 
 /* The step in which a CPU begins or ends to take tasks; called on that CPU. */

@@ -29,12 +29,12 @@ struct judge_wait {
 	char comm[JUDGE_COMM];
 };
 
-/* One CPU; written by that CPU only. */
+/* One CPU; written by that CPU only. One more has the waits that have not ended; written by the reader's walk. */
 struct judge_cpu {
 	u64 nr_waits;
 	u64 nr_long;	 /* of them, beyond the limit */
 	u64 nr_beyond;	 /* of them, beyond the limit in the time that was left, too */
-	u64 nr_moved;	 /* not judged: the task was given other CPUs meanwhile */
+	u64 nr_moved;	 /* not judged: other CPUs meanwhile, and judge_mask() is not there */
 	u64 nr_unseen;	 /* waits whose beginning is not known */
 	u64 held_since;	 /* when what holds the CPU now was noted; 0: nothing does */
 	u32 high;	 /* a real-time or deadline task has it */

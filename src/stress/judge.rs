@@ -1,11 +1,13 @@
 //! Judges every wait for a CPU by the time that real-time and deadline tasks left (`src/bpf/judge.bpf.c`).
 
 use std::fmt;
+use std::io::Read as _;
 use std::mem::MaybeUninit;
 
 use anyhow::{Context, Result, anyhow};
+use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle};
+use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
 use scx_ops::kernel;
 use serde::Serialize;
 
@@ -17,6 +19,8 @@ use crate::cli::WaitLimit;
 pub struct Judge {
     cpus: MapHandle,
     limit: WaitLimit,
+    /// A walk over all tasks, for the waits that have not ended.
+    open_waits: Link,
     // The programs live as long as their links do.
     _links: Vec<Link>,
 }
@@ -32,7 +36,7 @@ pub struct Waits {
     pub long: u64,
     /// Of them, longer than the limit in the time that was left, too.
     pub beyond: u64,
-    /// Waits that are not judged, since the task was given other CPUs meanwhile.
+    /// Waits that are not judged: the task was given other CPUs meanwhile, and this kernel does not tell when.
     pub moved: u64,
     /// Waits that are missing because their beginning is not known.
     pub unseen: u64,
@@ -71,13 +75,16 @@ impl Judge {
         let mut open = JudgeSkelBuilder::default()
             .open(&mut storage)
             .context("cannot open the judge of waits")?;
-        open.maps.cpus.set_max_entries(nr_cpus)?;
+        open.maps.cpus.set_max_entries(nr_cpus + 1)?;
         let words = nr_cpus * intf::judge_consts_JUDGE_TICKS;
         open.maps.history.set_max_entries(words)?;
+        let sees_masks = has_function("set_cpus_allowed_common");
+        open.progs.judge_mask.set_autoload(sees_masks);
         if let Some(constants) = open.maps.rodata_data.as_deref_mut() {
             constants.nr_cpus = nr_cpus;
             constants.limit_ns = ns(limit.base_ms);
             constants.each_ns = ns(limit.each_ms);
+            constants.sees_masks = sees_masks;
         }
         let skel = open.load().with_context(|| {
             format!(
@@ -85,26 +92,36 @@ impl Judge {
                 kernel::release()
             )
         })?;
-        let programs = [
+        let mut programs = vec![
             &skel.progs.judge_hotplug,
             &skel.progs.judge_switch,
             &skel.progs.judge_wakeup,
             &skel.progs.judge_wakeup_new,
         ];
-        let links = programs.map(|program| program.attach_trace());
-        let links: Result<Vec<Link>, _> = links.into_iter().collect();
+        if sees_masks {
+            programs.push(&skel.progs.judge_mask);
+        }
+        let links = programs.iter().map(|program| program.attach_trace());
+        let links: Result<Vec<Link>, _> = links.collect();
+        let open_waits = skel.progs.judge_open.attach();
         Ok(Self {
             cpus: MapHandle::try_from(&skel.maps.cpus)?,
             limit,
+            open_waits: open_waits.context("cannot walk over all tasks")?,
             _links: links.context("cannot trace switches, wakeups and hotplug")?,
         })
     }
 
-    /// Everything that was judged since [`Self::start`].
+    /// Everything that was judged since [`Self::start`], and the waits that go on. Call it once: a wait that goes on
+    /// counts each time.
     ///
     /// # Errors
     /// If a map cannot be read.
     pub fn read(&self) -> Result<Waits> {
+        let mut nothing = Vec::new();
+        Iter::new(&self.open_waits)?
+            .read_to_end(&mut nothing)
+            .context("cannot walk over all tasks")?;
         let mut waits = Waits {
             limit: self.limit,
             ..Waits::default()
@@ -117,6 +134,11 @@ impl Judge {
         }
         Ok(waits)
     }
+}
+
+/// Does the kernel have a function of this name that a program can be attached to?
+fn has_function(name: &str) -> bool {
+    Btf::from_vmlinux().is_ok_and(|btf| btf.type_by_name::<types::Func<'_>>(name).is_some())
 }
 
 fn ns(ms: u32) -> u64 {
