@@ -155,6 +155,53 @@ fn bears_10_s_of_stress(kernel: &str, cpus: u32) {
     bears_stress(vm, "--longest-wait 312+7", 10);
 }
 
+/// The same with several last-level caches.
+fn bears_stress_in(kernel: &str, (shape, cpus): (&str, u32), seconds: u32) {
+    let vm = Vm::new(kernel).cpus(cpus).topology(shape).deterministic();
+    bears_stress(vm, "--longest-wait 312+7", seconds);
+}
+
+/// Machines that differ in how CPUs share their last-level caches.
+const SHAPES: [(&str, u32); 5] = [
+    ("2:2:1", 4),
+    ("2:4:1", 8),
+    ("4:1:1", 4),
+    ("1:4:1", 4),
+    ("1:8:1", 8),
+];
+
+#[test]
+#[ignore = "boots a VM"]
+fn bears_stress_on_7_2_with_2_llcs_of_2() {
+    bears_stress_in("7.2", SHAPES[0], 10);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn bears_stress_on_7_2_with_4_llcs_of_1() {
+    bears_stress_in("7.2", SHAPES[2], 10);
+}
+
+#[test]
+#[ignore = "boots a VM, takes minutes"]
+fn long_bears_stress_in_every_shape_on_every_kernel() {
+    for kernel in [KERNEL_6_12, "6.18", "7.2", "7.3"] {
+        for shape in SHAPES {
+            bears_stress_in(kernel, shape, 30);
+        }
+    }
+}
+
+#[test]
+#[ignore = "boots a VM, takes minutes"]
+fn long_bears_10_minutes_of_stress_with_8_cpus() {
+    for kernel in [KERNEL_6_12, "6.18", "7.2", "7.3"] {
+        for (shape, cpus) in [("2:4:1", 8), ("1:8:1", 8)] {
+            bears_stress(Vm::new(kernel).cpus(cpus).topology(shape), "", 600);
+        }
+    }
+}
+
 #[test]
 #[ignore = "boots a VM"]
 fn bears_stress_on_6_12_with_2_cpus() {
@@ -342,7 +389,7 @@ fn long_bears_10_minutes_of_stress() {
 #[ignore = "boots a VM, takes minutes"]
 fn long_bears_30_minutes_of_everything() {
     let everything = "--kinds hogs,pipes,forks,vfork,exec,threads,affinity,nice,\
-        policy,rt,flips,futex,mutex,pi,sleepers,yield,membarrier,cgroup,rt-hogs,hotplug";
+        policy,rt,flips,futex,mutex,pi,sleepers,yield,membarrier,cgroup,rt-hogs,hotplug,bound,partners,exits";
     for kernel in [KERNEL_6_12, "6.18", "7.2", "7.3"] {
         bears_stress(Vm::new(kernel).cpus(4), everything, 1800);
     }

@@ -59,3 +59,43 @@ fn who_is_preempted_again_and_again_does_not_keep_its_cpu() {
         "#,
     );
 }
+
+/// Tasks whose CPUs change while they wait, and crowds that are bound to a part of each last-level cache: every wait is
+/// judged, by the CPUs of its time.
+#[test]
+#[ignore = "boots a VM"]
+fn a_wait_is_judged_whatever_cpus_the_task_is_given_meanwhile() {
+    let vm = Vm::new("7.2").cpus(4).topology("2:2:1").deterministic();
+    let text = vm.passes(
+        r#"
+        start_agent
+        scx_takt stress --seconds 5 --kinds affinity,bound,hogs --longest-wait 312+7 --json >/tmp/out ||
+            fail "$(cat /tmp/out)"
+        echo "BOUND $(cat /tmp/out)"
+        stop_agent INT
+        "#,
+    );
+    let bound = waits(&text, "BOUND ");
+    assert!(bound["count"].as_u64().unwrap() > 1000, "{bound}");
+    assert_eq!(bound["moved"], 0, "{bound}");
+}
+
+/// A wait that has not ended when the load does: a limit of 1 ms in each second keeps a task that has taken a tick from
+/// the CPU for seconds.
+#[test]
+#[ignore = "boots a VM"]
+fn a_wait_that_does_not_end_is_judged_too() {
+    Vm::new("7.2").deterministic().passes(
+        r#"
+        mkdir /sys/fs/cgroup/none
+        echo '1000 1000000' >/sys/fs/cgroup/none/cpu.max
+        scx_takt stress --seconds 2 --kinds sleepers --longest-wait 500 >/tmp/out 2>&1 &
+        load=$!
+        sleep 1
+        sh -c 'echo $$ >/sys/fs/cgroup/none/cgroup.procs; while :; do :; done' &
+        wait $load && fail "a task that got no CPU for a second was not seen: $(cat /tmp/out)"
+        grep '^scx_takt: stress: .* waits beyond 500 ms.*: sh (' /tmp/out || fail "what went wrong? $(cat /tmp/out)"
+        kill -KILL $!
+        "#,
+    );
+}
