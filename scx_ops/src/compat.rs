@@ -48,6 +48,9 @@ const fn feature(
     }
 }
 
+/// Gives the tasks of a CPU's local queue back to the scheduler. Before it, only cpu_release could.
+pub const REENQUEUE_FROM_ANYWHERE: &str = "scx_bpf_reenqueue_local___v2";
+
 /// The table. A test on each kernel of the lab holds `since` against that kernel's BTF.
 pub const FEATURES: &[Feature] = &[
     feature(
@@ -61,6 +64,12 @@ pub const FEATURES: &[Feature] = &[
         Kind::Kfunc,
         "6.19",
         "the head of a queue is read with an iterator, which takes its lock",
+    ),
+    feature(
+        REENQUEUE_FROM_ANYWHERE,
+        Kind::Kfunc,
+        "6.19",
+        "cpu_release tells when a higher class takes a CPU",
     ),
 ];
 

@@ -74,6 +74,11 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
         .context("the kernel does not run the program that tells it the agent's pid")?;
     session.desk.count(&mut skel, args, false);
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
+    let switches = &skel.progs.takt_sched_switch;
+    let switches = switches.autoload().then(|| switches.attach());
+    let switches = switches
+        .transpose()
+        .context("the kernel does not run the program that sees real-time tasks")?;
     drop(hurry);
     let mut intake = Intake::new(&skel.maps.events)?;
     let mut printer = Printer::new(args, &machine);
@@ -87,6 +92,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
     let watched = session.watch(&mut skel, &mut intake, &mut printer, &mut control, args);
     let load_again = control.must_load_again();
     drop(control);
+    drop(switches);
     attached.detach()?;
     let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |event| printer.note(event))?;
     if let Some(imbalance) = imbalance {
@@ -138,7 +144,7 @@ pub fn configure(
     args: &RunArgs,
     knobs: &intf::takt_knobs,
 ) -> Result<()> {
-    let (callbacks, kfuncs): (Vec<_>, Vec<_>) = args
+    let (mut callbacks, kfuncs): (Vec<_>, Vec<_>) = args
         .pretend_lacks
         .iter()
         .cloned()
@@ -191,6 +197,16 @@ pub fn configure(
     for flag in flags {
         skel.struct_ops.takt_ops_mut().flags |= types.scx_enumerator(flag).unwrap_or(0);
     }
+    // One of the two tells of real-time tasks that take a CPU: see main.bpf.c.
+    let traces_switches = types.has_function(compat::REENQUEUE_FROM_ANYWHERE)
+        && !kfuncs
+            .iter()
+            .any(|name| name == compat::REENQUEUE_FROM_ANYWHERE);
+    if traces_switches {
+        callbacks.push("cpu_release".to_owned());
+    }
+    let switches = &mut skel.progs.takt_sched_switch;
+    switches.set_autoload(traces_switches && machine.nr_cpus > 1);
     let slots = skel
         .maps
         .data_knobs_data

@@ -407,13 +407,33 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 
 /*
  * A higher class took the CPU: what was placed on it may run elsewhere meanwhile. Not for the sake
- * of a stopper, which is gone in microseconds: who ran would start elsewhere, behind others.
+ * of a stopper, which is gone in microseconds: the preempted task would start elsewhere, behind
+ * others. Kernels before 6.19 tell by takt_cpu_release(). Later ones say that this is deprecated:
+ * there a tracepoint tells, and the kernel puts the work off until it may be done
+ * (schedule_deferred() in kernel/sched/ext.c). The agent loads one of the two, the second where
+ * there is another CPU.
  */
 void BPF_STRUCT_OPS(takt_cpu_release, s32 cpu, struct scx_cpu_release_args *args)
 {
 	count(nr_released);
 	if (nr_cpus_at_start > 1 && args->reason != SCX_CPU_PREEMPT_STOP)
 		scx_bpf_reenqueue_local();
+}
+
+/* Stoppers have the highest real-time priority (sched_set_stop_task()), and one CPU each. */
+static __always_inline bool is_stopper(const struct task_struct *p)
+{
+	return !p->prio && is_percpu_kthread(p);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(takt_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	if (next->prio >= MAX_RT_PRIO || is_stopper(next))
+		return 0;
+	count(nr_released);
+	scx_bpf_reenqueue_local_from_anywhere();
+	return 0;
 }
 
 /* A CPU that was not there at the start has no place in what we know of the machine: load again. */

@@ -11,6 +11,8 @@
 #define SCHED_BATCH 3
 #define SCHED_IDLE  5
 
+#define MAX_RT_PRIO 100 /* include/linux/sched/prio.h: real-time and deadline tasks are below */
+
 /* NULL only for a task that init_task() has not seen, which the kernel does not hand to us. */
 static __always_inline struct task_ctx *task_ctx_of(struct task_struct *p)
 {

@@ -26,6 +26,7 @@ mod kind {
     pub const VOLATILE: u32 = 9;
     pub const CONST: u32 = 10;
     pub const RESTRICT: u32 = 11;
+    pub const FUNC: u32 = 12;
     pub const FUNC_PROTO: u32 = 13;
     pub const VAR: u32 = 14;
     pub const DATASEC: u32 = 15;
@@ -71,11 +72,15 @@ fn is_enum(kind: u32) -> bool {
 
 /// Is it of a kind that has names which may be wanted? Most are not.
 fn may_be_wanted(info: u32) -> bool {
-    const KINDS: u32 = 1 << kind::STRUCT | 1 << kind::UNION | 1 << kind::ENUM | 1 << kind::ENUM64;
+    const KINDS: u32 = 1 << kind::STRUCT
+        | 1 << kind::UNION
+        | 1 << kind::ENUM
+        | 1 << kind::ENUM64
+        | 1 << kind::FUNC;
     KINDS & 1 << kind_of(info) != 0
 }
 
-/// Names of structs, unions and enums that are wanted. Most names of the kernel are not: those are passed over
+/// Names of structs, unions, enums and functions that are wanted. Most names of the kernel are not: those are passed over
 /// by their first four bytes.
 #[derive(Default)]
 pub struct Wanted {
@@ -160,19 +165,24 @@ impl<'a> Sections<'a> {
 }
 
 /// The types that are wanted, with all that lies in them; what pointers in them point to is left out, since
-/// no relocation asks for it.
+/// no relocation asks for it. Of functions, only the names of those that are there.
 ///
 /// # Errors
 /// If `vmlinux` is no BTF, or one of kinds that are not known here.
-pub fn extract(vmlinux: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
+pub fn extract(vmlinux: &[u8], wanted: &Wanted) -> Result<(Vec<u8>, HashSet<Vec<u8>>)> {
     let from = Sections::of(vmlinux)?;
     let mut starts = Vec::with_capacity(from.types.len() / 6);
     let mut roots = Vec::new();
+    let mut functions = HashSet::new();
     let mut at = 0;
     while let Some(&[name, info, _]) = from.types.get(at..at + TYPE_WORDS) {
         starts.push(at as u32);
         if may_be_wanted(info) && wanted.has(kind_of(info), from.text(name)) {
-            roots.push(starts.len() as u32);
+            if kind_of(info) == kind::FUNC {
+                functions.insert(until_nul(from.text(name)).to_vec());
+            } else {
+                roots.push(starts.len() as u32);
+            }
         }
         at += words_of(info)?;
     }
@@ -188,7 +198,7 @@ pub fn extract(vmlinux: &[u8], wanted: &Wanted) -> Result<Vec<u8>> {
         part.id_of(root)?;
     }
     part.copy()?;
-    Ok(part.into_bytes())
+    Ok((part.into_bytes(), functions))
 }
 
 /// A part of the kernel's types, in the making.

@@ -8,7 +8,7 @@
 
 mod extract;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -24,6 +24,8 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use crate::kernel::BTF;
 use extract::{Wanted, extract};
 
+/// Functions of the kernel that are asked for by name.
+const FUNCTIONS: &[&str] = &[crate::compat::REENQUEUE_FROM_ANYWHERE];
 /// What enums of sched_ext begin with.
 const SCX: &str = "scx_";
 
@@ -54,7 +56,10 @@ impl Reserved {
     /// # Errors
     /// If the kernel's BTF cannot be read or made sense of.
     pub fn fill(mut self, object: &OpenObject) -> Result<KernelTypes> {
-        let part = vmlinux(|vmlinux| extract(vmlinux, &Wanted::new(names_in(object)?, SCX)))
+        let mut names = names_in(object)?;
+        names.extend(FUNCTIONS.iter().map(|name| name.as_bytes().to_vec()));
+        let wanted = Wanted::new(names, SCX);
+        let (part, functions) = vmlinux(|vmlinux| extract(vmlinux, &wanted))
             .with_context(|| format!("cannot make sense of {BTF}"))?;
         self.file
             .write_all(&part)
@@ -62,6 +67,7 @@ impl Reserved {
         let btf = Btf::from_path(self.path()).context("cannot read the kernel's types again")?;
         Ok(KernelTypes {
             scx_enums: enumerators(&btf)?,
+            functions,
             btf,
             _file: self.file,
         })
@@ -72,6 +78,7 @@ impl Reserved {
 pub struct KernelTypes {
     btf: Btf<'static>,
     scx_enums: HashMap<String, u64>,
+    functions: HashSet<Vec<u8>>,
     _file: File,
 }
 
@@ -83,6 +90,11 @@ impl KernelTypes {
             of.iter()
                 .any(|has| has.name.is_some_and(|name| name == member))
         })
+    }
+
+    /// Has the kernel this function? To be asked of those in [`FUNCTIONS`] only.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.functions.contains(name.as_bytes())
     }
 
     /// The value of an enumerator of one of sched_ext's enums; `None`: the kernel has no such thing.

@@ -12,7 +12,9 @@ fn wanted(names: &[&str]) -> Wanted {
 
 /// The part of the host's kernel that `names` name, read again by libbpf.
 fn part(names: &[&str]) -> Btf<'static> {
-    let bytes = vmlinux(|vmlinux| extract(vmlinux, &wanted(names))).unwrap();
+    let bytes = vmlinux(|vmlinux| extract(vmlinux, &wanted(names)))
+        .unwrap()
+        .0;
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, bytes).unwrap();
     Btf::from_path(file.path()).unwrap()
