@@ -1,5 +1,6 @@
 //! Every flag of `scx_takt`, once: help, the manual page and completions are made from here.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,7 +10,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 use serde::Serialize;
 
-use crate::bench::load::LoadArgs;
 use crate::bpf_abi::intf;
 use crate::config::profile::Profile;
 use crate::config::{Flags, keys};
@@ -174,8 +174,12 @@ pub enum Command {
     #[command(hide = true)]
     Stress(StressArgs),
     /// One load with numbers of your own, measured under whatever scheduler runs (for tests).
-    #[command(hide = true)]
-    Load(LoadArgs),
+    #[command(hide = true, disable_help_flag = true)]
+    Load {
+        /// Which load, and its flags: `scx_takt load --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 /// Flags of `scx_takt check`.

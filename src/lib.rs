@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
         Some(cli::Command::Bench(args)) => bench::run(args),
         Some(cli::Command::Observe(args)) => commands::observe::run(&args),
         Some(cli::Command::Stress(args)) => stress::run(args),
-        Some(cli::Command::Load(args)) => bench::load::run(&args),
+        Some(cli::Command::Load { args }) => bench::load::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("scx_takt: {error:#}");

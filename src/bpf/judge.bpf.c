@@ -11,12 +11,13 @@
  * When a CPU was held is kept in a history of one word per millisecond and CPU, which is read for
  * waits beyond the limit and those that are the worst so far.
  *
- * A task that is given other CPUs while it waits has a wait of several legs, each judged by the CPUs of that time:
- * judge_mask() sees the change. Without it (a kernel that has the function inlined) such a wait is counted and not
- * judged. A wait that goes on when the reader looks is judged up to then, by judge_open().
+ * A task that is given other CPUs while it waits has a wait of several legs, each judged by the
+ * CPUs of that time: judge_mask() sees the change. Without it (a kernel that has the function
+ * inlined) such a wait is counted and not judged. A wait that goes on when the reader looks is
+ * judged up to then, by judge_open().
  *
- * Limits: a wait that began while the task was a real-time one is not counted. Time that a hypervisor takes from a CPU
- * counts as left. Legs beyond 34 s are judged by their last 34 s.
+ * Limits: a wait that began while the task was a real-time one is not counted. Time that a
+ * hypervisor takes from a CPU counts as left. Legs beyond 34 s are judged by their last 34 s.
  */
 #include <vmlinux.h>
 #include <bpf/bpf_core_read.h>
@@ -31,7 +32,7 @@ char _license[] SEC("license") = "GPL";
 /* Set by the reader. */
 const volatile u32 nr_cpus = 1; /* one more than the highest number of a CPU */
 const volatile u64 limit_ns;
-const volatile u64 each_ns; /* and so much for each other task that is ready */
+const volatile u64 each_ns;	/* and so much for each other task that is ready */
 const volatile bool sees_masks; /* judge_mask() is attached */
 
 struct {
@@ -297,7 +298,8 @@ int BPF_PROG(judge_wakeup_new, struct task_struct *p)
 	return woken(p);
 }
 
-/* The CPUs of @p change; while it waits, a leg of its wait ends. Called with them as they were until now. */
+/* The CPUs of @p change; while it waits, a leg of its wait ends. Called with them as they were
+ * until now. */
 SEC("fentry/set_cpus_allowed_common")
 int BPF_PROG(judge_mask, struct task_struct *p)
 {

@@ -29,7 +29,8 @@ struct judge_wait {
 	char comm[JUDGE_COMM];
 };
 
-/* One CPU; written by that CPU only. One more has the waits that have not ended; written by the reader's walk. */
+/* One CPU; written by that CPU only. One more has the waits that have not ended; written by the
+ * reader's walk. */
 struct judge_cpu {
 	u64 nr_waits;
 	u64 nr_long;	 /* of them, beyond the limit */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The ABI between the observer (observe.bpf.c, observe_idle.bpf.c) and its reader (src/observe/). Apart from intf.h,
- * since the observer is an object of its own that runs beside any scheduler.
+ * The ABI between the observer (observe.bpf.c, observe_idle.bpf.c) and its reader (src/observe/).
+ * Apart from intf.h, since the observer is an object of its own that runs beside any scheduler.
  *
  * Histograms are log-linear: OBS_SUBS buckets of equal width per power of two. Values below
  * OBS_SUBS have a bucket each; above, a bucket is 1/OBS_SUBS of the power of two that it begins in,
@@ -23,7 +23,7 @@ enum obs_consts {
 	OBS_BUCKETS = 36 * OBS_SUBS, /* up to 2^39 ns (9 minutes); the last bucket has the rest */
 	OBS_MIN_SLOTS = 1 << 16,     /* words for tasks, by PID: a power of two between these */
 	OBS_MAX_SLOTS = 1 << 20,
-	OBS_PROBES = 32, /* values per call of observe_buckets() */
+	OBS_PROBES = 32,	    /* values per call of observe_buckets() */
 	OBS_IDLE_GRACE_NS = 100000, /* an idle CPU comes to a task in less */
 };
 

@@ -2,18 +2,21 @@
 /*
  * How much CPU time goes by idle while tasks wait that could use it, under any scheduler.
  *
- * At any moment min(idle CPUs, waiting tasks) CPUs are idle for no good reason. The sum over time is kept as one
- * shared integral: each change of either number first adds what has gone by since the last change. A task waits from
- * its wakeup, or from being switched out ready, until it is switched in; only tasks that may use all CPUs count, so
- * that each of them could use whichever CPU is idle.
+ * At any moment min(idle CPUs, waiting tasks) CPUs are idle for no good reason. The sum over time
+ * is kept as one shared integral: each change of either number first adds what has gone by since
+ * the last change. A task waits from its wakeup, or from being switched out ready, until it is
+ * switched in; only tasks that may use all CPUs count, so that each of them could use whichever CPU
+ * is idle.
  *
- * An idle CPU takes some us to come to a task that was woken for it: that is no fault of a scheduler. Time counts only
- * in a stretch of more than OBS_IDLE_GRACE_NS in which the minimum was above 0 without a break.
+ * An idle CPU takes some us to come to a task that was woken for it: that is no fault of a
+ * scheduler. Time counts only in a stretch of more than OBS_IDLE_GRACE_NS in which the minimum was
+ * above 0 without a break.
  *
- * Limits: a load of its own for a machine with many CPUs, since all of them write one cache line per switch. Two CPUs
- * that change a number at the same moment may count the ns between them with the wrong one. A task whose CPUs are
- * restricted while it waits counts until it runs. A throttled task (cpu.max) counts as waiting. Two waiting tasks
- * whose PIDs share a word count as one. A CPU counts as idle from its first switch on (the reader makes one).
+ * Limits: a load of its own for a machine with many CPUs, since all of them write one cache line
+ * per switch. Two CPUs that change a number at the same moment may count the ns between them with
+ * the wrong one. A task whose CPUs are restricted while it waits counts until it runs. A throttled
+ * task (cpu.max) counts as waiting. Two waiting tasks whose PIDs share a word count as one. A CPU
+ * counts as idle from its first switch on (the reader makes one).
  */
 #include <vmlinux.h>
 #include <bpf/bpf_core_read.h>
@@ -62,7 +65,8 @@ static __always_inline s64 nr_wasted(const struct obs_idle *i)
 	return nr_idle < nr_waiting ? nr_idle : nr_waiting;
 }
 
-/* Adds what has gone by since the last change. Called before one; returns nr_wasted() until then. */
+/* Adds what has gone by since the last change. Called before one; returns nr_wasted() until then.
+ */
 static __always_inline s64 update_integral(struct obs_idle *i, u64 now)
 {
 	s64 wasted = nr_wasted(i), ns = now - __sync_lock_test_and_set(&i->updated_at, now);
@@ -146,7 +150,8 @@ int BPF_PROG(idle_switch, bool preempt, struct task_struct *prev, struct task_st
 	return 0;
 }
 
-/* A task that is woken on its way to sleep has its CPU still: it waits from its switch on, if at all. */
+/* A task that is woken on its way to sleep has its CPU still: it waits from its switch on, if at
+ * all. */
 static __always_inline int woken(const struct task_struct *p)
 {
 	struct obs_idle *i = idle_of_machine();

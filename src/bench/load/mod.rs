@@ -11,15 +11,18 @@ mod tasks;
 mod wake_loop;
 mod yielding;
 
+use std::ffi::OsString;
 use std::io::Write as _;
+use std::iter;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
+use clap::{Parser, Subcommand};
 
 /// Flags of `scx_takt load`.
-#[derive(Debug, Args)]
-pub struct LoadArgs {
+#[derive(Debug, Parser)]
+#[command(name = "scx_takt load")]
+struct LoadArgs {
     #[command(subcommand)]
     load: Load,
 }
@@ -38,11 +41,12 @@ enum Load {
     Yield(yielding::YieldArgs),
 }
 
-/// Runs one load and prints what it found.
+/// Runs the load that the words after `scx_takt load` ask for, and prints what it found.
 ///
 /// # Errors
 /// If a task cannot be started or bound, or standard output cannot be written.
-pub fn run(args: &LoadArgs) -> Result<ExitCode> {
+pub fn run(words: Vec<OsString>) -> Result<ExitCode> {
+    let args = LoadArgs::parse_from(iter::once("scx_takt load".into()).chain(words));
     let found = match &args.load {
         Load::Shares(args) => serde_json::to_value(args.run()?),
         Load::Flipper(args) => serde_json::to_value(args.run()?),
