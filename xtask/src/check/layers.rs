@@ -52,7 +52,8 @@ pub fn run(tree: &Tree) -> Result<()> {
     );
     let of_xtask = read(&tree.top.join("xtask/src"))?;
     for circle in circles(&of_xtask) {
-        if circle != KNOT_OF_XTASK {
+        let is_known = |module: &String| KNOT_OF_XTASK.contains(&module.as_str());
+        if !circle.iter().all(is_known) {
             wrong.push(tell(&circle, "xtask/src", &of_xtask));
         }
     }
