@@ -24,6 +24,7 @@
  * lead_max. A bound below it would make equal turns of unequal tasks (40 tasks of nice 0 and 40 of nice
  * 10 on one CPU: 2.4 : 1 instead of 9 : 1). Two segments are what EEVDF bounds lag to. A task that is
  * short of its share by one segment has to come before tasks that are not, or equal tasks stay unequal.
+ * Both end at WAIT_FAR and half of it, as the kernel's watchdog has no patience with light tasks.
  *
  * V is a moving average of the vruntimes of tasks that run, weighted by how long they ran (which weighs
  * each task with its share), and it has a rate, which keeps it from lagging behind:
@@ -55,7 +56,8 @@
 #define VTIME_FAR_NS	   (1ULL << 42) /* times the largest inverse rate still fits into 64 bits */
 #define SEGMENT_MAX_NS	   (4ULL * 1000 * 1000) /* a slice ends with the tick after it: HZ=250 */
 #define LAG_CAP_NS	   (32LL * 1000 * 1000)
-#define QUEUE_LAG_NS	   (8LL * 1000 * 1000) /* two slices, each ended by a tick */
+#define WAIT_FAR_NS	   (6ULL * 1000 * 1000 * 1000) /* a fifth of the watchdog's time */
+#define QUEUE_LAG_NS	   (8LL * 1000 * 1000)	       /* two slices, each ended by a tick */
 
 /* Is this the queue of tasks that may not use every CPU? */
 static __always_inline bool is_bound_queue(u32 queue)
@@ -171,7 +173,7 @@ static __always_inline u64 at_least_segments(u64 limit_ns, u32 segments, u64 wei
 {
 	u64 vtime = delta_vruntime(segments * SEGMENT_MAX_NS, weight_1024);
 
-	return max_u64(limit_ns, real_time_of(vtime, q));
+	return max_u64(limit_ns, min_u64(real_time_of(vtime, q), WAIT_FAR_NS / 2 * segments));
 }
 
 static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024, u64 now,
@@ -235,6 +237,8 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 	q->moved_at = now;
 	q->avg_vruntime += real_ns * q->rate_q20 / RATE_ONE;
 	error = clamp_s64(v - q->avg_vruntime, CLOCK_ERROR_MAX_NS);
+	if (error < -LAG_CAP_NS) /* as lag is cut off, so that V never falls */
+		error = -LAG_CAP_NS;
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
 	q->avg_vruntime += part;
 	if (nr_queued)
@@ -251,11 +255,12 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 }
 
 /*
- * A task of bound queue @q has come to vruntime @v: moves its own clock. Returns what @v is in the
- * clock of the LLC, from which the bound queue is never further away than QUEUE_LAG_NS: what is
- * beyond goes into the offset, for good.
+ * A task of bound queue @q has come to vruntime @v on a CPU whose LLC has V @here: moves its own
+ * clock. Returns what @v is in the clock of that LLC. The bound queue is never further away from
+ * its own LLC than QUEUE_LAG_NS: what is beyond goes into the offset, for good.
  */
-static __always_inline u64 update_bound_vtime(struct queue_ctx *q, u64 v, u64 ran_ns, u64 now)
+static __always_inline u64 update_bound_vtime(struct queue_ctx *q, u64 here, u64 v, u64 ran_ns,
+					      u64 now)
 {
 	u64 reference = queue_ctx_of(q->llc)->avg_vruntime;
 	s64 lag;
@@ -263,7 +268,7 @@ static __always_inline u64 update_bound_vtime(struct queue_ctx *q, u64 v, u64 ra
 	update_vtime(q, q->nr_queued, v, ran_ns, now);
 	lag = reference - q->avg_vruntime - q->offset;
 	q->offset += lag - clamp_s64(lag, QUEUE_LAG_NS);
-	return v + q->offset;
+	return here + (v + q->offset - reference); /* two LLCs have clocks of their own */
 }
 
 /* No task waits: the one that runs takes nothing from any other, and gets no lag by it. */
@@ -285,7 +290,8 @@ static __always_inline void update_clocks(struct cpu_ctx *c, struct task_ctx *t,
 	u64 v = t->vruntime, oldest;
 
 	if (is_bound_queue(t->queue))
-		v = update_bound_vtime(queue_ctx_of(t->queue), v, c->unclocked_ns, now);
+		v = update_bound_vtime(queue_ctx_of(t->queue), q->avg_vruntime, v, c->unclocked_ns,
+				       now);
 	update_vtime(q, nr_waiting, v, c->unclocked_ns, now);
 	c->busy_ns += c->unclocked_ns;
 	c->unclocked_ns = 0;
