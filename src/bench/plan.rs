@@ -226,16 +226,20 @@ fn contestants(args: &BenchArgs) -> Result<Vec<Contestant>> {
             command,
         });
     }
-    contestants.extend(
-        named
-            .into_iter()
-            .filter(|named| args.no_self || !is_own(named)),
-    );
+    contestants.extend(beside_own(named, args.no_self));
     scheduler::make_names_unique(&mut contestants);
     Ok(contestants)
 }
 
-/// Whether this is scx_takt as it takes part without being named: by its name and without arguments.
+/// The named ones without scx_takt by its plain name, which takes part anyway. Named twice, it races itself.
+fn beside_own(mut named: Vec<Contestant>, no_self: bool) -> Vec<Contestant> {
+    if !no_self && let Some(index) = named.iter().position(is_own) {
+        named.remove(index);
+    }
+    named
+}
+
+/// Whether this is scx_takt without arguments.
 fn is_own(contestant: &Contestant) -> bool {
     let arguments = contestant.command.as_ref().map(|(_, arguments)| arguments);
     contestant.name == env!("CARGO_PKG_NAME") && arguments.is_some_and(Vec::is_empty)
@@ -262,9 +266,14 @@ mod tests {
 
     #[test]
     fn scx_takt_by_its_plain_name_takes_part_already() {
-        let named = scheduler::parse_against(&["eevdf,scx_takt,scx_takt --stats 1".to_owned()]);
-        let named = named.unwrap();
-        let own: Vec<bool> = named.iter().map(is_own).collect();
-        assert_eq!(own, [true, false]);
+        let beside = |list: &str, no_self| -> Vec<String> {
+            let named = scheduler::parse_against(&[list.to_owned()]).unwrap();
+            let left = beside_own(named, no_self).into_iter();
+            left.map(|contestant| contestant.name).collect()
+        };
+        let list = "eevdf,scx_takt,scx_takt --stats 1";
+        assert_eq!(beside(list, false), ["scx_takt --stats 1"]);
+        assert_eq!(beside(list, true), ["scx_takt", "scx_takt --stats 1"]);
+        assert_eq!(beside("scx_takt,scx_takt", false), ["scx_takt"]);
     }
 }
