@@ -74,10 +74,13 @@ static __always_inline void update_progress(u32 llc)
 		l->offset += behind - PROGRESS_WINDOW_NS;
 }
 
-/* Should a CPU of @llc take a task that waits in @other? */
-static __always_inline bool should_pull(u32 llc, u32 other)
+/*
+ * Should @cpu, of @llc, take a task that waits in @other? Tasks bound to its CPUs count here; those
+ * bound to CPUs of the other LLC show in its rate.
+ */
+static __always_inline bool should_pull(s32 cpu, u32 llc, u32 other)
 {
-	u64 nr_here = queue_ctx_of(queue_of_llc(llc))->nr_queued + llc_nr_cpus[llc];
+	u64 nr_here = nr_waiting(cpu) + llc_nr_cpus[llc];
 	u64 nr_there = queue_ctx_of(queue_of_llc(other))->nr_queued, cpus_here, cpus_there;
 
 	if (!nr_there)
@@ -104,7 +107,7 @@ static bool pull(s32 cpu, u64 now)
 	update_progress(llc);
 	other = other_llc(llc, l->next_other) & (TAKT_MAX_LLCS - 1);
 	l->next_other = l->next_other + 1 < nr_llcs - 1 ? l->next_other + 1 : 0;
-	if (!should_pull(llc, other) || !take_from(queue_of_llc(other)))
+	if (!should_pull(cpu, llc, other) || !take_from(queue_of_llc(other)))
 		return false;
 	cpu_ctx_of(cpu)->pulled = true;
 	return true;
@@ -133,18 +136,19 @@ static __always_inline void arrive_in_llc(struct task_ctx *t, struct cpu_ctx *c,
  * Where a task that finds no idle CPU should wait rather than in the LLC of @prev_cpu: a CPU of
  * another LLC that has fewer tasks waiting per CPU, by more than one; else @prev_cpu. Looks at one.
  */
-static __always_inline s32 less_crowded_cpu(const struct task_struct *p, s32 prev_cpu)
+static __always_inline s32 less_crowded_cpu(const struct task_struct *p, const struct task_ctx *t,
+					    s32 prev_cpu)
 {
 	u32 llc = llc_of(prev_cpu) & (TAKT_MAX_LLCS - 1), other;
 	u64 nr_here = queue_ctx_of(queue_of_llc(llc))->nr_queued, nr_there;
 
-	if (nr_llcs == 1 || nr_here <= llc_nr_cpus[llc] || !is_unrestricted(p))
+	if (nr_llcs == 1 || nr_here <= llc_nr_cpus[llc] || !t->unrestricted)
 		return prev_cpu;
 	other = other_llc(llc, nr_here % (nr_llcs - 1)) & (TAKT_MAX_LLCS - 1);
 	nr_there = queue_ctx_of(queue_of_llc(other))->nr_queued + llc_nr_cpus[other];
 	if (nr_there * llc_nr_cpus[llc] >= nr_here * llc_nr_cpus[other])
 		return prev_cpu;
-	return llc_first_cpu[other];
+	return usable_cpu(p, llc_first_cpu[other], true);
 }
 
 /* Hands the tasks that wait in @queue and belong to @cpu to @cpu itself. */

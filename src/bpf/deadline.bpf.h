@@ -7,8 +7,8 @@
  *	lag            = V - vruntime			> 0: it had less than its share; < 0: more
  *	deadline = now + min(-lag / rate, wait_max)	of a task of negative lag
  *	           now - min(lag / rate, early_max)	of a task of positive lag
- *	wait_max  = max(lead_max, 2 * delta_vruntime(SEGMENT_MAX) / rate)
- *	early_max = max(lead_max / 4, delta_vruntime(SEGMENT_MAX) / rate)
+ *	wait_max  = max(lead_max, 2 * each)		each = min(delta_vruntime(4 ms), 12 ms)
+ *	early_max = max(lead_max / 4, each)		       * (CPUs + queued) / CPUs
  *
  * V, the average vruntime of a queue, stands where a task with exactly its share would be. It moves at
  * a rate, in V per real time: so -lag / rate is how long it takes until the others have caught up. The
@@ -19,12 +19,14 @@
  * by real-time and deadline tasks, and by tasks that wake with positive lag and may preempt. A slice
  * ends with the tick after it.
  *
- * They are lead_max (250 ms) and a quarter of it while slices are few. The fair wait of a task after a segment is
- * segment * (sum of weights) / weight: under a crowd, or of a light task beside heavy ones, longer than
- * lead_max. A bound below it would make equal turns of unequal tasks (40 tasks of nice 0 and 40 of nice
- * 10 on one CPU: 2.4 : 1 instead of 9 : 1). Two segments are what EEVDF bounds lag to. A task that is
- * short of its share by one segment has to come before tasks that are not, or equal tasks stay unequal.
- * Both end at WAIT_FAR and half of it, as the kernel's watchdog has no patience with light tasks.
+ * The limits are lead_max (250 ms) and a quarter of it while few tasks wait. Under a crowd the fair wait
+ * of a task after a segment of 4 ms is longer: a limit below it would make equal turns of unequal tasks
+ * (40 tasks of nice 0 and 40 of nice 10 on one CPU: 2.4 : 1 instead of 9 : 1). So it grows with the
+ * crowd, by two segments for each task, as EEVDF bounds lag; a lighter task may have to wait longer, but
+ * not by more than three times: a task that is so light gets more than its share, as it may hold a lock.
+ * A CPU-bound task that is short of its share by one segment has to come before tasks that are not, or
+ * equal tasks stay unequal; a short-running task comes lead_max / 4 early at most (messaging, 1 CPU:
+ * 0.198 s; 0.219 s if it may be earlier). Both limits end at a fifth and a tenth of the watchdog's 30 s.
  *
  * V is a moving average of the vruntimes of tasks that run, weighted by how long they ran (which weighs
  * each task with its share), and it has a rate, which keeps it from lagging behind:
@@ -56,8 +58,8 @@
 #define VTIME_FAR_NS	   (1ULL << 42) /* times the largest inverse rate still fits into 64 bits */
 #define SEGMENT_MAX_NS	   (4ULL * 1000 * 1000) /* a slice ends with the tick after it: HZ=250 */
 #define LAG_CAP_NS	   (32LL * 1000 * 1000)
-#define WAIT_FAR_NS	   (6ULL * 1000 * 1000 * 1000) /* a fifth of the watchdog's time */
-#define QUEUE_LAG_NS	   (8LL * 1000 * 1000)	       /* two slices, each ended by a tick */
+#define LIGHT_SEGMENT_NS   (12ULL * 1000 * 1000)       /* three segments of nice 0 */
+#define WAIT_FAR_NS	   (3ULL * 1000 * 1000 * 1000) /* a tenth of the watchdog's time */
 
 /* Is this the queue of tasks that may not use every CPU? */
 static __always_inline bool is_bound_queue(u32 queue)
@@ -85,7 +87,7 @@ static __always_inline s64 queue_lag_ns(const struct queue_ctx *q)
 {
 	s64 lag = queue_ctx_of(q->llc)->avg_vruntime - q->avg_vruntime - q->offset;
 
-	return clamp_s64(lag, QUEUE_LAG_NS);
+	return clamp_s64(lag, q->lag_max_ns);
 }
 
 /* Lag of a task of @vruntime in @queue: comparable with that of tasks of other queues. */
@@ -109,6 +111,14 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 		return;
 	t->vruntime += queue_ctx_of(queue)->avg_vruntime - queue_ctx_of(t->queue)->avg_vruntime;
 	t->queue = queue;
+}
+
+/* By how much the lag of @t exceeds that of a task of @vruntime in @queue. */
+static __always_inline s64 lag_beyond(const struct task_ctx *t, u32 queue, u64 vruntime)
+{
+	if (nr_cpus_at_start == 1 || t->queue == queue)
+		return vruntime - t->vruntime;
+	return lag_of(t) - lag_in(queue, vruntime);
 }
 
 /* Has @t had clearly more than its share? */
@@ -137,27 +147,27 @@ static __always_inline void clamp_wakeup_lag(struct task_ctx *t, const struct ta
  * The current task starts another: all of its positive lag goes with the child, which does its
  * work. It does not keep it as well, so that starting many gains nothing.
  *
- * Runs in process context and may be preempted at any point. So the record of the CPU is read, and
- * believed if the task is still the one that runs there in the same segment; what is given is added
- * to the task's own record, from where account_runtime() takes it.
+ * Runs in process context and may be preempted at any point, even moved. So what is given stands in
+ * the record of the CPU as one word together with the pid that gives: account_runtime() charges it
+ * to that task only. At worst it is lost with another task's, and the parent keeps its lag.
  */
 static __always_inline void transfer_lag_to_child(struct task_ctx *child)
 {
-	struct task_struct *parent = bpf_get_current_task_btf();
 	struct cpu_ctx *c = cpu_ctx_of(bpf_get_smp_processor_id());
 	u64 now = scx_bpf_now(), started_at = READ_ONCE(c->started_at);
-	struct task_ctx *t = task_ctx_of(parent);
+	u32 pid = bpf_get_current_pid_tgid();
+	u64 given = READ_ONCE(c->given);
 	s64 lag;
 
-	if (!has(DOWRY) || !t || !started_at || READ_ONCE(c->pid) != parent->pid)
+	if (!has(DOWRY) || !started_at || READ_ONCE(c->pid) != (s32)pid)
 		return;
-	lag = queue_ctx_of(c->queue)->avg_vruntime - READ_ONCE(c->vruntime) - t->given_lag_ns -
+	given = given >> 32 == pid ? (u32)given : 0;
+	lag = queue_ctx_of(c->queue)->avg_vruntime - READ_ONCE(c->vruntime) - given -
 	      delta_vruntime(now - started_at, c->weight_1024);
-	if (lag <= 0 || lag > LAG_CAP_NS || READ_ONCE(c->started_at) != started_at ||
-	    READ_ONCE(c->pid) != parent->pid)
+	if (lag <= 0 || lag > LAG_CAP_NS)
 		return;
-	child->inherited_lag_ns = lag;
-	__sync_fetch_and_add(&t->given_lag_ns, lag);
+	child->kept_lag_ns = lag;
+	WRITE_ONCE(c->given, (u64)pid << 32 | (u32)(given + lag));
 }
 
 /* Real time until V has moved by @vtime, at its present rate. */
@@ -166,34 +176,47 @@ static __always_inline u64 real_time_of(u64 vtime, const struct queue_ctx *q)
 	return min_u64(vtime, VTIME_FAR_NS) * q->inv_rate_q10 >> 10;
 }
 
-/* @limit_ns, or the real time that @segments cost a task of a weight if that is longer: see above.
+/*
+ * @limit_ns, or what @segments of a task of this weight cost when each of the tasks that wait has
+ * one, if that is longer: see above. Of how many tasks there are, not of the rate of V, which heavy
+ * tasks slow down.
  */
 static __always_inline u64 at_least_segments(u64 limit_ns, u32 segments, u64 weight_1024,
 					     const struct queue_ctx *q)
 {
-	u64 vtime = delta_vruntime(segments * SEGMENT_MAX_NS, weight_1024);
+	u64 each = min_u64(delta_vruntime(SEGMENT_MAX_NS, weight_1024), LIGHT_SEGMENT_NS);
+	u32 nr_cpus = q->nr_cpus ?: 1;
+	u64 all = segments * each * (nr_cpus + q->nr_queued) / nr_cpus;
 
-	return max_u64(limit_ns, min_u64(real_time_of(vtime, q), WAIT_FAR_NS / 2 * segments));
+	return max_u64(limit_ns, min_u64(all, segments * WAIT_FAR_NS));
+}
+
+/* Real time until a lag of -@lag is made up for, at the rate of @q; negative if @lag is positive.
+ */
+static __always_inline s64 wait_for(s64 lag, const struct queue_ctx *q)
+{
+	return lag < 0 ? (s64)real_time_of(-lag, q) : -(s64)real_time_of(lag, q);
 }
 
 static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024, u64 now,
 				       const struct takt_knobs *k)
 {
 	const struct queue_ctx *q = queue_ctx_of(t->queue);
-	s64 lag = lag_of(t);
-	u64 wait, limit;
+	s64 wait = wait_for(q->avg_vruntime - t->vruntime, q);
+	u64 limit;
 
-	if (lag >= 0) {
-		wait = real_time_of(lag, q);
+	if (is_bound_queue(t->queue)) /* the queue as a whole waits for its LLC */
+		wait += wait_for(queue_lag_ns(q), queue_ctx_of(q->llc));
+	if (wait > 0) {
+		limit = k->lead_max_ns;
+		if (wait > (s64)limit)
+			wait = min_u64(wait, at_least_segments(limit, 2, weight_1024, q));
+	} else {
 		limit = overdue_max_ns(k);
-		if (wait > limit)
-			wait = min_u64(wait, at_least_segments(limit, 1, weight_1024, q));
-		return now + ruled_lead(t, -(s64)wait, k);
+		if (-wait > (s64)limit && !is_short(t, k))
+			limit = at_least_segments(limit, 1, weight_1024, q);
+		wait = -(s64)min_u64(-wait, limit);
 	}
-	wait = real_time_of(-lag, q);
-	limit = k->lead_max_ns;
-	if (wait > limit)
-		wait = min_u64(wait, at_least_segments(limit, 2, weight_1024, q));
 	return now + ruled_lead(t, wait, k);
 }
 
@@ -242,7 +265,7 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
 	q->avg_vruntime += part;
 	if (nr_queued)
-		correction += part >> (CLOCK_MEMORY_SHIFT + 1 - 20); /* half of it, times 2^20 */
+		correction += (part * 1024 >> (CLOCK_MEMORY_SHIFT + 1)) * 1024; /* see below */
 	else /* no task waits: nothing to learn, and what was learnt is of another load */
 		correction += ((s64)RATE_ONE - correction) / 8;
 	if (correction < (s64)CORRECTION_MIN_Q20)
@@ -255,19 +278,24 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 }
 
 /*
- * A task of bound queue @q has come to vruntime @v on a CPU whose LLC has V @here: moves its own
- * clock. Returns what @v is in the clock of that LLC. The bound queue is never further away from
- * its own LLC than QUEUE_LAG_NS: what is beyond goes into the offset, for good.
+ * A task of bound @queue has come to vruntime @v on the CPU of @c, whose LLC has V @here: moves its
+ * own clock. Returns what @v is in the clock of that LLC. The bound queue is never further away
+ * from its own LLC than two segments of its tasks: what is beyond goes into the offset, for good.
  */
-static __always_inline u64 update_bound_vtime(struct queue_ctx *q, u64 here, u64 v, u64 ran_ns,
+static __always_inline u64 update_bound_vtime(u32 queue, u64 here, u64 v, const struct cpu_ctx *c,
 					      u64 now)
 {
+	struct queue_ctx *q = queue_ctx_of(queue);
 	u64 reference = queue_ctx_of(q->llc)->avg_vruntime;
+	u32 nr_queued = queue < TAKT_QUEUE_CPUS ? q->nr_queued
+						: cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->nr_own;
 	s64 lag;
 
-	update_vtime(q, q->nr_queued, v, ran_ns, now);
+	update_vtime(q, nr_queued, v, c->unclocked_ns, now);
+	q->lag_max_ns = max_u64(q->lag_max_ns - q->lag_max_ns / 8,
+				2 * delta_vruntime(SEGMENT_MAX_NS, c->weight_1024));
 	lag = reference - q->avg_vruntime - q->offset;
-	q->offset += lag - clamp_s64(lag, QUEUE_LAG_NS);
+	q->offset += lag - clamp_s64(lag, q->lag_max_ns);
 	return here + (v + q->offset - reference); /* two LLCs have clocks of their own */
 }
 
@@ -290,8 +318,7 @@ static __always_inline void update_clocks(struct cpu_ctx *c, struct task_ctx *t,
 	u64 v = t->vruntime, oldest;
 
 	if (is_bound_queue(t->queue))
-		v = update_bound_vtime(queue_ctx_of(t->queue), q->avg_vruntime, v, c->unclocked_ns,
-				       now);
+		v = update_bound_vtime(t->queue, q->avg_vruntime, v, c, now);
 	update_vtime(q, nr_waiting, v, c->unclocked_ns, now);
 	c->busy_ns += c->unclocked_ns;
 	c->unclocked_ns = 0;

@@ -19,7 +19,8 @@
 
 #include "deadline.bpf.h"
 
-#define MASK_WORDS (TAKT_MAX_CPUS / 64)
+#define MASK_WORDS    (TAKT_MAX_CPUS / 64)
+#define FIND_ATTEMPTS 3 /* another CPU may take the same free slot */
 
 /* Set by the agent before load: CPUs that were online when it looked. */
 const volatile u64 known_mask[MASK_WORDS];
@@ -50,10 +51,18 @@ static __always_inline bool domain_has_cpu(u32 i, s32 cpu)
 	return domain_at(i)->mask[(cpu / 64) & (MASK_WORDS - 1)] >> (cpu & 63) & 1;
 }
 
-/* May @p use every CPU that there is or will be? */
-static __always_inline bool is_unrestricted(const struct task_struct *p)
+/* May a task of @m use every CPU that was online when the agent looked? */
+int covers_known(const struct cpu_mask *m)
 {
-	return p->nr_cpus_allowed >= nr_possible_cpus;
+	u32 i;
+
+	if (!m)
+		return false;
+	bpf_for (i, 0, MASK_WORDS) {
+		if (known_mask[i & (MASK_WORDS - 1)] & ~m->word[i & (MASK_WORDS - 1)])
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -146,7 +155,7 @@ static __noinline void leave_domain(u32 slot)
 		__sync_fetch_and_or(&domains_used, bit);
 }
 
-/* A slot for the tasks of @m, joined; negative: all are taken. */
+/* A slot for the tasks of @m, joined; negative: all are taken, or another CPU took the same one. */
 int find_domain(const struct cpu_mask *m)
 {
 	s32 free = -1;
@@ -188,13 +197,17 @@ static __noinline void update_domain(struct task_struct *p, struct task_ctx *t)
 {
 	struct cpu_mask m = {};
 	s32 slot = -1;
+	u32 i;
 
 	if (nr_cpus_at_start == 1)
 		return;
-	if (p->nr_cpus_allowed > 1 && !is_unrestricted(p)) {
+	t->unrestricted = p->nr_cpus_allowed >= nr_possible_cpus;
+	if (p->nr_cpus_allowed > 1 && !t->unrestricted) {
 		bpf_probe_read_kernel(&m, min_u64(sizeof(m), bpf_core_type_size(struct cpumask)),
 				      &p->cpus_mask);
-		slot = find_domain(&m);
+		t->unrestricted = covers_known(&m);
+		for (i = 0; i < FIND_ATTEMPTS && slot < 0 && !t->unrestricted; i++)
+			slot = find_domain(&m);
 	}
 	if (t->domain)
 		leave_domain(t->domain - 1);

@@ -88,6 +88,28 @@ static __always_inline bool kick_idle_cpu(const struct task_struct *p, s32 cpu)
 	return true;
 }
 
+/*
+ * @p, which belongs to @cpu, may use several CPUs, and there was no domain left for it: goes to an
+ * idle CPU at once, else moves to the queue of any of its CPUs if fewer wait there. True: it has
+ * been sent.
+ */
+static __noinline bool spread_without_domain(struct task_struct *p, struct task_ctx *t, s32 cpu,
+					     u64 slice_ns, u64 enq_flags)
+{
+	s32 other = claim_any_idle_cpu(p, cpu);
+
+	if (other >= 0) {
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | other, slice_ns, enq_flags);
+		return true;
+	}
+	other = bpf_cpumask_any_distribute(p->cpus_ptr);
+	if ((u32)other < nr_cpu_ids && !cpu_offline[(u32)other & (TAKT_MAX_CPUS - 1)] &&
+	    cpu_known[(u32)other & (TAKT_MAX_CPUS - 1)] &&
+	    cpu_ctx_of(other)->nr_own < cpu_ctx_of(cpu)->nr_own)
+		rebase_vruntime(t, queue_of_cpu(other));
+	return false;
+}
+
 /* The first task that waits in @queue: kicks an idle CPU that it may use; false: there is none. */
 static __noinline bool kick_for_head(u32 queue, s32 cpu)
 {

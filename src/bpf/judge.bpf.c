@@ -25,14 +25,16 @@
 #include <bpf/bpf_tracing.h>
 #include "judge.h"
 
-#define MAX_RT_PRIO 100
+#define MAX_RT_PRIO	100
+#define DEFAULT_PRIO	120 /* nice 0 */
+#define LIGHT_ALLOWANCE 5
 
 char _license[] SEC("license") = "GPL";
 
 /* Set by the reader. */
 const volatile u32 nr_cpus = 1; /* one more than the highest number of a CPU */
 const volatile u64 limit_ns;
-const volatile u64 each_ns;	/* and so much for each other task that is ready */
+const volatile u64 each_ns;	/* and so much for each other task that is ready: allowance_of() */
 const volatile bool sees_masks; /* judge_mask() is attached */
 
 struct {
@@ -213,6 +215,19 @@ static __noinline u64 left_for(const struct task_struct *p, u64 from, u64 now)
 	return left_ns;
 }
 
+/*
+ * What @p may have to wait for each other task that is ready. A task that is lighter than one of
+ * nice 0 in the root cgroup, by its own weight or by that of a cgroup, has a smaller share and
+ * waits longer.
+ */
+static __always_inline u64 allowance_of(const struct task_struct *p)
+{
+	bool light =
+		p->static_prio > DEFAULT_PRIO || BPF_CORE_READ(p, cgroups, dfl_cgrp, level) > 0;
+
+	return light ? LIGHT_ALLOWANCE * each_ns : each_ns;
+}
+
 /* @p, that became ready as @w says, has waited until @now; the result goes to @c. */
 static __always_inline void judge(struct judge_cpu *c, const struct task_struct *p,
 				  const struct waiter *w, u64 now)
@@ -223,7 +238,7 @@ static __always_inline void judge(struct judge_cpu *c, const struct task_struct 
 		.nr_cpus = p->nr_cpus_allowed,
 		.nr_runnable = w->nr_runnable,
 	};
-	u64 most_ns = limit_ns + each_ns * (w->nr_runnable ? w->nr_runnable - 1 : 0);
+	u64 most_ns = limit_ns + allowance_of(p) * (w->nr_runnable ? w->nr_runnable - 1 : 0);
 
 	c->nr_waits++;
 	if (wait.wait_ns <= min_u64(c->worst.left_ns, most_ns))

@@ -59,7 +59,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 
 	if (!t)
 		return prev_cpu;
-	prev_cpu = usable_cpu(p, prev_cpu, is_unrestricted(p));
+	prev_cpu = usable_cpu(p, prev_cpu, t->unrestricted);
 	rebase_vruntime(t, queue_for(p, t, prev_cpu, 0));
 	t->ready_at = now;
 	clamp_wakeup_lag(t, k);
@@ -69,7 +69,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		apply_placement(p, &placement);
 		return cpu;
 	}
-	prev_cpu = less_crowded_cpu(p, prev_cpu);
+	prev_cpu = less_crowded_cpu(p, t, prev_cpu);
 	add_runnable_weight(p, t);
 	rebase_vruntime(t, queue_for(p, t, prev_cpu, 0));
 	queue_task(p, t, t->queue, k, 0);
@@ -115,6 +115,9 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	 * preempted again and again would keep the CPU for ever. */
 	if ((enq_flags & SCX_ENQ_REENQ) && !t->slice_left_ns)
 		t->slice_left_ns = k->slice_min_ns;
+	if (!t->domain && pinned && !is_pinned(p, enq_flags) &&
+	    spread_without_domain(p, t, cpu, k->slice_max_ns, enq_flags))
+		return;
 	queue_task(p, t, t->queue, k, enq_flags);
 	if (!pinned)
 		kick_idle_cpu(p, cpu);
@@ -208,6 +211,9 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 	bool yielded = runnable && has_yielded(c, scx_bpf_now());
 
 	c->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
+	c->pulled = false;
+	if (yielded)
+		c->slice_ns = 0; /* given up */
 	if (nr_llcs > 1 && pull(cpu, scx_bpf_now()))
 		count(nr_pulled);
 	else if (runnable && !yielded && has(KEEP) && try_continue_current(cpu, prev))
@@ -369,7 +375,7 @@ static __always_inline void kick_for_waiting(s32 cpu)
 		if (!(used >> i))
 			break;
 		queue = TAKT_QUEUE_DOMAINS + i;
-		if ((used >> i & 1) && domain_has_cpu(i, cpu) && recount(queue) &&
+		if ((used >> i & 1) && domain_has_cpu(i, cpu) && queue_ctx_of(queue)->nr_queued &&
 		    kick_for_head(queue, cpu))
 			count(nr_rescued);
 	}
@@ -382,7 +388,7 @@ static __always_inline void kick_for_waiting(s32 cpu)
  */
 void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
-	s32 cpu = bpf_get_smp_processor_id();
+	s32 cpu = cpu_of(p); /* of nohz_full CPUs, another one has their tick */
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	u64 now = scx_bpf_now();
 	u32 nr;
@@ -390,6 +396,9 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	refresh_cgroups(now);
 	hint_perf(cpu, now);
 	recount(queue_of_llc(llc_of(cpu)));
+	recount_own_queue(cpu);
+	if (nr_cpus_at_start > 1 && domains_used)
+		recount_domains(cpu);
 	nr = nr_waiting(cpu);
 	if (nr && c->pid == p->pid)
 		shrink_slice(p, c, nr);
@@ -398,7 +407,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	request_big(p, c, cpu, now);
 	if (nr)
 		kick_for_waiting(cpu);
-	if (p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL) > 0 &&
+	if (p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) > 0 &&
 	    kick_idle_cpu(p, cpu)) {
 		count(nr_rescued);
 		scx_bpf_task_set_slice(p, 0);
@@ -479,7 +488,7 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 	t->weight = weight;
 }
 
-/* @p comes under our care: without lag, but for what its parent gave it. */
+/* @p comes under our care, with the lag that its parent gave it or that it left with. */
 void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 {
 	struct task_ctx *t = task_ctx_of(p);
@@ -490,8 +499,8 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->llc = llc_of(cpu_of(p));
 	t->queue = queue_for(p, t, cpu_of(p), 0);
 	t->ready_at = scx_bpf_now();
-	t->vruntime = queue_ctx_of(t->queue)->avg_vruntime - t->inherited_lag_ns;
-	t->inherited_lag_ns = 0;
+	t->vruntime = queue_ctx_of(t->queue)->avg_vruntime - t->kept_lag_ns;
+	t->kept_lag_ns = 0;
 	t->weight = p->scx.weight;
 	t->policy = p->policy;
 	note_urgency(t);
@@ -505,13 +514,18 @@ static __always_inline void forget_task(struct task_ctx *t)
 	t->domain = 0;
 }
 
-/* @p leaves our care, asleep or not. */
+/*
+ * @p leaves our care, asleep or not. It may be a real-time task for a moment only, by inheriting
+ * the priority of a task that waits for it: its lag is kept, as in EEVDF.
+ */
 void BPF_STRUCT_OPS(takt_disable, struct task_struct *p)
 {
 	struct task_ctx *t = task_ctx_of(p);
 
-	if (t)
-		forget_task(t);
+	if (!t)
+		return;
+	t->kept_lag_ns = clamp_s64(lag_of(t), LAG_CAP_NS);
+	forget_task(t);
 }
 
 s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_args *args)

@@ -51,12 +51,13 @@ static __always_inline bool is_protected_from(const struct task_ctx *t, const st
 }
 
 /*
- * Has a task been placed on the CPU of @c in its present segment, to run next? One CPU alone may
+ * Has a task been placed on the CPU of @c in its present segment, to preempt it? One CPU alone may
  * have several: there is no other that could run them.
  */
 static __always_inline bool has_placed(const struct cpu_ctx *c)
 {
-	return nr_cpus_at_start > 1 && READ_ONCE(c->placed_in) == READ_ONCE(c->started_at);
+	return nr_cpus_at_start > 1 && READ_ONCE(c->placed_in) == READ_ONCE(c->started_at) &&
+	       !READ_ONCE(c->placed_sync);
 }
 
 /*
@@ -68,7 +69,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 {
 	u64 started_at = c->started_at;
 	s64 ran_ns = now - started_at;
-	s64 lag, margin = k->preempt_margin_ns;
+	s64 beyond, margin = k->preempt_margin_ns;
 
 	if (!started_at || has_placed(c))
 		return false;
@@ -76,10 +77,10 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 		return true;
 	if (ran_ns < 0 || is_protected_from(t, c, ran_ns, k))
 		return false;
-	lag = lag_in(c->queue, c->vruntime + delta_vruntime(ran_ns, c->weight_1024));
+	beyond = lag_beyond(t, c->queue, c->vruntime + delta_vruntime(ran_ns, c->weight_1024));
 	if (is_urgent(t))
 		margin /= 4;
-	return lag_of(t) - lag > margin || (has(OWED) && has_positive_lag(t, k));
+	return beyond > margin || (has(OWED) && has_positive_lag(t, k));
 }
 
 /*

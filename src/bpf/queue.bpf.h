@@ -41,7 +41,7 @@ static __always_inline u32 queue_for(const struct task_struct *p, const struct t
 		return queue_of_llc(0);
 	if (is_pinned(p, enq_flags))
 		return queue_of_cpu(cpu);
-	if (is_unrestricted(p))
+	if (t->unrestricted)
 		return queue_of_llc(llc_of(cpu));
 	return t->domain ? TAKT_QUEUE_DOMAINS + t->domain - 1 : queue_of_cpu(cpu);
 }
@@ -64,17 +64,26 @@ static u64 head_deadline(u32 queue)
 }
 
 /*
- * Does a task wait in the queue of @cpu alone? Counts anew, and spares the look-up while none ever
- * does. To be called under the lock of @cpu only, as a task is counted before it joins that queue.
+ * May a task wait in the queue of @cpu alone? Spares the look-up while none ever does. A task is
+ * counted before the kernel puts it into that queue, and not when it leaves it other than by
+ * take_from(): so there may be less than counted, but never more.
  */
-static __always_inline bool refresh_own_queue(s32 cpu)
+static __always_inline bool own_queue_may_be_used(s32 cpu)
+{
+	return nr_cpus_at_start > 1 && READ_ONCE(cpu_ctx_of(cpu)->nr_own);
+}
+
+/* In each tick of @cpu: counts its own queue anew, unless a task was counted since the last tick
+ * and may still be on its way. */
+static __always_inline void recount_own_queue(s32 cpu)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	u32 nr = READ_ONCE(c->nr_own);
 
-	if (nr_cpus_at_start == 1 || !c->nr_own)
-		return false;
-	c->nr_own = scx_bpf_dsq_nr_queued(queue_of_cpu(cpu));
-	return c->nr_own;
+	if (nr && nr == c->nr_own_last)
+		__sync_val_compare_and_swap(&c->nr_own, nr,
+					    scx_bpf_dsq_nr_queued(TAKT_QUEUE_CPUS + (u32)cpu));
+	c->nr_own_last = READ_ONCE(c->nr_own);
 }
 
 /* The head with the earliest deadline of the domains that @cpu belongs to, if before @deadline. */
@@ -86,9 +95,8 @@ static __noinline u64 earliest_of_domains(s32 cpu, u64 deadline)
 	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
 		if (!(used >> i))
 			break;
-		if (!(used >> i & 1) || !domain_has_cpu(i, cpu) ||
-		    !queue_ctx_of(TAKT_QUEUE_DOMAINS + i)->nr_queued)
-			continue;
+		if (!(used >> i & 1) || !domain_has_cpu(i, cpu))
+			continue; /* whatever is counted: a count may be late */
 		head = head_deadline(TAKT_QUEUE_DOMAINS + i);
 		if (head < found) {
 			found = head;
@@ -110,7 +118,7 @@ static __always_inline struct head earliest_for(s32 cpu)
 	struct head first = {.deadline = head_deadline(llc_queue), .queue = llc_queue};
 	u64 deadline;
 
-	if (refresh_own_queue(cpu)) {
+	if (own_queue_may_be_used(cpu)) {
 		deadline = head_deadline(own);
 		if (deadline < first.deadline)
 			first = (struct head){.deadline = deadline, .queue = own};
@@ -155,11 +163,25 @@ static __always_inline u32 recount(u32 queue)
 	return queue_ctx_of(queue)->nr_queued = scx_bpf_dsq_nr_queued(queue);
 }
 
+/* Counts anew how many wait in the domains that @cpu belongs to. */
+static __noinline void recount_domains(s32 cpu)
+{
+	u64 used = domains_used;
+	u32 i;
+
+	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
+		if (!(used >> i))
+			break;
+		if ((used >> i & 1) && domain_has_cpu(i, cpu))
+			recount(TAKT_QUEUE_DOMAINS + i);
+	}
+}
+
 /* Counts a task that is about to wait in @queue; returns how many wait there already. */
 static __always_inline u32 count_waiting(u32 queue)
 {
 	if (nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS)
-		return cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->nr_own++;
+		return __sync_fetch_and_add(&cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->nr_own, 1);
 	return queue_ctx_of(queue)->nr_queued++;
 }
 
@@ -170,7 +192,9 @@ static __always_inline bool take_from(u32 queue)
 
 	if (!scx_bpf_dsq_move_to_local(queue, 0))
 		return false;
-	if (queue < TAKT_QUEUE_CPUS && q->nr_queued)
+	if (nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS)
+		__sync_fetch_and_add(&cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->nr_own, -1);
+	else if (q->nr_queued)
 		q->nr_queued--;
 	return true;
 }
@@ -231,8 +255,10 @@ static __always_inline u64 account_runtime(s32 cpu, struct cpu_ctx *c, struct ta
 		ran_ns = 0;
 	t->slice_left_ns = c->slice_ns > ran_ns ? c->slice_ns - ran_ns : 0;
 	t->vruntime = c->vruntime + delta_vruntime(ran_ns, c->weight_1024);
-	if (t->given_lag_ns)
-		t->vruntime += __sync_lock_test_and_set(&t->given_lag_ns, 0);
+	if (c->given) {
+		t->vruntime += c->given >> 32 == (u32)c->pid ? (u32)c->given : 0;
+		c->given = 0;
+	}
 	t->runtime_ns = c->runtime_ns + ran_ns;
 	c->unclocked_ns += ran_ns;
 	if (c->unclocked_ns >= CLOCK_GRAIN_NS)

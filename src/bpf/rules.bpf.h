@@ -108,7 +108,7 @@ static __always_inline s64 ruled_lead(const struct task_ctx *t, s64 lead,
 	if (is_urgent(t))
 		return lead - (s64)k->lag_max_ns;
 	if (is_background(t))
-		return min_s64(lead + (s64)k->latency_ns, (s64)k->lead_max_ns);
+		return max_s64(lead, min_s64(lead + (s64)k->latency_ns, (s64)k->lead_max_ns));
 	return lead;
 }
 

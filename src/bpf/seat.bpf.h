@@ -40,6 +40,7 @@ static __always_inline struct placement place_at_waker(struct task_struct *p, st
 	u64 preempt = try_handoff(c, p);
 
 	c->placed_in = c->started_at;
+	c->placed_sync = !preempt;
 	return (struct placement){preempt ? TAKT_PLACE_HANDOFF : TAKT_PLACE_SYNC, k->slice_max_ns,
 				  preempt};
 }
@@ -62,6 +63,7 @@ static __always_inline struct placement place_at_victim(struct task_struct *p,
 	else if (has(GIVE_WAY) && is_very_short(t, k))
 		c->resume_next_pid = c->pid;
 	c->placed_in = c->started_at;
+	c->placed_sync = false;
 	return (struct placement){TAKT_PLACE_PREEMPT, k->slice_max_ns, SCX_ENQ_PREEMPT};
 }
 

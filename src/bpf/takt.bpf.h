@@ -77,9 +77,10 @@ struct cpu_ctx {
 	/* Goes on, on this CPU, after the task that takes its place now. Written by the CPU that
 	 * places that task, too, without the rq lock: one of two wins. */
 	s32 resume_next_pid;
-	u32 queue;   /* whose clock @vruntime is in */
-	bool sleeps; /* the running task does, after short runs */
-	u8 class;    /* of the running task */
+	u32 queue;	  /* whose clock @vruntime is in */
+	bool sleeps;	  /* the running task does, after short runs */
+	u8 class;	  /* of the running task */
+	bool placed_sync; /* what was placed waits until the running task sleeps */
 
 	struct waker_profile profile; /* of the running task */
 	u64 unclocked_ns; /* how long tasks ran here since this CPU last moved a clock */
@@ -89,17 +90,19 @@ struct cpu_ctx {
 	s32 woke_pid;	  /* the task that it woke last in this segment */
 	u32 nr_woke;	  /* how many it woke in this segment */
 	s32 parked_pid;	  /* was preempted, and waits for that in the local DSQ; 0: none */
-	/*
-	 * How many wait in the queue of this CPU alone; never less than there are, as a task is
-	 * counted under the rq lock before it is queued there.
-	 */
+	/* How many wait in the queue of this CPU alone; never less than there are: atomic, see
+	 * own_queue_may_be_used(). */
 	u32 nr_own;
+	u32 nr_own_last;      /* the same, at the last tick */
 	s32 moves_pid;	      /* is on its way to a bigger CPU; 0: none is */
 	s16 moves_to;	      /* the bigger CPU */
 	u16 perf;	      /* of 1024, what it asked for: perf.bpf.h */
 	bool parked_is_short; /* the parked task sleeps after short runs */
 	bool pulled;	      /* the next task was pulled from another LLC: balance.bpf.h */
 
+	/* Lag, in ns, that a task gave to a child, and its pid << 32. Written by that task in
+	 * process context: transfer_lag_to_child(). */
+	u64 given;
 	u64 perf_at; /* when it last asked for a speed; 0: never */
 	u64 busy_ns; /* ran since then, but for what unclocked_ns has */
 } __attribute__((aligned(CACHE_LINE)));
@@ -130,8 +133,9 @@ struct queue_ctx {
 	 * count: decides how long slices are, and no order.
 	 */
 	u32 nr_queued;
-	u32 nr_cpus; /* that serve it */
-	u32 llc;     /* whose clock it is held against; itself if it is the queue of an LLC */
+	u32 nr_cpus;	/* that serve it */
+	u32 llc;	/* whose clock it is held against; itself if it is the queue of an LLC */
+	u32 lag_max_ns; /* of a bound queue: it is never further from that clock */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct queue_ctx queue_ctxs[TAKT_NR_QUEUES];
@@ -151,20 +155,19 @@ struct llc_ctx {
 
 struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
 
-/* What is known of a task. Written under its rq lock, but for given_lag_ns. */
+/* What is known of a task. Written under its rq lock; while it wakes, under its pi_lock. */
 struct task_ctx {
 	u64 vruntime;	    /* in the virtual clock of @queue */
 	u64 runtime_ns;	    /* how long it has run since it last woke */
 	u64 slept_after_ns; /* the same, when it last seemed to go to sleep */
 	u64 ready_at;	    /* since when it waits for a CPU; 0: it has one, or sleeps */
 	u64 est_run_ns; /* how long it runs from waking to sleeping: burst.bpf.h; 0: never slept */
-	u64 slice_left_ns;    /* what a preemption took off its slice */
-	u64 inherited_lag_ns; /* lag that its parent gave it, until it is enabled */
-	u64 given_lag_ns;     /* lag that it gave away, until it is accounted: added atomically */
-	s32 woken_by;	      /* pid of the task that woke it last */
-	u32 queue;	      /* whose clock its vruntime is in: enum takt_queue */
-	u32 llc;	      /* where it last ran */
-	u32 cgroup;	      /* slot of its cgroup; 0: the root */
+	u64 slice_left_ns; /* what a preemption took off its slice */
+	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before */
+	s32 woken_by;	   /* pid of the task that woke it last */
+	u32 queue;	   /* whose clock its vruntime is in: enum takt_queue */
+	u32 llc;	   /* where it last ran */
+	u32 cgroup;	   /* slot of its cgroup; 0: the root */
 	u32 counted; /* the weight that its cgroup has counted it with; 0: not counted, it sleeps */
 	u32 weight;  /* the one that the lag in @vruntime was earned with */
 	struct waker_profile profile;
@@ -173,6 +176,7 @@ struct task_ctx {
 	u8 class;	     /* enum takt_class, by a rule */
 	u8 urgency;	     /* enum takt_class, by its policy too: note_urgency() */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
+	bool unrestricted;   /* it may use every CPU that was online at the start */
 	u8 domain;	     /* number of its domain, from 1 on; 0: none, see domain.bpf.h */
 	u8 nr_woke; /* how many it woke, each time that it was preempted, until it first slept */
 };
@@ -257,6 +261,11 @@ static __always_inline u64 overdue_max_ns(const struct takt_knobs *k)
 #define has(RULE) (!(without & TAKT_WITHOUT_##RULE))
 
 static __always_inline u64 max_u64(u64 a, u64 b)
+{
+	return a > b ? a : b;
+}
+
+static __always_inline s64 max_s64(s64 a, s64 b)
 {
 	return a > b ? a : b;
 }
