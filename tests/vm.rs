@@ -149,7 +149,7 @@ fn bears_stress(vm: Vm, flags: &str, seconds: u32) {
 }
 
 /// In instruction time, so that the host cannot be what is too slow, and no wait may be longer than it should: 312 ms,
-/// and for each other that is ready a slice of 3 ms, which ends with the tick after it (docs/policy.md).
+/// and for each other that is ready a slice of 3 ms, which ends with the tick after it (docs/design/policy.md).
 fn bears_10_s_of_stress(kernel: &str, cpus: u32) {
     let vm = Vm::new(kernel).cpus(cpus).deterministic();
     bears_stress(vm, "--longest-wait 312+7", 10);

@@ -203,7 +203,7 @@ impl Machine<'_> {
             add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
             if self.shape.cpus() > 1 && !self.side_by_side {
                 // A timer of 10 us of guest time shortens the turns that the CPUs take. With 50 us, a
-                // real-time thread beside hogs starts up to 50 us late (docs/benchmarks.md).
+                // real-time thread beside hogs starts up to 50 us late (docs/design/benchmark.md).
                 add(&["-netdev", "hubport,id=n0,hubid=0"]);
                 add(&[
                     "-object",
