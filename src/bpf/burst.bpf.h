@@ -1,39 +1,44 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* clang-format off */
 /*
- * How long a task runs between two sleeps, and for how long it is therefore left alone.
+ * How long a task runs between two sleeps, and for how long it is therefore protected from wakeups.
  *
- *	burst = max(7/8 of what was known, the last one)	0: it has never slept
- *	        of the last one at most max(2 * what was known, 2 * preempt_after)
+ *	est_run = max(7/8 * est_run, min(last run, max(2 * est_run, 2 * preempt_after)))
+ *		  0: it has never slept
  *
- *	who is brief (its burst is preempt_after at most) takes the place of
- *	  a sleeper when that has run for 2 * burst since it woke; preempt_after at least, burst_max at
- *	    most. Up to then it also goes on when its turn ends
- *	  one that has never slept, and has woken few so far, at once
- *	  anybody else when that has run for preempt_after since it woke
- *	and who is not brief that of
- *	  a sleeper when that has run for burst_max since it got the CPU
- *	  anybody else when that has run for preempt_after since it woke
+ *	very short-running	est_run <= preempt_after
+ *	short-running		est_run <= burst_max, until it has run for 4 * burst_max since it woke;
+ *				for burst_max if it is very short-running
+ *	CPU-bound		every other task
  *
- * A sleeper is a task whose burst is burst_max at most, until it has run for 4 * burst_max since it
- * woke; for burst_max if it was brief.
+ * When a wakeup may preempt:
  *
- * A sleeper may hold a lock that others spin on, and will let go of it if it is let alone. Its burst
- * is the longest of late and no average, since many tasks have short ones between long ones (a pause,
- * a log line), and it is in a long one that they would be torn off. Who is brief does little harm:
- * the sleeper stays where it is meanwhile, and goes on right after. Any other would spin on the lock
- * in its place.
+ *	running task		a very short-running wakee	any other wakee
+ *	short-running		2 * est_run since wakeup, at	burst_max since it got the CPU
+ *				least preempt_after, at most
+ *				burst_max
+ *	has never slept, has	at once				preempt_after since wakeup
+ *	woken 3 tasks at most
+ *	any other		preempt_after since wakeup	preempt_after since wakeup
  *
- * Who spins seems to have a long burst. Taken at its word it would be spared less, be torn off in turn
- * while it holds the lock, and have others spin: a convoy that keeps itself going. So what is known
- * of a task grows by doubling at most, and those that are not brief, and would spin next, may not
- * hold against it what it ran before it got the CPU this time.
+ * A short-running task whose slice ends within the time of the first column continues.
  *
- * A new task most often computes to its end, or to a first sleep that is far. One that wakes others
- * is a different matter: each of them in its place at once, and nothing comes in batches any more.
+ * A short-running task may hold a lock that others spin on, and soon releases it if it is not
+ * preempted. The estimate is the longest recent run and no average: many tasks have short runs between
+ * long ones (a pause, a log line), and it is in a long one that they would be preempted. A very
+ * short-running wakee does little harm: the preempted task stays on the CPU and continues right after.
+ * Any other wakee would spin on the lock in its place.
  *
- * Limits: while sleepers share a CPU, whoever wakes and is not brief waits for up to burst_max for each
- * of them that is due before it.
+ * Spinning inflates the measured run, which would reduce protection: the task is preempted while it
+ * holds the lock, others spin, and a lock convoy keeps itself going. Therefore the estimate at most
+ * doubles per sleep, and protection from other wakees does not count what the task ran before it got
+ * the CPU this time.
+ *
+ * A new task most often computes to its end, or to a first sleep that is far. One that wakes others is
+ * different: if each wakee preempted it at once, nothing would come in batches any more.
+ *
+ * Limits: while short-running tasks share a CPU, a wakee that is not very short-running waits for up to
+ * burst_max for each of them with an earlier deadline.
  */
 /* clang-format on */
 #ifndef TAKT_BURST_BPF_H
@@ -41,8 +46,8 @@
 
 #include "cgroup.bpf.h"
 
-#define LONG_AWAKE 4 /* times burst_max: too long for a burst, spinning included */
-#define FEW_WOKEN  3 /* what a process wakes by being born and running a program is less */
+#define LONG_AWAKE 4 /* times burst_max: too long for a run, spinning included */
+#define FEW_WOKEN  3 /* a process that is forked and runs a program wakes fewer */
 
 static __always_inline bool is_very_short(const struct task_ctx *t, const struct takt_knobs *k)
 {
@@ -57,7 +62,8 @@ static __always_inline bool is_short(const struct task_ctx *t, const struct takt
 	       t->runtime_ns <= awake_max_ns;
 }
 
-/* @t starts to run on @c, or goes on: for how long is it spared by those that are brief? */
+/* @t starts to run on @c, or continues: until when is it protected from very short-running tasks?
+ */
 static __always_inline void set_protection(struct cpu_ctx *c, const struct task_ctx *t,
 					   const struct takt_knobs *k)
 {
@@ -67,14 +73,14 @@ static __always_inline void set_protection(struct cpu_ctx *c, const struct task_
 		c->protect_ns = max_u64(c->protect_ns, min_u64(2 * t->est_run_ns, k->burst_max_ns));
 }
 
-/* @t gives way on @c, maybe to one of those that it has woken. */
+/* @t is preempted on @c, maybe by a task that it has woken. */
 static __always_inline void note_woken(struct task_ctx *t, const struct cpu_ctx *c)
 {
 	if (!t->est_run_ns)
 		t->nr_woke = min_u64(t->nr_woke + c->nr_woke, 255);
 }
 
-/* @t, that runs on @c, has used up its turn, and did not yield: is it likely to sleep soon? */
+/* @t, that runs on @c, has used up its slice, and did not yield: is it likely to sleep soon? */
 static __always_inline bool is_within_run(const struct task_ctx *t, const struct cpu_ctx *c)
 {
 	return c->sleeps && !t->slice_left_ns && t->runtime_ns < c->protect_ns;

@@ -2,20 +2,21 @@
 /*
  * CPUs of different capacity: P and E cores, big.LITTLE.
  *
- * Whoever computes for long at a time is placed on a big CPU while one is idle, and moves to one
- * that becomes idle later: a hog never sleeps, so that nothing but its own tick can send it.
- * Everybody else goes where the kernel's idle masks say, so that brief work finds whatever CPU is
- * near.
+ * A task with long runs is placed on a big CPU while one is idle, and is migrated to one that
+ * becomes idle later: a CPU-bound task never sleeps, so that only its own tick can do that. Every
+ * other task goes where the kernel's idle masks say, so that a short-running task finds whatever
+ * CPU is near.
  *
- * Limits: nobody makes room on a big CPU for a hog of a small one while all big ones are busy. All
- * of it is taken out by the verifier where all CPUs are equal.
+ * Limits: no task leaves a big CPU for a CPU-bound task of a small one while all big ones are busy.
+ * A claimed CPU whose task leaves sched_ext, or is moved, before it is there stays marked as busy
+ * until its next task. The verifier takes all of this out where all CPUs are equal.
  */
 #ifndef TAKT_CAPACITY_BPF_H
 #define TAKT_CAPACITY_BPF_H
 
 #include "idle.bpf.h"
 
-#define BIG_BURST_NS (1000ULL * 1000) /* who runs for this long between two sleeps */
+#define BIG_BURST_NS (1000ULL * 1000) /* longer runs between sleeps need a big CPU */
 
 /* Set by the agent before load. */
 const volatile struct takt_cpu_set big_cpus; /* in the order in which they are to be filled; none if
@@ -32,8 +33,8 @@ static __always_inline bool small_cpu(s32 cpu)
 	return is_small[(u32)cpu & (TAKT_MAX_CPUS - 1)];
 }
 
-/* @p wakes: an idle big CPU if it is one that needs it, its previous one before others; negative:
- * none, or no need. */
+/* @p wakes: claims an idle big CPU if it needs one, @prev_cpu before others; negative: none, or no
+ * need. */
 static __always_inline s32 claim_for_capacity(const struct task_struct *p, const struct task_ctx *t,
 					      s32 prev_cpu)
 {
@@ -44,7 +45,7 @@ static __always_inline s32 claim_for_capacity(const struct task_struct *p, const
 	return claim_idle_in_set(p, &big_cpus);
 }
 
-/* @p computes on a small CPU while a big one is idle: its turn ends here. */
+/* @p computes on a small CPU while a big one is idle: claims that one and ends the slice of @p. */
 static __always_inline void request_big(struct task_struct *p, struct cpu_ctx *c, s32 cpu, u64 now)
 {
 	s32 big;
@@ -68,10 +69,10 @@ static __always_inline bool is_migrating_to_big(const struct task_struct *p,
 }
 
 /*
- * Sends @p on its way; false: it was not on any. The kernel asks for a place for the last task of a
- * CPU too (SCX_OPS_ENQ_LAST), which would go on where it is otherwise. It expects a scheduling
- * event to follow (until 7.2 the CPU goes idle else, with the task in its local queue). @p's
- * affinity may have changed since the big CPU was claimed.
+ * Moves @p to the big CPU that was claimed for it; false: there is none. The kernel calls
+ * takt_enqueue() for the last task of a CPU too (SCX_OPS_ENQ_LAST), which would continue where it
+ * is otherwise. It expects a scheduling event to follow (until 7.2 the CPU goes idle else, with the
+ * task in its local queue). The affinity of @p may have changed since the big CPU was claimed.
  */
 static __always_inline bool migrate_to_big(struct task_struct *p, struct cpu_ctx *c, s32 cpu,
 					   u64 slice_ns, u64 enq_flags)

@@ -2,18 +2,19 @@
 /*
  * What cpu.weight makes of a task's weight.
  *
- * Each cgroup competes with the tasks and cgroups beside it as one, by its own weight, and hands on
- * what it gets to those inside. With all queues flat, that is a factor on each task's weight:
+ * Each cgroup competes with the tasks and cgroups beside it as one, by its own weight, and passes
+ * on what it gets to the tasks and cgroups inside. With all queues flat, that is a factor on each
+ *task's weight:
  *
  *	total(g)     = the weights of g's own runnable tasks, and of its cgroups that have any
  *	factor(g)    = factor(parent of g) * weight(g) / total(g)
  *	factor(root) = 1
  *
- * How many are runnable is counted per CPU, as tasks wake and sleep; a tick sums it up every
+ * The runnable weight is counted per CPU, as tasks wake and sleep; a tick sums it up every
  * CGROUP_PERIOD_NS, for the cgroups that have been in use since. Tasks of the root are never
  * counted, so that a machine without cgroups pays one test per wakeup.
  *
- * Limits: cpu.max is not enforced (said once by the agent). The factor is one for all CPUs, as if a
+ * Limits: cpu.max is not enforced (the agent warns once). The factor is one for all CPUs, as if a
  * cgroup's tasks were spread like all others. What is above CGROUP_ACTIVE_MAX cgroups in use at a
  * time, or finds no slot, counts as part of the root.
  */
@@ -30,6 +31,11 @@
 #define FACTOR_ONE	  (1ULL << 20)
 #define FACTOR_MAX	  (FACTOR_ONE << 10)
 
+/*
+ * A cgroup. id, weight, parent and level are written by the cgroup callbacks, one at a time; factor
+ * and total by the CPU that sums up (cgroup_summing); active by both and by any CPU on which a task
+ * of it becomes runnable. Read without a lock: an old factor is in force for a period more.
+ */
 struct cgroup_ctx {
 	u64 id;	    /* as the kernel numbers it; 0: the slot is free */
 	u64 factor; /* FACTOR_ONE: tasks have their own weights */
@@ -37,7 +43,7 @@ struct cgroup_ctx {
 	u32 weight; /* cpu.weight, 100 by default */
 	u32 parent; /* slot; 0: the root */
 	u32 level;
-	bool active; /* has had a runnable task since the last look */
+	bool active; /* has had a runnable task since the last sum */
 };
 
 struct cgroup_ctx cgroup_ctxs[TAKT_MAX_CGROUPS]; /* slot 0 stands for the root */
@@ -46,7 +52,7 @@ u32 cgroup_active[CGROUP_ACTIVE_MAX];		 /* scratch for summing up */
 u32 cgroup_nr_active;
 u64 cgroup_summed_at;
 u32 cgroup_summing;  /* taken by the CPU that sums up */
-u64 cgroup_with_max; /* id of one that sets cpu.max, for the agent to tell */
+u64 cgroup_with_max; /* id of one that sets cpu.max, of which the agent warns */
 
 /*
  * Weights of the runnable tasks of each cgroup that were counted on this CPU; may be negative on
@@ -81,7 +87,7 @@ static __always_inline u64 weight_1024_of(const struct task_struct *p, const str
 	return max_u64(weight * cgroup_at(t->cgroup)->factor / (FACTOR_ONE / 1024), 1);
 }
 
-/* Marks a cgroup and those around it as in use. */
+/* Marks a cgroup and its ancestors as in use. */
 static __noinline void activate(u32 slot)
 {
 	u32 i;
@@ -105,7 +111,7 @@ static __always_inline void add_load(u32 slot, s64 weight)
 		loads->weight[slot & (CGROUP_ROW - 1)] += weight;
 }
 
-/* @p became runnable: its cgroup has it to feed. */
+/* @p became runnable: adds its weight to its cgroup. */
 static __always_inline void add_runnable_weight(const struct task_struct *p, struct task_ctx *t)
 {
 	if (!t->cgroup || t->counted)
@@ -116,7 +122,7 @@ static __always_inline void add_runnable_weight(const struct task_struct *p, str
 		activate(t->cgroup);
 }
 
-/* A task went to sleep, or left us. */
+/* @t sleeps, is taken off for a moment, or leaves us: removes its weight from its cgroup. */
 static __always_inline void remove_runnable_weight(struct task_ctx *t)
 {
 	if (!t->counted)
@@ -164,7 +170,8 @@ int list_active(void)
 	return 0;
 }
 
-/* The cgroups of one level tell their parents that they are there, or that they are not. */
+/* Adds the cgroups of one level to the totals of their parents; those without runnable tasks are no
+ * longer in use. */
 int sum_level(u32 level)
 {
 	u32 i;
@@ -248,7 +255,7 @@ static u32 slot_of(struct cgroup *cgrp)
 	return cgrp->level ? cgroup_slot(cgrp->kn->id, false) : 0;
 }
 
-/* A cgroup has come. The kernel tells of parents first. */
+/* A cgroup was made. The kernel calls for parents first. */
 static void cgroup_add(struct cgroup *cgrp, u32 weight)
 {
 	u32 slot = cgrp->level ? cgroup_slot(cgrp->kn->id, true) : 0;

@@ -221,8 +221,8 @@ static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024
 }
 
 /*
- * The agent keeps every knob in its range. A slice beyond what it may set would still hurt at once:
- * 0 switches without end, a huge one locks others out.
+ * The agent keeps every tunable in its range. A slice beyond what it may set would still hurt at
+ * once: 0 switches without end, a huge one keeps all other tasks waiting.
  */
 static __always_inline u64 sane_slice(u64 slice_ns)
 {

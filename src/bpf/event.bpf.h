@@ -2,8 +2,8 @@
 /*
  * Counters and events.
  *
- * A counter is one add to memory of this CPU. An event is a record in the ring: something worth
- * telling one by one.
+ * A counter is one add to memory of this CPU. An event is a record in the ring, for what is
+ * worth a line of its own.
  *
  * Accounting. Each attempt to send is numbered, per CPU and type, before anything can fail. What
  * the ring has no room for is counted, so that attempts = received + failed in the end, and the
@@ -13,9 +13,9 @@
  * Notification. An event does not wake the agent (BPF_RB_NO_WAKEUP), which looks on a timer: waking
  * it from a scheduler hook would make the hook its own cause. It is woken (BPF_RB_FORCE_WAKEUP) as
  * the ring becomes half full, and for a fault or the end. The default notification is never used:
- * beside NO_WAKEUP it finds unread records and wakes nobody.
+ * beside NO_WAKEUP it finds unread records and wakes no reader.
  *
- * Limits: the fill is not tracked exactly: whoever finds it within some records above the mark
+ * Limits: the fill is not tracked exactly: a CPU that finds it within some records above the mark
  * wakes the agent. If CPUs jump over that band at once, the timer finds the records.
  */
 #ifndef TAKT_EVENT_BPF_H
@@ -30,7 +30,7 @@ static __always_inline struct takt_cpu_stats *stats_here(void)
 	return bpf_map_lookup_elem(&cpu_stats, &zero);
 }
 
-/* Only while somebody watches: readers take differences, and need no figures of before. */
+/* Only while a reader watches: readers take differences, and need no figures of before. */
 #define count_add(field, n)                                                                        \
 	({                                                                                         \
 		struct takt_cpu_stats *__s = watched ? stats_here() : NULL;                        \
@@ -42,7 +42,7 @@ static __always_inline struct takt_cpu_stats *stats_here(void)
 /* Above the mark by less than this: the mark was crossed just now. */
 #define RING_MARK_BAND (32 * (sizeof(struct takt_event) + 8))
 
-/* Does anybody read events of this @type? */
+/* Does a reader want events of this @type? */
 static __always_inline bool wants(u32 type)
 {
 	return events_wanted & (1U << type);
@@ -70,7 +70,7 @@ static __noinline void send(struct takt_event *e, u64 flags)
 		s->ev_failed[type]++;
 }
 
-/* May one more event of this @type be told? */
+/* May one more event of this @type be emitted? Counts it, or counts it as suppressed. */
 static __always_inline bool admit(u32 type, u64 now)
 {
 	struct takt_cpu_stats *s = stats_here();
@@ -97,15 +97,16 @@ static __always_inline void name_event(struct takt_event *e, const struct task_s
 	__builtin_memcpy(e->comm, p->comm, sizeof(e->comm));
 }
 
-/* What else tell() is told: a CPU, and another task's PID or an LLC. */
+/* The last argument of tell(): a CPU, and another task's PID or an LLC. */
 static __always_inline u64 cpu_and(s32 cpu, u32 other)
 {
 	return (u64)cpu << 32 | other;
 }
 
 /*
- * Tells one event about @p, unless there were too many of them. It is not given the event itself:
- * what gets a pointer into its caller's stack the verifier goes through anew for each caller.
+ * Emits one event about @p, unless there were too many of them. It does not take the event itself:
+ * the verifier goes anew, for each caller, through a function that gets a pointer into the stack of
+ * its caller.
  */
 static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct *p,
 			    u64 cpu_and_other)
@@ -124,7 +125,7 @@ static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct 
 	send(&e, wakeup_flags());
 }
 
-/* Tells the agent that it is over. */
+/* Emits that the scheduler has left the kernel; wakes the agent. */
 static void tell_exit(void)
 {
 	struct takt_event e = {.type = TAKT_EV_EXIT, .at_ns = bpf_ktime_get_ns()};
@@ -132,7 +133,7 @@ static void tell_exit(void)
 	send(&e, BPF_RB_FORCE_WAKEUP);
 }
 
-/* Tells the agent that we are wrong about @p. */
+/* Emits that the scheduler is wrong about @p; wakes the agent. */
 static void tell_fault(const struct task_struct *p, u32 fault)
 {
 	struct takt_event e = {.type = TAKT_EV_FAULT, .at_ns = bpf_ktime_get_ns(), .detail = fault};

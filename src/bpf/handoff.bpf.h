@@ -1,32 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A task wakes another and goes to sleep: whose turn is it in between?
+ * A task wakes another and goes to sleep: which of the two has the CPU in between?
  *
  * Some wakers sleep at once, within handoff_gap of their first wakeup on average. The wakee of such
  * a waker is better off on the waker's CPU, whose cache holds what it will read, than on an idle
- * one that has to be called by an interrupt.
+ * CPU that has to be kicked.
  *
- * Two that play ping-pong (each wakes the other, nobody else, and sleeps at once) gain more when
+ * A reciprocal pair (each wakes the other and no other task, and sleeps at once) gains more when
  * the wakee runs right now, in the waker's place: the answer is there before the waker asks for it,
- * so that it never sleeps and nobody has to wake it. That halves the sleeps and wakeups of a round
- * trip. For all others the same would be one switch too many, or break up a batch of messages.
- * Hence the proof is asked for first, HANDOFF_ECHOES times in a row, and again after every
- * HANDOFF_RUN hand-overs, or when a waker slept all the same.
+ * so that the waker never sleeps and need not be woken. That halves the sleeps and wakeups of a
+ * round trip. For all other tasks the same would be one switch too many, or break up a batch of
+ * messages. Hence a pair has to prove itself first, HANDOFF_ECHOES times in a row, and again after
+ * every HANDOFF_RUN handoffs, or when a waker slept all the same.
  *
- * Pipes and sockets say when they wake somebody as the last thing they do (SCX_WAKE_SYNC). Futexes
- * and eventfds do not, since their waker may as well work on, and should do so beside the wakee.
- * They get the same once they have proven to play ping-pong, with a gap of a quarter of
+ * Pipes and sockets say that a wakeup is the last thing that the waker does (SCX_WAKE_SYNC).
+ * Futexes and eventfds do not, since their waker may as well work on, and should do so beside the
+ * wakee. They get the same once they have proven to be a pair, with a gap of a quarter of
  * handoff_gap and a wakee that runs for handoff_gap at most: then there is next to nothing that the
  * two could do at the same time.
  *
- * Only where nobody else waits: a hand-over passes on the CPU, and whoever is due has the better
- * claim. Limits: a wakeup out of an interrupt looks like one by the task that it interrupted, and
- * spoils the profile of that task a little.
+ * Only where no other task waits: a handoff passes on the CPU, and a task in the queue has the
+ * better claim. Limits: a wakeup out of an interrupt looks like one by the task that it
+ * interrupted, and spoils the profile of that task a little. A task that may use one CPU only is
+ * seen to be woken by a task of that CPU only: by others, it keeps its former waker.
  *
- * A pair that stops playing, and works side by side from one wakeup to the next, does so after a
- * tick: kick_for_waiting() in main.bpf.c. So a wrong guess costs up to 4 ms, and a right one saves
- * some 6 us. Whoever has waited for its CPU for more than 4 * handoff_gap has guessed wrong, and
- * proves itself HANDOFF_DOUBT times more: that holds the loss to a third of the gain.
+ * A pair that begins to work side by side from one wakeup to the next does so after a tick:
+ * takt_tick() in main.bpf.c. So a wrong guess costs up to 4 ms, and a right one saves some 6 us. A
+ * waker that has waited for its CPU for more than 4 * handoff_gap has guessed wrong, and proves
+ * itself HANDOFF_DOUBT times more: that holds the loss to a third of the gain.
  */
 #ifndef TAKT_HANDOFF_BPF_H
 #define TAKT_HANDOFF_BPF_H
@@ -52,9 +53,9 @@ static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_str
 }
 
 /*
- * Does the task that runs keep to its profile? One that has never slept after waking another has
- * none, and one that has run for longer than it is spared has left it: most likely both are hogs,
- * interrupted by somebody's timer. Those that hand over to each other never sleep.
+ * Does the task that runs match its profile? A task that has never slept after waking another has
+ * none, and a task that has run for longer than it is protected has left it: most likely both are
+ * CPU-bound, and were interrupted by a timer of another task. A reciprocal pair never sleeps.
  */
 static __always_inline bool matches_profile(const struct cpu_ctx *c, u64 now)
 {
@@ -62,8 +63,8 @@ static __always_inline bool matches_profile(const struct cpu_ctx *c, u64 now)
 	       (c->profile.handed || runtime_since_wakeup_ns(c, now) <= c->protect_ns);
 }
 
-/* Will the task that runs on @cpu, and has just woken another, sleep at once, with nobody else in
- * line? */
+/* Will the task that runs on @cpu, and has just woken another, sleep at once, while no other task
+ * waits? */
 static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, u64 now,
 					      const struct takt_knobs *k)
 {
@@ -71,7 +72,7 @@ static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, 
 	       matches_profile(c, now) && is_next_in_line(cpu, c);
 }
 
-/* Have the task that runs on @c and @p, that it wakes, proven to play ping-pong? */
+/* Have the task that runs on @c and @p, that it wakes, proven to be a reciprocal pair? */
 static __always_inline bool is_reciprocal_pair(const struct cpu_ctx *c, const struct task_struct *p)
 {
 	return has(HANDOFF) && c->profile.reciprocal_streak >= HANDOFF_ECHOES &&
@@ -89,7 +90,8 @@ static __always_inline bool is_sync(const struct cpu_ctx *c, const struct task_s
 		t->est_run_ns <= k->handoff_gap_ns);
 }
 
-/* Does such a waker hand over to @p right now? SCX_ENQ_PREEMPT if so, else 0. */
+/* Hands the CPU of @c to @p right now if the two have proven it: SCX_ENQ_PREEMPT if so, else 0.
+ * Written by the waker's CPU, without the rq lock: see cpu_ctx. */
 static __always_inline u64 try_handoff(struct cpu_ctx *c, const struct task_struct *p)
 {
 	struct waker_profile *h = &c->profile;
@@ -99,14 +101,14 @@ static __always_inline u64 try_handoff(struct cpu_ctx *c, const struct task_stru
 	if (++h->handed > HANDOFF_RUN) {
 		h->reciprocal_streak = 0;
 		h->handed = 0;
-		c->runtime_ns = 0; /* it never slept, for it never had to */
+		c->runtime_ns = 0; /* it never slept, as it never had to */
 		return 0;
 	}
 	c->resume_next_pid = c->pid;
 	return SCX_ENQ_PREEMPT;
 }
 
-/* Has @p just handed over, so that it goes on as soon as its wakee sleeps? */
+/* Is @p to continue on @c after the task that takes its place? Asks once: forgets it. */
 static __always_inline bool take_resume_next(const struct task_struct *p, struct cpu_ctx *c)
 {
 	bool it_does = c->resume_next_pid == p->pid;
@@ -115,7 +117,8 @@ static __always_inline bool take_resume_next(const struct task_struct *p, struct
 	return it_does;
 }
 
-/* @t gets on: if it had handed over its CPU, could it have worked meanwhile? */
+/* @t gets a CPU. If it had handed its own over and waited for long, it could have worked meanwhile:
+ * the guess was wrong. */
 static __always_inline void back_off_handoff(struct task_ctx *t, u64 now,
 					     const struct takt_knobs *k)
 {
@@ -126,7 +129,7 @@ static __always_inline void back_off_handoff(struct task_ctx *t, u64 now,
 	t->runtime_ns = 0;
 }
 
-/* The row of proofs is broken; what is to be made up for stays. */
+/* The row of proofs is broken. Proofs that a wrong guess asks for stay. */
 static __always_inline void reset_reciprocal_streak(struct waker_profile *h)
 {
 	if (h->reciprocal_streak > 0)

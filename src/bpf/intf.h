@@ -2,9 +2,9 @@
 /*
  * The ABI between the BPF side and the agent: the only header that both sides include.
  *
- * Times are nanoseconds of CLOCK_MONOTONIC unless a name ends in another unit. "vtime" is weighted
- * time: a task of weight 100 (nice 0) that runs for 1 ns moves by 1 ns of vtime, one of weight 200
- * by half of that.
+ * Times are nanoseconds of CLOCK_MONOTONIC unless a name ends in another unit. "vtime" is CPU
+ * time scaled by weight: a task of weight 100 (nice 0) that runs for 1 ns moves by 1 ns of vtime,
+ * one of weight 200 by half of that.
  */
 #ifndef TAKT_INTF_H
 #define TAKT_INTF_H
@@ -28,27 +28,27 @@ enum takt_consts {
 	TAKT_WAKE_BUCKETS = 96, /* of wakeup latency, 4 to each power of two: wakeup.bpf.h */
 	TAKT_COMM_LEN = 16,
 	TAKT_RING_BYTES = 256 * 1024,
-	TAKT_RING_MARK = TAKT_RING_BYTES / 2, /* so full that the agent is woken before its time */
+	TAKT_RING_MARK = TAKT_RING_BYTES / 2, /* so full that the agent is woken before its timer */
 	TAKT_EVENT_WINDOW_NS = 100 * 1000 * 1000, /* the rate limit counts per CPU, type and this */
-	TAKT_EVENT_LIMIT = 32,			  /* events told per window; the rest is counted */
-	TAKT_FLOOD = 8192, /* records that takt_selftest_flood() tries to send: more than fit */
+	TAKT_EVENT_LIMIT = 32, /* events emitted per window; the rest is counted */
+	TAKT_FLOOD = 8192,     /* records that takt_selftest_flood() tries to send: more than fit */
 };
 
 /*
- * Everything that may be turned while the scheduler runs. The agent checks the ranges
- * (src/config/knobs.rs), deadline.bpf.h and its neighbours clamp where a wild value could hurt.
+ * The tunables: what may be changed while the scheduler runs. The agent checks the ranges
+ * (src/config/); deadline.bpf.h and its neighbours clamp where a wild value could hurt.
  */
 struct takt_knobs {
-	u64 slice_max_ns; /* slice of a task that runs without rivals */
+	u64 slice_max_ns; /* slice of a task while no other waits */
 	u64 slice_min_ns; /* slice under the longest queue */
-	u64 latency_ns;	 /* every queued task should get its turn within this, while slices allow */
-	u64 lag_max_ns;	 /* vtime credit that a sleeper keeps at most */
-	u64 lead_max_ns; /* vtime debt that can hold a task back at most: the starvation bound */
-	u64 preempt_margin_ns; /* a wakeup preempts whoever is this far ahead of it in vtime ... */
-	u64 preempt_after_ns;  /* ... and has run for this long since it last woke, at least */
-	u64 burst_max_ns;   /* a task that sleeps after bursts up to this is left alone in them */
-	u64 handoff_gap_ns; /* a waker that sleeps within this shares its CPU with the wakee */
-	u64 long_wait_ns;   /* a wait that is told as an event */
+	u64 latency_ns;	  /* every queued task should get a slice within this, while slices allow */
+	u64 lag_max_ns;	  /* positive lag that a task keeps on wakeup, at most */
+	u64 lead_max_ns;  /* negative lag holds a task back so long at most, in short queues */
+	u64 preempt_margin_ns; /* a wakeup preempts a task whose lag is less by this ... */
+	u64 preempt_after_ns;  /* ... and that has run for this long since it last woke, at least */
+	u64 burst_max_ns;      /* a task whose runs are no longer than this is protected in them */
+	u64 handoff_gap_ns;    /* a waker that sleeps within this shares its CPU with the wakee */
+	u64 long_wait_ns;      /* a wait that is emitted as an event */
 };
 
 /* The agent writes the slot that is not active, then flips: BPF never sees half a change. */
@@ -113,19 +113,20 @@ struct takt_cpu_set {
 	u16 cpu[TAKT_MAX_CPUS];
 };
 
-/* Bits of the rules that may be switched off, for the ablation table of docs/policy.md. */
+/* Bits of the rules that may be switched off, for the table of
+ * docs/results/2026-11-22-rules-switched-off.md. */
 enum takt_without {
-	TAKT_WITHOUT_PREEMPT = 1 << 0,	/* a wakeup never takes a CPU from who runs */
-	TAKT_WITHOUT_SPARE = 1 << 1,	/* nobody is spared for being in the middle of a burst */
-	TAKT_WITHOUT_OWED = 1 << 2,	/* being owed is no reason to preempt */
-	TAKT_WITHOUT_GIVE_WAY = 1 << 3, /* who is preempted passes through the queue */
-	TAKT_WITHOUT_HANDOFF = 1 << 4,	/* no hand-over between two that play ping-pong */
-	TAKT_WITHOUT_SYNC = 1 << 5,	/* a waker that sleeps soon does not get its wakee */
-	TAKT_WITHOUT_KEEP = 1 << 7,	/* a used-up slice ends a turn whoever is due */
+	TAKT_WITHOUT_PREEMPT = 1 << 0,	/* a wakeup never preempts */
+	TAKT_WITHOUT_SPARE = 1 << 1,	/* no task is protected as short-running */
+	TAKT_WITHOUT_OWED = 1 << 2,	/* positive lag alone is no reason to preempt */
+	TAKT_WITHOUT_GIVE_WAY = 1 << 3, /* a preempted task passes through the queue */
+	TAKT_WITHOUT_HANDOFF = 1 << 4,	/* no handoff between a reciprocal pair */
+	TAKT_WITHOUT_SYNC = 1 << 5,	/* a wakee is not placed behind a waker that sleeps soon */
+	TAKT_WITHOUT_KEEP = 1 << 7,	/* a used-up slice ends a run, whatever the deadlines */
 	TAKT_WITHOUT_CGROUP = 1 << 8,	/* cpu.weight counts for nothing */
-	TAKT_WITHOUT_FIRST = 1 << 10,	/* who is owed does not go before a preempted task */
-	TAKT_WITHOUT_DOWRY = 1 << 11,	/* a new task is owed nothing */
-	TAKT_WITHOUT_REST = 1 << 9,	/* a preempted task goes to its place by deadline */
+	TAKT_WITHOUT_FIRST = 1 << 10,	/* positive lag does not go before a parked task */
+	TAKT_WITHOUT_DOWRY = 1 << 11,	/* a new task inherits no lag */
+	TAKT_WITHOUT_REST = 1 << 9, /* a preempted task is queued by its lag, with a new slice */
 };
 
 /* Where a task that became runnable was put. */
@@ -134,22 +135,22 @@ enum takt_place {
 	TAKT_PLACE_IDLE_OTHER, /* another CPU was idle */
 	TAKT_PLACE_HANDOFF,    /* in place of a waker that hands over its CPU */
 	TAKT_PLACE_SYNC,       /* behind a waker that is about to sleep */
-	TAKT_PLACE_NEXT,       /* next on its CPU, before one that was preempted there */
-	TAKT_PLACE_PREEMPT,    /* in place of a task that could wait */
+	TAKT_PLACE_NEXT,       /* next on its CPU, before a parked task */
+	TAKT_PLACE_PREEMPT,    /* in place of a task that it preempts */
 	TAKT_PLACE_KTHREAD,    /* a per-CPU kernel thread, at the head of its CPU */
-	TAKT_PLACE_QUEUE_LLC,  /* the queue of its LLC */
-	TAKT_PLACE_QUEUE_CPU,  /* the queue of the only CPU that it may use */
+	TAKT_PLACE_QUEUE_LLC,  /* the queue of its LLC, or of its domain */
+	TAKT_PLACE_QUEUE_CPU,  /* the queue of the only CPU that it may use, or that it was given */
 	TAKT_NR_PLACES,
 };
 
-/* Told only while its bit is set in events_wanted, but for FAULT and EXIT, which are always. */
+/* Emitted only while its bit is set in events_wanted, but for FAULT and EXIT, which always are. */
 enum takt_event_type {
 	TAKT_EV_LONG_WAIT, /* waited for longer than long_wait_ns */
-	TAKT_EV_STARVED,   /* waited for longer than 5/4 of lead_max_ns: deadline.bpf.h */
-	TAKT_EV_PREEMPT,   /* a wakeup takes the CPU from the task that runs */
-	TAKT_EV_MIGRATE,   /* runs in another LLC than before */
-	TAKT_EV_FAULT,	   /* the scheduler found itself wrong; wakes the agent */
-	TAKT_EV_EXIT,	   /* the scheduler has left the kernel; wakes the agent */
+	TAKT_EV_STARVED, /* waited for longer than 5/4 of lead_max_ns: the bound of a short queue */
+	TAKT_EV_PREEMPT, /* a wakeup takes the CPU from the task that runs */
+	TAKT_EV_MIGRATE, /* runs in another LLC than before */
+	TAKT_EV_FAULT,	 /* the scheduler found itself wrong; wakes the agent */
+	TAKT_EV_EXIT,	 /* the scheduler has left the kernel; wakes the agent */
 	TAKT_NR_EVENTS,
 };
 
@@ -161,15 +162,15 @@ enum takt_fault {
 /* One per CPU, written by that CPU only. Every field only ever grows. */
 struct takt_cpu_stats {
 	u64 placed[TAKT_NR_PLACES];
-	u64 nr_dispatched; /* taken from the LLC's own queue */
+	u64 nr_dispatched; /* taken from a queue that the CPU serves */
 	u64 nr_stolen;	   /* taken from another LLC's queue by a CPU that had no work */
 	u64 nr_pulled;	   /* taken from another LLC's queue that had more waiting: balance.bpf.h */
-	u64 nr_kept;	   /* went on running: nobody queued was due before it */
-	u64 nr_rescued;	   /* idle CPUs woken by the tick for work that was waiting */
-	u64 nr_released;   /* times a higher scheduling class took the CPU */
-	u64 nr_runs;	   /* stretches of running that ended */
-	u64 run_ns;	   /* their length, in sum */
-	u64 wait_ns;	   /* waiting for a CPU, in sum (only while watched) */
+	u64 nr_kept; /* continued at the end of a slice: no waiting task had an earlier deadline */
+	u64 nr_rescued;	 /* idle CPUs kicked by the tick for tasks that waited */
+	u64 nr_released; /* times a higher scheduling class took the CPU */
+	u64 nr_runs;	 /* run segments that ended with a switch, or a change of an attribute */
+	u64 run_ns;	 /* their length, in sum */
+	u64 wait_ns;	 /* waiting for a CPU, in sum (only while watched) */
 	u64 wait_hist[TAKT_WAIT_BUCKETS]; /* the same, as a histogram (only while watched) */
 	u64 wait_max_ns; /* the longest wait in epoch wait_epoch: since the agent last looked */
 	u64 wait_epoch;
@@ -181,18 +182,18 @@ struct takt_cpu_stats {
 	u64 ev_suppressed[TAKT_NR_EVENTS]; /* not tried: too many of them in too short a time */
 };
 
-/* One thing worth telling, as it stands in the ring. 64 bytes. */
+/* One event, as it stands in the ring. 64 bytes. */
 struct takt_event {
 	u64 at_ns;
 	u64 seq;	/* counts the attempts to send this type on this CPU, from 0 */
-	u64 value_ns;	/* LONG_WAIT, STARVED: how long; PREEMPT: how far the runner was ahead */
-	u32 cpu;	/* where it was told */
+	u64 value_ns;	/* LONG_WAIT, STARVED: how long; PREEMPT: difference of the two lags */
+	u32 cpu;	/* where it was emitted */
 	u32 target_cpu; /* which CPU it is about */
 	u16 type;
 	u16 pad;
 	u32 detail;    /* MIGRATE: the LLC that it came from; FAULT: enum takt_fault */
-	s32 pid;       /* who waited, preempts, migrated */
-	s32 other_pid; /* LONG_WAIT, STARVED: who ran before it there; PREEMPT: the runner */
+	s32 pid;       /* the task that waited, preempts, migrated */
+	s32 other_pid; /* LONG_WAIT, STARVED: the task that ran there before; PREEMPT: the victim */
 	char comm[TAKT_COMM_LEN]; /* of pid */
 };
 
@@ -207,14 +208,14 @@ enum takt_task_class {
 
 /* One task, as the task iterators (tasks.bpf.h, tasks.bpf.c) write it. */
 struct takt_task {
-	u64 started_ns; /* when it was born: tells it from a later one of the same pid */
+	u64 started_ns; /* when it was forked: tells it from a later one of the same pid */
 	u64 run_ns;	/* CPU time since then */
 	u64 delay_ns;	/* waiting for a CPU since then, in sum, this wait not included */
 	u64 waits_ns;	/* how long it has waited by now; 0: it does not wait */
 	u64 dsq;	/* the dispatch queue that it waits in; TAKT_NO_DSQ: none */
-	u64 burst_ns;	/* ours only: how long it runs from waking to sleeping, this time included;
+	u64 burst_ns;	/* ours only: estimated run from wakeup to sleep, this one included;
 			   0: it has never slept */
-	s64 lead_ns;	/* ours only: vtime that it has had beyond its share */
+	s64 lead_ns;	/* ours only: its lag, with the sign turned */
 	s32 pid;
 	s32 tgid;
 	u32 cpu;    /* where it runs, waits or last ran */

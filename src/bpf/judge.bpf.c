@@ -2,11 +2,11 @@
 /*
  * Does a scheduler, whichever runs, keep to a bound on waits?
  *
- * Such a bound is of the time that real-time and deadline tasks leave: nobody below them can give
- * away what they take. So each wait of a task below them is measured twice: from ready to running,
- * and of that the time in which a CPU that it may use was online and held by none of them. Of
- * several CPUs the one that had most of such time counts, as if the task had stood in its queue all
- * the while. This is the strictest reading there is.
+ * Such a bound is of the time that real-time and deadline tasks leave: no scheduler below them can
+ * give away what they take. So each wait of a task below them is measured twice: from ready to
+ * running, and of that the time in which a CPU that it may use was online and held by none of them.
+ * Of several CPUs the one that had most of such time counts, as if the task had stood in its queue
+ * all the while. This is the strictest reading there is.
  *
  * When a CPU was held is kept in a history of one word per millisecond and CPU, which is read for
  * waits beyond the limit and those that are the worst so far.

@@ -22,7 +22,7 @@ enum judge_consts {
 struct judge_wait {
 	u64 wait_ns;
 	u64 left_ns;	 /* of it, on that CPU of those it may use that had most of it left */
-	s32 pid;	 /* who waited */
+	s32 pid;	 /* of the task that waited */
 	u32 nr_cpus;	 /* on how many CPUs it may run */
 	u32 nr_runnable; /* tasks that ran or waited as its wait began */
 	u32 pad;

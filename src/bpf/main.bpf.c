@@ -3,12 +3,15 @@
 /*
  * scx_takt, the kernel side: a task's life, callback by callback.
  *
- *	wakes:		takt_select_cpu		to its waker's CPU, an idle one, or one that may be
- *						preempted: straight there
- *			takt_enqueue		else into a queue ordered by deadline
- *	gets on:	takt_dispatch		a CPU without work takes the first due task
- *			takt_running		the clock starts
- *	gets off:	takt_stopping		it is charged for what it used
+ *	wakes:		takt_select_cpu		placed on its waker's CPU, an idle CPU, or one whose task
+ *						it may preempt; else queued, by deadline
+ *			takt_enqueue		the same for a task that may use one CPU only; every
+ *						other task that becomes runnable is queued
+ *	gets a CPU:	takt_dispatch		at the end of a slice the task continues if its deadline
+ *						is the earliest; else the CPU takes the first due task
+ *			takt_running		a run segment begins
+ *	runs:		takt_tick		shrinks slices; kicks idle CPUs for tasks that wait
+ *	leaves the CPU:	takt_stopping		its runtime is accounted
  *
  * The concepts stand in the headers below, in reading order; none needs one that comes later.
  */
@@ -33,7 +36,7 @@
 #include "selftest.bpf.h"
 #include "tasks.bpf.h"
 
-/* Lets @p wait in @queue: by its deadline, or for the rest of its slice in front. */
+/* Inserts @p into @queue: by its deadline, or with the rest of its slice at the front. */
 static __always_inline void queue_task(struct task_struct *p, const struct task_ctx *t, u32 queue,
 				       const struct takt_knobs *k, u64 enq_flags)
 {
@@ -111,8 +114,8 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	if (migrate_to_big(p, cpu_ctx_of(cpu), cpu, k->slice_max_ns, enq_flags))
 		return;
-	/* A real-time task took the CPU. What is left of a slice is not made anew: a task that is
-	 * preempted again and again would keep the CPU for ever. */
+	/* A real-time task took the CPU. The slice is not made anew: a task that is preempted again
+	 * and again would keep the CPU for ever. */
 	if ((enq_flags & SCX_ENQ_REENQ) && !t->slice_left_ns)
 		t->slice_left_ns = k->slice_min_ns;
 	if (!t->domain && pinned && !is_pinned(p, enq_flags) &&
@@ -123,7 +126,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		kick_idle_cpu(p, cpu);
 }
 
-/* The task that runs on @c, accounted for until @now, goes on: a new segment begins. */
+/* @t, accounted for until @now, starts to run on @c or continues: a new segment begins. */
 static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
 {
 	c->vruntime = t->vruntime;
@@ -132,7 +135,7 @@ static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t,
 	c->started_at = now;
 }
 
-/* @prev goes on on @cpu with a new slice. */
+/* @prev continues on @cpu with a new slice. */
 static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
 					     struct task_ctx *t, const struct takt_knobs *k)
 {
@@ -142,8 +145,8 @@ static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct 
 }
 
 /*
- * The slice of @prev, which is runnable, is over: it goes on unless a task is due before it.
- * Accounts for it either way.
+ * The slice of @prev, which is runnable, is over: it continues unless a waiting task has an earlier
+ * deadline. Accounts for it either way, unless it is to migrate.
  */
 static bool try_continue_current(s32 cpu, struct task_struct *prev)
 {
@@ -169,7 +172,7 @@ static bool try_continue_current(s32 cpu, struct task_struct *prev)
 	return true;
 }
 
-/* Nothing else could be taken: @prev goes on. It is accounted for already unless it @yielded. */
+/* No other task could be taken: @prev continues. It is accounted for already unless it @yielded. */
 static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
 				      bool yielded)
 {
@@ -242,7 +245,7 @@ static __always_inline void resume_segment(struct cpu_ctx *c, struct task_ctx *t
 		c->placed_in = now;
 }
 
-/* @p, which has waited, gets @c. */
+/* @p, which has waited, gets the CPU of @c. */
 static __always_inline void note_running(struct task_struct *p, struct task_ctx *t,
 					 struct cpu_ctx *c, u64 now, const struct takt_knobs *k)
 {
@@ -351,7 +354,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	}
 }
 
-/* Others have come to wait since @p got its slice, which is therefore a shorter one. */
+/* @nr_queued tasks wait for the CPU of @p: makes its slice a shorter one. */
 static __always_inline void shrink_slice(struct task_struct *p, struct cpu_ctx *c, u32 nr_queued)
 {
 	u64 slice_ns = slice_for(nr_queued, c->weight_1024, knobs_now());
@@ -363,7 +366,7 @@ static __always_inline void shrink_slice(struct task_struct *p, struct cpu_ctx *
 	c->slice_ns = slice_ns;
 }
 
-/* Tasks wait for @cpu while an idle CPU that they may use is there: it is kicked. */
+/* Kicks an idle CPU for the head of each queue that @cpu serves, if it may use one. */
 static __always_inline void kick_for_waiting(s32 cpu)
 {
 	u32 queue = queue_of_llc(llc_of(cpu)), i;
@@ -415,12 +418,12 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 }
 
 /*
- * A higher class took the CPU: what was placed on it may run elsewhere meanwhile. Not for the sake
- * of a stopper, which is gone in microseconds: the preempted task would start elsewhere, behind
- * others. Kernels before 6.19 tell by takt_cpu_release(). Later ones say that this is deprecated:
- * there a tracepoint tells, and the kernel puts the work off until it may be done
- * (schedule_deferred() in kernel/sched/ext.c). The agent loads one of the two, the second where
- * there is another CPU.
+ * A higher class took the CPU: tasks in its local DSQ may run elsewhere meanwhile. Not for a
+ * stopper, which is gone in microseconds: the preempted task would start elsewhere, behind
+ * others. Kernels before 6.19 tell by takt_cpu_release(). In later ones it is
+ * deprecated: there the program on sched_switch tells, and the kernel defers the work
+ * (schedule_deferred() in kernel/sched/ext/ext.c). The agent loads one of the two, the second only
+ * where there is another CPU.
  */
 void BPF_STRUCT_OPS(takt_cpu_release, s32 cpu, struct scx_cpu_release_args *args)
 {
@@ -445,7 +448,7 @@ int BPF_PROG(takt_sched_switch, bool preempt, struct task_struct *prev, struct t
 	return 0;
 }
 
-/* A CPU that was not there at the start has no place in what we know of the machine: load again. */
+/* A CPU that was not online at load is not in our tables: makes the agent load again. */
 void BPF_STRUCT_OPS(takt_cpu_online, s32 cpu)
 {
 	cpu_offline[(u32)cpu & (TAKT_MAX_CPUS - 1)] = false;
@@ -459,8 +462,8 @@ void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
 	drain_cpu(cpu);
 }
 
-/* The CPUs that @p may use have changed, or are told for the first time. A migration-disabled task
- * is told of as well: what it may use is then the same as before. */
+/* The CPUs that @p may use have changed, or are reported for the first time. The kernel also calls
+ * for a migration-disabled task; its set of CPUs is then the same as before. */
 void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumask *cpumask)
 {
 	struct task_ctx *t = task_ctx_of(p);
@@ -469,8 +472,8 @@ void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumas
 		update_domain(p, t);
 }
 
-/* A new weight changes what the same lag is worth: lag * weight stays, as in EEVDF's
- * reweight_entity(). The kernel calls this for a new policy as well (set_load_weight()). */
+/* Keeps negative lag * weight, as EEVDF's reweight_entity() does; positive lag stays, as lag_max
+ * and LAG_CAP bound it. The kernel calls this for a new policy as well (set_load_weight()). */
 void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 {
 	struct task_ctx *t = task_ctx_of(p);
@@ -488,7 +491,7 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 	t->weight = weight;
 }
 
-/* @p comes under our care, with the lag that its parent gave it or that it left with. */
+/* @p joins the scheduler, with the lag that its parent gave it or that it left with. */
 void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 {
 	struct task_ctx *t = task_ctx_of(p);
@@ -515,8 +518,8 @@ static __always_inline void forget_task(struct task_ctx *t)
 }
 
 /*
- * @p leaves our care, asleep or not. It may be a real-time task for a moment only, by inheriting
- * the priority of a task that waits for it: its lag is kept, as in EEVDF.
+ * @p leaves the scheduler, asleep or not. It may be a real-time task for a moment only, by
+ * inheriting the priority of a task that waits for it: its lag is kept, as in EEVDF.
  */
 void BPF_STRUCT_OPS(takt_disable, struct task_struct *p)
 {
@@ -595,7 +598,7 @@ void BPF_STRUCT_OPS(takt_cgroup_move, struct task_struct *p, struct cgroup *from
 		add_runnable_weight(p, t);
 }
 
-/* cpu.max is not for us to enforce; the agent says so. */
+/* cpu.max is not enforced; the agent warns. */
 void BPF_STRUCT_OPS(takt_cgroup_set_bandwidth, struct cgroup *cgrp, u64 period_us, u64 quota_us,
 		    u64 burst_us)
 {

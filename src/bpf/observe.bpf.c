@@ -36,7 +36,7 @@
 #define DELAY_BITS  55
 #define DELAY_MASK  ((1ULL << DELAY_BITS) - 1)
 #define LEFT	    (1ULL << DELAY_BITS) /* switched out at this time, unknown to the kernel */
-#define KNOWN	    (1ULL << (DELAY_BITS + 1)) /* the word is somebody's */
+#define KNOWN	    (1ULL << (DELAY_BITS + 1)) /* the word is in use */
 #define SLEPT	    (1ULL << (DELAY_BITS + 2)) /* lowest bit of nvcsw */
 #define PID_SHIFT   (DELAY_BITS + 3)
 

@@ -27,7 +27,7 @@ enum obs_consts {
 	OBS_IDLE_GRACE_NS = 100000, /* an idle CPU comes to a task in less */
 };
 
-/* Who schedules a task. */
+/* Which class of which scheduler a task is in. */
 enum obs_class {
 	OBS_FAIR, /* SCHED_OTHER and SCHED_BATCH under the kernel's own scheduler */
 	OBS_IDLE, /* SCHED_IDLE under the kernel's own scheduler */

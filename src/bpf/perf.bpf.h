@@ -7,8 +7,8 @@
  * quarter more: more at once, less by and by. It asks from its tick and when it goes idle, so that
  * no switch pays for it.
  *
- * Limits: a stretch of running counts when it ends, so that a long one may count for the period
- * after it as well: for that one, the CPU is too fast rather than too slow.
+ * Limits: a run segment counts when it ends, so that a long one may count for the period after it
+ * as well: in that period the CPU is too fast rather than too slow.
  */
 #ifndef TAKT_PERF_BPF_H
 #define TAKT_PERF_BPF_H
@@ -19,7 +19,7 @@
 
 bool perf_follows_load; /* set by the agent, at any time */
 
-/* Of @util_1024 used, what to ask for. */
+/* What to ask for, of SCX_CPUPERF_ONE, when @util_1024 was used and @last was asked for. */
 static __always_inline u32 perf_for(u64 util_1024, u32 last)
 {
 	u32 perf = min_u64(util_1024 + util_1024 / 4, SCX_CPUPERF_ONE);

@@ -4,11 +4,11 @@
  *
  * What a class means:
  *
- * latency: preempts with a quarter of the margin, even whoever is in the middle of a burst unless
- * it is of this class itself, keeps twice the lag, is due lag_max sooner.
+ * latency: preempts with a quarter of the margin; only tasks of its own class are protected from
+ * it; keeps twice the lag on wakeup; its deadline is lag_max earlier.
  *
- * background: never preempts, gives way to whoever wakes, is due latency_ns later. The starvation
- * bound holds for it too: lead_max caps what is added.
+ * background: never preempts; is preempted by any other class; its deadline is latency_ns later,
+ * but at most lead_max after it became runnable.
  *
  * The agent compiles the rules into one hash map, keyed by what a task is known by. Rules are
  * looked up when that changes: at exec, when a task is renamed, when it moves between cgroups, and
@@ -56,7 +56,8 @@ struct {
 	__array(values, struct rule_set);
 } rule_sets SEC(".maps");
 
-/* The agent says who it is, in the kernel's own numbers: it may live in a PID namespace. */
+/* Called by the agent itself, so that its pid is the kernel's own: it may live in a PID namespace.
+ */
 SEC("syscall")
 int takt_know_agent(void *ctx)
 {
@@ -64,13 +65,13 @@ int takt_know_agent(void *ctx)
 	return 0;
 }
 
-/* Our agent holds nobody up, whatever the rules. */
+/* Our agent delays no other task, whatever the rules. */
 static __always_inline bool is_agent(const struct task_struct *p)
 {
 	return p->tgid == agent_tgid;
 }
 
-/* Its class or policy may have changed: what a rule says counts, or what it said of itself. */
+/* Class or policy may have changed: a rule's class counts first, then the task's own SCHED_IDLE. */
 static __always_inline void note_urgency(struct task_ctx *t)
 {
 	bool idles = t->class == TAKT_CLASS_NORMAL && t->policy == SCHED_IDLE;
@@ -88,20 +89,20 @@ static __always_inline bool is_urgent(const struct task_ctx *t)
 	return can_rule && t->class == TAKT_CLASS_LATENCY;
 }
 
-/* Does @t wait for the end of a burst of a task of @class? */
+/* Is a task of @class protected from @t while it runs? */
 static __always_inline bool spares(const struct task_ctx *t, u8 class)
 {
 	return !is_urgent(t) || class == TAKT_CLASS_LATENCY;
 }
 
-/* The weight that a task is charged with, given the one that the kernel gave it. */
+/* The weight of a task by the rules, given the one that the kernel gave it. */
 static __always_inline u32 ruled_weight(const struct task_ctx *t, u32 weight)
 {
 	return can_rule && t->weight_permille ? max_u64(1, (u64)weight * t->weight_permille / 1000)
 					      : weight;
 }
 
-/* @lead, clamped already, as the deadline of a task of this class takes it. */
+/* @lead: ns from now to the deadline, clamped already. Returns the same for the class of @t. */
 static __always_inline s64 ruled_lead(const struct task_ctx *t, s64 lead,
 				      const struct takt_knobs *k)
 {
@@ -124,7 +125,7 @@ static __always_inline u64 hash_step(u64 hash, u64 word)
 	return hash ^ (hash >> 32);
 }
 
-/* The agent computes the same: src/rules/compile.rs. */
+/* The agent computes the same: src/agent/rules/compile.rs. */
 static __noinline u64 hash_of_name(u64 name_addr)
 {
 	u64 words[CGROUP_NAME_LEN / 8] = {}, hash = HASH_START;
@@ -224,7 +225,7 @@ static __noinline void apply_rules(struct task_struct *p, u64 comm_addr)
 	t->weight_permille = best.weight_permille == 1000 ? 0 : best.weight_permille;
 }
 
-/* A child is what its parent is, until it executes something else. */
+/* A child has the class, weight and CPUs of its parent, until it executes another program. */
 static __always_inline void inherit_rules(struct task_ctx *t)
 {
 	const struct task_ctx *parent;
@@ -256,7 +257,7 @@ int BPF_PROG(takt_rules_rename, struct task_struct *p, const char *comm)
 	return 0;
 }
 
-/* Told once for a whole process, with its leader. */
+/* Called once for a whole process, with its leader. */
 SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(takt_rules_moved, struct cgroup *to, const char *path, struct task_struct *p,
 	     bool threadgroup)

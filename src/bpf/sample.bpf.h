@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a task does at this moment, under whatever scheduler: read by the task iterators for people
- * who watch, never on a scheduling path.
+ * What a task does at this moment, under whatever scheduler: read by the task iterators for the
+ * live view and other readers, never on a scheduling path.
  *
  * The kernel keeps the times itself, for every class (sched_info), in the clock of the run queues.
  *
  * Limits: fields are read without locks, so that a task may be seen half-way between two states;
- * the next look, a second later, corrects it.
+ * the next sample, a second later, corrects it.
  */
 #ifndef TAKT_SAMPLE_BPF_H
 #define TAKT_SAMPLE_BPF_H
 
-/* When the walk over the tasks began, in CLOCK_MONOTONIC. Two readers at a time would disturb each
- * other's by the time between them; there is one per process. */
+/* When the walk over the tasks began, ns of CLOCK_MONOTONIC. Written by the reader of the iterator,
+ * without a lock: two at a time would be wrong by the time between them; there is one per process.
+ */
 u64 walk_began_at;
 
 /*
@@ -55,7 +56,7 @@ static __always_inline u64 dsq_id_of(const struct task_struct *p)
 	return BPF_CORE_READ(p, scx.dsq, id);
 }
 
-/* Everything that does not need to know who schedules. */
+/* Everything that does not depend on the scheduler. */
 static __always_inline void sample(struct takt_task *s, const struct task_struct *p, u64 now)
 {
 	u64 queued_at = p->sched_info.last_queued;

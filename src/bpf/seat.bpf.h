@@ -33,7 +33,7 @@ static __always_inline void apply_placement(struct task_struct *p,
 	insert_local(p, placement->slice_ns, placement->enq_flags);
 }
 
-/* The CPU of @p's waker, that will sleep soon: now or next. */
+/* Places @p on the CPU of its waker, which sleeps soon: now or next. */
 static __always_inline struct placement place_at_waker(struct task_struct *p, struct cpu_ctx *c,
 						       const struct takt_knobs *k)
 {
@@ -46,10 +46,10 @@ static __always_inline struct placement place_at_waker(struct task_struct *p, st
 }
 
 /*
- * The place of the task that runs on @cpu. If @p is known for short bursts, that task stays there
- * and goes on when @p sleeps, without a way through a queue. It does not if another was placed
- * there just before (two timers that expire at once), for then it would go on before that one,
- * which has not run yet.
+ * Places @p where it preempts the task that runs on @cpu. If @p is very short-running, that task
+ * stays there and resumes when @p sleeps, without a way through a queue. It does not if another was
+ * placed there just before (two timers that expire at once, on one CPU alone), as it would resume
+ * before that one, which has not run yet.
  */
 static __always_inline struct placement place_at_victim(struct task_struct *p,
 							const struct task_ctx *t, s32 cpu, u64 now,
@@ -68,8 +68,8 @@ static __always_inline struct placement place_at_victim(struct task_struct *p,
 }
 
 /*
- * Somebody was preempted on @c and goes on there next: is @p owed the place before it? Not before a
- * sleeper, which was left where it is since it may hold a lock.
+ * A task was preempted on @c and resumes there next: does @p go before it, with positive lag? Not
+ * before a short-running task, which stays on its CPU since it may hold a lock.
  */
 static __always_inline bool precedes_parked(struct task_struct *p, const struct task_ctx *t,
 					    const struct cpu_ctx *c, const struct takt_knobs *k)
@@ -79,8 +79,8 @@ static __always_inline bool precedes_parked(struct task_struct *p, const struct 
 }
 
 /*
- * No task may preempt the one that runs on @cpu any more, as another has been placed there. If that
- * one was to be followed by the task that it preempts, that would go on before @p, which waits.
+ * @p waits, as another task has been placed on @cpu. If the task that runs there was to resume
+ * right after that one, it would do so before @p: it goes to the queue instead.
  */
 static __always_inline void cancel_resume(s32 cpu)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What `scx_takt check` runs once by hand: the smallest use of each thing that we cannot do
+ * What `scx_takt check` runs once: the smallest use of each kernel feature that scx_takt cannot do
  * without. Never loaded by the scheduler itself.
  */
 #ifndef TAKT_SELFTEST_BPF_H
@@ -38,7 +38,7 @@ int takt_selftest_ring(u32 *type)
 	return 0;
 }
 
-/* More records than the ring has room for, so that the account can be held against it. */
+/* More records than the ring has room for, so that the accounting can be checked. */
 SEC("syscall")
 int takt_selftest_flood(void *ctx)
 {

@@ -35,38 +35,46 @@ const volatile u16 llc_first_cpu[TAKT_MAX_LLCS];
 const volatile u8 steal_order[TAKT_MAX_LLCS * TAKT_MAX_LLCS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
 const volatile u32 event_limit = TAKT_EVENT_LIMIT;
-const volatile u32 without; /* rules that are off; the verifier takes them out altogether */
-const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek() */
+const volatile u32 without; /* rules of the policy that are off: enum takt_without; the verifier
+			       takes them out */
+const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek(), for tests */
 
-/* Set by the agent while somebody reads waiting times; no clock arithmetic for them otherwise. */
+/* Set by the agent while a reader asks for waiting times; otherwise none are computed. */
 bool watched;
-u64 watch_epoch;   /* moves on each time that they are read */
-u32 events_wanted; /* a bit per event type that somebody reads; changes while we run */
+u64 watch_epoch;   /* the agent adds 1 each time that it reads them */
+u32 events_wanted; /* a bit per event type that a reader wants; changes while we run */
 
-s32 agent_tgid; /* our own agent, which waits rather than delay those it looks after */
+s32 agent_tgid; /* our own agent, in class background so that it delays no other task */
 
 struct takt_knob_slots knobs SEC(".data.knobs");
 
-/* How a task and those it wakes go on: see handoff.bpf.h. One load, one store. */
+/* What is known of a task as a waker: see handoff.bpf.h. One load, one store. */
 struct waker_profile {
-	u32 gap_ns; /* moving average: from its first wakeup of another to its own sleep; 0: never
-		       did so */
+	u32 gap_ns; /* moving average: from its first wakeup of another to its own sleep; 0: it
+		       never slept after one */
 	s16 reciprocal_streak; /* times in a row that it woke its own waker, only that, and slept at
 		       once; < 0: so many must make up for a wrong guess */
-	u16 handed;	       /* hand-overs since then */
+	u16 handed;	       /* handoffs since then */
 } __attribute__((aligned(8)));
 
 /*
- * What runs on a CPU. Written by that CPU under its rq lock, but for the fields that say otherwise;
- * read by other CPUs without it, to judge whether a preemption pays: a torn read can cost one
- * needless or one missed preemption. The first line is what they read.
+ * What runs on a CPU. Written under the rq lock of that CPU (by another CPU where an attribute of
+ * the running task changes), but for the fields that say otherwise. Read by other CPUs without the
+ * lock, to judge whether a preemption pays: a torn read can cost one needless or one missed
+ * preemption. The first line is what they read.
+ *
+ * takt_select_cpu() holds the pi_lock of the wakee, with interrupts off, and no rq lock. What the
+ * running task does as a waker (nr_woke, woke_at, woke_pid, profile and runtime_ns in a handoff) it
+ * writes on the waker's CPU itself. Then only a change of an attribute from another CPU can come in
+ * between: a lost store costs one wakeup of the profile.
  */
 struct cpu_ctx {
-	u64 started_at; /* ns; when the current run segment began; 0: no task of ours runs */
-	u64 vruntime;	/* of the running task, when the segment began; in the clock of @queue */
-	u64 runtime_ns; /* how long it had run since it last woke, before this segment */
-	u64 protect_ns; /* no very short task preempts it before it has run so long since it woke */
-	u64 weight_1024; /* what it counts with, times 1024: see cgroup.bpf.h */
+	u64 started_at;	 /* ns; when the current run segment began; 0: no task of ours runs */
+	u64 vruntime;	 /* of the running task, when the segment began; in the clock of @queue */
+	u64 runtime_ns;	 /* ns that it had run since it last woke, before this segment */
+	u64 protect_ns;	 /* ns of running since it woke before which no very short-running task
+			    preempts it */
+	u64 weight_1024; /* its weight, times 1024: see cgroup.bpf.h */
 	/*
 	 * The segment (its started_at) in which a task was placed straight behind the running one.
 	 * Written by the CPU that places it as well (select_cpu holds the task's pi_lock, not the
@@ -74,43 +82,43 @@ struct cpu_ctx {
 	 */
 	u64 placed_in;
 	s32 pid;
-	/* Goes on, on this CPU, after the task that takes its place now. Written by the CPU that
-	 * places that task, too, without the rq lock: one of two wins. */
+	/* pid of the task that continues on this CPU after the one that takes its place; 0: none.
+	 * Written by the CPU that places that one, too, without the rq lock: one of two wins. */
 	s32 resume_next_pid;
 	u32 queue;	  /* whose clock @vruntime is in */
-	bool sleeps;	  /* the running task does, after short runs */
-	u8 class;	  /* of the running task */
-	bool placed_sync; /* what was placed waits until the running task sleeps */
+	bool sleeps;	  /* the running task is short-running */
+	u8 class;	  /* enum takt_class, of the running task */
+	bool placed_sync; /* the placed task waits until the running one sleeps */
 
 	struct waker_profile profile; /* of the running task */
-	u64 unclocked_ns; /* how long tasks ran here since this CPU last moved a clock */
-	u64 woke_at;	  /* when it first woke a task in this segment */
-	u64 slice_ns;	  /* the slice that it started this segment with */
-	s32 woken_by;	  /* pid of the task that woke the running one; 0: none did */
-	s32 woke_pid;	  /* the task that it woke last in this segment */
-	u32 nr_woke;	  /* how many it woke in this segment */
-	s32 parked_pid;	  /* was preempted, and waits for that in the local DSQ; 0: none */
+	u64 unclocked_ns;	      /* ns that tasks ran here since this CPU last moved a clock */
+	u64 woke_at;		      /* ns; when it first woke a task since it got the CPU */
+	u64 slice_ns;		      /* ns; the slice that it got last */
+	s32 woken_by;		      /* pid of the task that woke the running one; 0: none did */
+	s32 woke_pid;		      /* pid of the task that it woke last */
+	u32 nr_woke;		      /* how many it woke since it got the CPU */
+	s32 parked_pid; /* was preempted, and waits in the local DSQ to resume; 0: none */
 	/* How many wait in the queue of this CPU alone; never less than there are: atomic, see
 	 * own_queue_may_be_used(). */
 	u32 nr_own;
 	u32 nr_own_last;      /* the same, at the last tick */
-	s32 moves_pid;	      /* is on its way to a bigger CPU; 0: none is */
-	s16 moves_to;	      /* the bigger CPU */
+	s32 moves_pid;	      /* pid of the task that migrates to a big CPU; 0: none */
+	s16 moves_to;	      /* the big CPU, claimed */
 	u16 perf;	      /* of 1024, what it asked for: perf.bpf.h */
-	bool parked_is_short; /* the parked task sleeps after short runs */
+	bool parked_is_short; /* the parked task is short-running */
 	bool pulled;	      /* the next task was pulled from another LLC: balance.bpf.h */
 
 	/* Lag, in ns, that a task gave to a child, and its pid << 32. Written by that task in
 	 * process context: transfer_lag_to_child(). */
 	u64 given;
-	u64 perf_at; /* when it last asked for a speed; 0: never */
-	u64 busy_ns; /* ran since then, but for what unclocked_ns has */
+	u64 perf_at; /* ns; when it last asked for a speed; 0: never */
+	u64 busy_ns; /* ns that tasks ran since then, without unclocked_ns */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(__builtin_offsetof(struct cpu_ctx, profile) == CACHE_LINE, "others read one line");
 _Static_assert(sizeof(struct cpu_ctx) == 3 * CACHE_LINE, "three lines per CPU");
 
-/* cpu_ctx.placed_in while an attribute of the running task is changed. */
+/* cpu_ctx.placed_in while an attribute of the running task changes. */
 #define PLACED_BEFORE_CHANGE 1
 
 struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
@@ -121,16 +129,17 @@ struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
  * behind by part of a slice until the next.
  */
 struct queue_ctx {
-	u64 avg_vruntime;   /* V: where a task with exactly its share stands */
-	u64 moved_at;	    /* ns; when it was moved last */
-	u64 offset;	    /* of a bound queue: V + offset is comparable with V of its LLC */
+	u64 avg_vruntime;   /* V, ns: where a task with exactly its share stands */
+	u64 moved_at;	    /* ns; when V was moved last */
+	u64 offset;	    /* ns; of a bound queue: V + offset is comparable with V of its LLC */
 	u32 rate_q20;	    /* V per real time, times 2^20 */
 	u32 inv_rate_q10;   /* real time per V, times 2^10: the inverse, kept to spare divisions */
 	u32 correction_q20; /* what other weights than 100 make of the rate, times 2^20; 0: not
 			       known yet */
 	/*
-	 * How many wait in it, but for those added and taken by two CPUs at once since the last
-	 * count: decides how long slices are, and no order.
+	 * How many wait in it, but for tasks added and taken by two CPUs at once since the last
+	 * count, and for those that are counted and not yet inserted when another CPU counts anew.
+	 * Of the queue of an LLC or a domain; that of one CPU has cpu_ctx.nr_own.
 	 */
 	u32 nr_queued;
 	u32 nr_cpus;	/* that serve it */
@@ -142,34 +151,38 @@ struct queue_ctx queue_ctxs[TAKT_NR_QUEUES];
 
 /*
  * What is known of an LLC besides its queue. Written by CPUs of the LLC as they run out of work,
- * and once per BALANCE_PERIOD_NS, without a lock: a lost store costs one search or one look.
+ * and once per BALANCE_PERIOD_NS, and by CPUs that kick one of them, without a lock: a lost store
+ * costs one search, one kick that is not needed, or one missed pull.
  */
 struct llc_ctx {
-	u64 idled_at;	 /* when a CPU last found nothing to do; 0: it has been kicked since */
-	u64 busy_at;	 /* when a search last found no idle CPU */
-	u64 balanced_at; /* when it last looked at another LLC */
-	u64 offset;	 /* V of its queue + offset: its progress, comparable with that of others */
+	u64 idled_at;	 /* ns; when a CPU last found nothing to do; 0: it has been kicked since */
+	u64 busy_at;	 /* ns; when a search last found no idle CPU */
+	u64 balanced_at; /* ns; when it last looked at another LLC */
+	u64 offset;	 /* ns; V of its queue + offset is its progress: balance.bpf.h */
 	s32 idled_cpu;	 /* the CPU that last found nothing to do */
 	u32 next_other;	 /* number, in steal_order, of the LLC to look at next */
 } __attribute__((aligned(CACHE_LINE)));
 
 struct llc_ctx llc_ctxs[TAKT_MAX_LLCS];
 
-/* What is known of a task. Written under its rq lock; while it wakes, under its pi_lock. */
+/*
+ * What is known of a task. Written under its rq lock, or its pi_lock while it wakes; class,
+ * urgency, cpu_set and weight_permille by rules.bpf.h, without a lock.
+ */
 struct task_ctx {
-	u64 vruntime;	    /* in the virtual clock of @queue */
-	u64 runtime_ns;	    /* how long it has run since it last woke */
+	u64 vruntime;	    /* ns, in the virtual clock of @queue */
+	u64 runtime_ns;	    /* ns that it has run since it last woke */
 	u64 slept_after_ns; /* the same, when it last seemed to go to sleep */
-	u64 ready_at;	    /* since when it waits for a CPU; 0: it has one, or sleeps */
-	u64 est_run_ns; /* how long it runs from waking to sleeping: burst.bpf.h; 0: never slept */
-	u64 slice_left_ns; /* what a preemption took off its slice */
+	u64 ready_at;	    /* ns; since when it waits for a CPU; 0: it has one, or sleeps */
+	u64 est_run_ns; /* estimated run from wakeup to sleep: burst.bpf.h; 0: it has never slept */
+	u64 slice_left_ns; /* the rest of its slice when it was preempted */
 	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before */
 	s32 woken_by;	   /* pid of the task that woke it last */
 	u32 queue;	   /* whose clock its vruntime is in: enum takt_queue */
 	u32 llc;	   /* where it last ran */
 	u32 cgroup;	   /* slot of its cgroup; 0: the root */
-	u32 counted; /* the weight that its cgroup has counted it with; 0: not counted, it sleeps */
-	u32 weight;  /* the one that the lag in @vruntime was earned with */
+	u32 counted;	   /* the weight that its cgroup has counted it with; 0: not counted */
+	u32 weight;	   /* the kernel's weight that its lag is of */
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
@@ -178,7 +191,7 @@ struct task_ctx {
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
 	bool unrestricted;   /* it may use every CPU that was online at the start */
 	u8 domain;	     /* number of its domain, from 1 on; 0: none, see domain.bpf.h */
-	u8 nr_woke; /* how many it woke, each time that it was preempted, until it first slept */
+	u8 nr_woke; /* how many it had woken when it was preempted, in sum, until it first slept */
 };
 
 struct {
@@ -245,14 +258,14 @@ static __always_inline struct queue_ctx *queue_ctx_of(u32 queue)
 	return &queue_ctxs[queue & (TAKT_NR_QUEUES - 1)];
 }
 
-/* The knobs in force. Read once per decision: the pointer is to a slot that is not being written.
- */
+/* The tunables in force. Read once per decision: the agent does not write the slot that the pointer
+ * is to, unless it changes them twice meanwhile. */
 static __always_inline const struct takt_knobs *knobs_now(void)
 {
 	return &knobs.slot[knobs.active & 1];
 }
 
-/* How long ago a task may have been due. */
+/* How far before now a deadline may be, while slices are few: deadline.bpf.h. */
 static __always_inline u64 overdue_max_ns(const struct takt_knobs *k)
 {
 	return k->lead_max_ns / 4;

@@ -13,7 +13,7 @@
 
 #define MAX_RT_PRIO 100 /* include/linux/sched/prio.h: real-time and deadline tasks are below */
 
-/* NULL only for a task that init_task() has not seen, which the kernel does not hand to us. */
+/* NULL only for a task that init_task() has not seen, which the kernel never passes to us. */
 static __always_inline struct task_ctx *task_ctx_of(struct task_struct *p)
 {
 	return bpf_task_storage_get(&task_ctxs, p, NULL, 0);
@@ -52,9 +52,8 @@ static __always_inline bool may_not_migrate(const struct task_struct *p, u64 enq
 }
 
 /*
- * May @p run on one CPU only, now? A migration-disabled task counts. The entry code of a BPF
- * program disables migration of the current task itself, so that a count of 1 there means nothing:
- * such a task goes to the LLC's queue, where the kernel lets its own CPU alone take it.
+ * May @p run on one CPU only, now? A migration-disabled task counts. What the entry code of a BPF
+ * program adds to the count of the current task is taken off first: see nr_entered().
  */
 static __always_inline bool is_pinned(const struct task_struct *p, u64 enq_flags)
 {
@@ -90,7 +89,8 @@ static __always_inline bool may_use(const struct task_struct *p, s32 cpu)
 	return bpf_cpumask_test_cpu(cpu, p->cpus_ptr);
 }
 
-/* CPUs that went offline since the agent looked. Written by takt_cpu_offline() of that CPU. */
+/* CPUs that went offline since the load; not those that were offline at load. Written by
+ * takt_cpu_offline() and takt_cpu_online(), one at a time; read without a lock. */
 bool cpu_offline[TAKT_MAX_CPUS];
 
 /*

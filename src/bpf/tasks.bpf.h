@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The task iterator of the scheduler itself: each task, with what we know of it. The agent reads it
- * when somebody watches; see sample.bpf.h.
+ * The task iterator of the scheduler itself: each task, with its record. The agent reads it while a
+ * reader asks for tasks; see sample.bpf.h.
  */
 #ifndef TAKT_TASKS_BPF_H
 #define TAKT_TASKS_BPF_H

@@ -2,9 +2,9 @@
 /*
  * Wakeup latency, which is what goals are about: from waking to running, by class.
  *
- * Waits that do not begin with a wakeup (a hog that waits for its next turn, a task that was
- * preempted, a new task) are left out: they are the price of sharing, not a latency. A task that
- * has not run since it woke has runtime_ns 0; one that has never slept has est_run_ns 0.
+ * Waits that do not begin with a wakeup (a CPU-bound task that waits for its next slice, a task
+ * that was preempted, a new task) are left out: they are the price of sharing, not a latency. A
+ * task that has not run since it woke has runtime_ns 0; one that has never slept has est_run_ns 0.
  *
  * Four buckets to each power of two: a percentile is known to 25 %.
  */
@@ -28,7 +28,7 @@ static __always_inline u32 wake_bucket(u64 ns)
 	return bucket < TAKT_WAKE_BUCKETS ? bucket : TAKT_WAKE_BUCKETS - 1;
 }
 
-/* @t gets a CPU: if it has woken for it, how long did that take? */
+/* @t gets a CPU: counts how long that took if it woke for it. */
 static __always_inline void count_wakeup(const struct task_ctx *t, u64 now)
 {
 	struct takt_cpu_stats *s;

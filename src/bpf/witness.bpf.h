@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What decisions are told about, while somebody listens: one line at the call site, one load and
- * one branch when nobody does.
+ * Trace hooks: events about decisions, while a reader wants them. One line at the call site; one
+ * load and one branch when no reader does.
  */
 #ifndef TAKT_WITNESS_BPF_H
 #define TAKT_WITNESS_BPF_H
 
 #include "preempt.bpf.h"
 
-/* Who is thrown out by @p, and how far it was ahead. Racy read of another CPU's record: see
- * cpu_ctx. */
+/* Emits which task @p preempts on @cpu, and the difference of their vruntimes, without the offset
+ * of a bound queue. Racy read of another CPU's record: see cpu_ctx. */
 static __noinline void tell_preempt(struct task_struct *p, s32 cpu, const struct task_ctx *t,
 				    u64 now)
 {
