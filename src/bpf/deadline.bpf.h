@@ -104,12 +104,21 @@ static __always_inline s64 lag_of(const struct task_ctx *t)
 	return lag_in(t->queue, t->vruntime);
 }
 
-/* Moves @t into the clock of @queue, with its lag. */
+/*
+ * Moves @t into the clock of @queue, with its lag: all of it, or a task that goes back and forth
+ * between two sets of CPUs would leave behind what it owes.
+ */
 static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 {
+	const struct queue_ctx *q = queue_ctx_of(queue);
+	s64 lag;
+
 	if (t->queue == queue)
 		return;
-	t->vruntime += queue_ctx_of(queue)->avg_vruntime - queue_ctx_of(t->queue)->avg_vruntime;
+	lag = lag_of(t);
+	if (is_bound_queue(queue))
+		lag -= queue_lag_ns(q);
+	t->vruntime = q->avg_vruntime - lag;
 	t->queue = queue;
 }
 
