@@ -198,23 +198,27 @@ static __always_inline void goes_idle(s32 cpu, u64 now)
 }
 
 /*
- * Has the task that runs on @c, and is runnable, given up its slice early? It yielded: its partner
- * runs next, whatever the deadlines of the two. A slice is counted in task time and @now is later,
- * so that a slice that is used up is not taken for a yield.
+ * @from gives up its slice: its partner runs next, whatever the deadlines of the two. That a slice
+ * ended early cannot be told from its length: the kernel counts it in task time, by another clock.
  */
-static __always_inline bool has_yielded(const struct cpu_ctx *c, u64 now)
+bool BPF_STRUCT_OPS(takt_yield, struct task_struct *from, struct task_struct *to)
 {
-	return c->started_at && now - c->started_at < c->slice_ns;
+	if (to)
+		return false;
+	cpu_ctx_of(cpu_of(from))->yields = true;
+	scx_bpf_task_set_slice(from, 0);
+	return false;
 }
 
 void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 {
 	bool runnable = prev && (prev->scx.flags & SCX_TASK_QUEUED);
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	bool yielded = runnable && has_yielded(c, scx_bpf_now());
+	bool yielded = runnable && c->yields;
 
 	c->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
 	c->pulled = false;
+	c->yields = false;
 	if (yielded)
 		c->slice_ns = 0; /* given up */
 	if (nr_llcs > 1 && pull(cpu, scx_bpf_now()))
@@ -258,6 +262,7 @@ static __always_inline void note_running(struct task_struct *p, struct task_ctx 
 	c->woken_by = t->woken_by;
 	c->nr_woke = 0;
 	c->pulled = false;
+	c->yields = false;
 	if (c->parked_pid == p->pid)
 		c->parked_pid = 0;
 }
@@ -527,7 +532,7 @@ void BPF_STRUCT_OPS(takt_disable, struct task_struct *p)
 
 	if (!t)
 		return;
-	t->kept_lag_ns = clamp_s64(lag_of(t), LAG_CAP_NS);
+	t->kept_lag_ns = clamp_s64(lag_of(t), KEPT_LAG_NS);
 	forget_task(t);
 }
 
@@ -692,8 +697,9 @@ SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void
 	       .stopping = (void *)takt_stopping, .tick = (void *)takt_tick,
 	       .cpu_release = (void *)takt_cpu_release, .cpu_online = (void *)takt_cpu_online,
 	       .cpu_offline = (void *)takt_cpu_offline, .set_cpumask = (void *)takt_set_cpumask,
-	       .set_weight = (void *)takt_set_weight, .disable = (void *)takt_disable,
-	       .cgroup_init = (void *)takt_cgroup_init, .cgroup_exit = (void *)takt_cgroup_exit,
+	       .yield = (void *)takt_yield, .set_weight = (void *)takt_set_weight,
+	       .disable = (void *)takt_disable, .cgroup_init = (void *)takt_cgroup_init,
+	       .cgroup_exit = (void *)takt_cgroup_exit,
 	       .cgroup_set_weight = (void *)takt_cgroup_set_weight,
 	       .cgroup_move = (void *)takt_cgroup_move,
 	       .cgroup_set_bandwidth = (void *)takt_cgroup_set_bandwidth,

@@ -106,6 +106,7 @@ struct cpu_ctx {
 	s16 moves_to;	      /* the big CPU, claimed */
 	u16 perf;	      /* of 1024, what it asked for: perf.bpf.h */
 	bool parked_is_short; /* the parked task is short-running */
+	bool yields;	      /* the running task has given up its slice */
 	bool pulled;	      /* the next task was pulled from another LLC: balance.bpf.h */
 
 	/* Lag, in ns, that a task gave to a child, and its pid << 32. Written by that task in
