@@ -123,4 +123,22 @@ static __noinline bool kick_for_head(u32 queue, s32 cpu)
 	return kicked;
 }
 
+/* Kicks an idle CPU for the head of each queue that @cpu serves, if it may use one. */
+static __always_inline void kick_for_waiting(s32 cpu)
+{
+	u32 queue = queue_of_llc(llc_of(cpu)), i;
+	u64 used = domains_used;
+
+	if (queue_ctx_of(queue)->nr_queued && kick_for_head(queue, cpu))
+		count(nr_rescued);
+	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
+		if (!(used >> i))
+			break;
+		queue = TAKT_QUEUE_DOMAINS + i;
+		if ((used >> i & 1) && domain_has_cpu(i, cpu) && queue_ctx_of(queue)->nr_queued &&
+		    kick_for_head(queue, cpu))
+			count(nr_rescued);
+	}
+}
+
 #endif /* TAKT_IDLE_BPF_H */

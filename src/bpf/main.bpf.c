@@ -32,9 +32,11 @@
 #include "preempt.bpf.h"
 #include "witness.bpf.h"
 #include "seat.bpf.h"
+#include "segment.bpf.h"
 #include "balance.bpf.h"
 #include "selftest.bpf.h"
 #include "tasks.bpf.h"
+#include "dump.bpf.h"
 
 /* Inserts @p into @queue: by its deadline, or with the rest of its slice at the front. */
 static __always_inline void queue_task(struct task_struct *p, const struct task_ctx *t, u32 queue,
@@ -124,24 +126,6 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	queue_task(p, t, t->queue, k, enq_flags);
 	if (!pinned)
 		kick_idle_cpu(p, cpu);
-}
-
-/* @t, accounted for until @now, starts to run on @c or continues: a new segment begins. */
-static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
-{
-	c->vruntime = t->vruntime;
-	c->queue = t->queue;
-	c->runtime_ns = t->runtime_ns;
-	c->started_at = now;
-}
-
-/* @prev continues on @cpu with a new slice. */
-static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
-					     struct task_ctx *t, const struct takt_knobs *k)
-{
-	c->slice_ns = slice_for(nr_waiting(cpu), c->weight_1024, k);
-	set_protection(c, t, k);
-	scx_bpf_task_set_slice(prev, c->slice_ns);
 }
 
 /*
@@ -235,38 +219,6 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 		goes_idle(cpu, scx_bpf_now());
 }
 
-/*
- * An attribute of @t was changed while it ran on @c: the kernel took it off the CPU and puts it
- * back, in one critical section of its run queue. Nothing has come to an end but the segment: what
- * it has run since it woke, its slice, and the task that was placed to run next all stay. If it
- * seemed to sleep (its state was set, but it had not yet called schedule()), it did not.
- */
-static __always_inline void resume_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
-{
-	if (!t->runtime_ns)
-		t->runtime_ns = t->slept_after_ns;
-	if (c->placed_in == PLACED_BEFORE_CHANGE)
-		c->placed_in = now;
-}
-
-/* @p, which has waited, gets the CPU of @c. */
-static __always_inline void note_running(struct task_struct *p, struct task_ctx *t,
-					 struct cpu_ctx *c, u64 now, const struct takt_knobs *k)
-{
-	if (watched)
-		note_wait(p, now, waited_ns(t, now), c->pid);
-	if (wakeups_watched && !is_agent(p))
-		count_wakeup(t, now);
-	back_off_handoff(t, now, k);
-	t->ready_at = 0;
-	c->woken_by = t->woken_by;
-	c->nr_woke = 0;
-	c->pulled = false;
-	c->yields = false;
-	if (c->parked_pid == p->pid)
-		c->parked_pid = 0;
-}
-
 void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 {
 	const struct takt_knobs *k = knobs_now();
@@ -291,35 +243,6 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->slice_ns = p->scx.slice;
 	c->profile = t->profile;
 	c->pid = p->pid;
-}
-
-/*
- * A runnable task that leaves its CPU with some of its slice unused is put in front of the CPU's
- * local queue by the kernel itself (put_prev_task_scx() in kernel/sched/ext.c). A preemption takes
- * the slice; a task that is to resume next gets it back, and so keeps its place without a call of
- * takt_enqueue().
- */
-static __always_inline void park_current(struct task_struct *p, const struct task_ctx *t,
-					 struct cpu_ctx *c)
-{
-	if (!t->slice_left_ns || is_background(t))
-		return;
-	c->parked_pid = p->pid;
-	c->parked_is_short = c->sleeps;
-	scx_bpf_task_set_slice(p, t->slice_left_ns);
-}
-
-/* @t, that ran on @c, goes to sleep. */
-static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t, struct cpu_ctx *c,
-				       u64 now)
-{
-	remove_runnable_weight(t);
-	cancel_big(p, c);
-	update_waker_profile(c, now, knobs_now());
-	update_run_estimate(t, knobs_now());
-	t->slept_after_ns = t->runtime_ns;
-	t->runtime_ns = 0;
-	t->slice_left_ns = 0;
 }
 
 /*
@@ -356,36 +279,6 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	if (watched) {
 		count(nr_runs);
 		count_add(run_ns, ran_ns);
-	}
-}
-
-/* @nr_queued tasks wait for the CPU of @p: makes its slice a shorter one. */
-static __always_inline void shrink_slice(struct task_struct *p, struct cpu_ctx *c, u32 nr_queued)
-{
-	u64 slice_ns = slice_for(nr_queued, c->weight_1024, knobs_now());
-	u64 used_ns = c->slice_ns - min_u64(p->scx.slice, c->slice_ns);
-
-	if (slice_ns >= c->slice_ns)
-		return;
-	scx_bpf_task_set_slice(p, slice_ns - min_u64(used_ns, slice_ns));
-	c->slice_ns = slice_ns;
-}
-
-/* Kicks an idle CPU for the head of each queue that @cpu serves, if it may use one. */
-static __always_inline void kick_for_waiting(s32 cpu)
-{
-	u32 queue = queue_of_llc(llc_of(cpu)), i;
-	u64 used = domains_used;
-
-	if (queue_ctx_of(queue)->nr_queued && kick_for_head(queue, cpu))
-		count(nr_rescued);
-	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
-		if (!(used >> i))
-			break;
-		queue = TAKT_QUEUE_DOMAINS + i;
-		if ((used >> i & 1) && domain_has_cpu(i, cpu) && queue_ctx_of(queue)->nr_queued &&
-		    kick_for_head(queue, cpu))
-			count(nr_rescued);
 	}
 }
 
@@ -653,43 +546,6 @@ void BPF_STRUCT_OPS(takt_exit, struct scx_exit_info *ei)
 {
 	UEI_RECORD(uei, ei);
 	tell_exit();
-}
-
-static void dump_queue(const char *kind, u32 number, u32 queue)
-{
-	const struct queue_ctx *q = queue_ctx_of(queue);
-
-	scx_bpf_dump("takt: %s %u: V=%llu rate=%u/1048576 queued=%d\n", kind, number,
-		     q->avg_vruntime, q->rate_q20, scx_bpf_dsq_nr_queued(queue));
-}
-
-void BPF_STRUCT_OPS(takt_dump, struct scx_dump_ctx *dctx)
-{
-	u32 i;
-
-	bpf_for (i, 0, nr_llcs)
-		dump_queue("LLC", i, queue_of_llc(i));
-	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
-		if (domains_used >> i & 1)
-			dump_queue("domain", i, TAKT_QUEUE_DOMAINS + i);
-	}
-	bpf_for (i, 0, nr_cpus_at_start) {
-		const struct cpu_ctx *c = cpu_ctx_of(i);
-
-		scx_bpf_dump("takt: CPU %u: pid=%d running=%d vruntime=%llu queued=%d\n", i, c->pid,
-			     c->started_at != 0, c->vruntime,
-			     scx_bpf_dsq_nr_queued(queue_of_cpu(i)));
-	}
-}
-
-void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struct *p)
-{
-	struct task_ctx *t = task_ctx_of(p);
-
-	if (t)
-		scx_bpf_dump("takt: queue %u lag=%lld runtime_ns=%llu waits_ns=%llu gap_ns=%u\n",
-			     t->queue, lag_of(t), t->runtime_ns, waited_ns(t, scx_bpf_now()),
-			     t->profile.gap_ns);
 }
 
 SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,

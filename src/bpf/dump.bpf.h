@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the kernel's debug dump shows of us: when it ejects the scheduler, or on SysRq-D.
+ */
+#ifndef TAKT_DUMP_BPF_H
+#define TAKT_DUMP_BPF_H
+
+#include "queue.bpf.h"
+
+static void dump_queue(const char *kind, u32 number, u32 queue)
+{
+	const struct queue_ctx *q = queue_ctx_of(queue);
+
+	scx_bpf_dump("takt: %s %u: V=%llu rate=%u/1048576 queued=%d\n", kind, number,
+		     q->avg_vruntime, q->rate_q20, scx_bpf_dsq_nr_queued(queue));
+}
+
+void BPF_STRUCT_OPS(takt_dump, struct scx_dump_ctx *dctx)
+{
+	u32 i;
+
+	bpf_for (i, 0, nr_llcs)
+		dump_queue("LLC", i, queue_of_llc(i));
+	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
+		if (domains_used >> i & 1)
+			dump_queue("domain", i, TAKT_QUEUE_DOMAINS + i);
+	}
+	bpf_for (i, 0, nr_cpus_at_start) {
+		const struct cpu_ctx *c = cpu_ctx_of(i);
+
+		scx_bpf_dump("takt: CPU %u: pid=%d running=%d vruntime=%llu queued=%d\n", i, c->pid,
+			     c->started_at != 0, c->vruntime,
+			     scx_bpf_dsq_nr_queued(queue_of_cpu(i)));
+	}
+}
+
+void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struct *p)
+{
+	struct task_ctx *t = task_ctx_of(p);
+
+	if (t)
+		scx_bpf_dump("takt: queue %u lag=%lld runtime_ns=%llu waits_ns=%llu gap_ns=%u\n",
+			     t->queue, lag_of(t), t->runtime_ns, waited_ns(t, scx_bpf_now()),
+			     t->profile.gap_ns);
+}
+
+#endif /* TAKT_DUMP_BPF_H */

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A run segment: a task runs on a CPU from takt_running(), or from the end of a slice, to
+ * takt_stopping(), or to the end of the next one. What its begin and its end do to the records of
+ * the task and of the CPU. All are called under the rq lock of that CPU.
+ */
+#ifndef TAKT_SEGMENT_BPF_H
+#define TAKT_SEGMENT_BPF_H
+
+#include "seat.bpf.h"
+
+/* @t, accounted for until @now, starts to run on @c or continues: a new segment begins. */
+static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
+{
+	c->vruntime = t->vruntime;
+	c->queue = t->queue;
+	c->runtime_ns = t->runtime_ns;
+	c->started_at = now;
+}
+
+/* @prev continues on @cpu with a new slice. */
+static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
+					     struct task_ctx *t, const struct takt_knobs *k)
+{
+	c->slice_ns = slice_for(nr_waiting(cpu), c->weight_1024, k);
+	set_protection(c, t, k);
+	scx_bpf_task_set_slice(prev, c->slice_ns);
+}
+
+/*
+ * An attribute of @t was changed while it ran on @c: the kernel took it off the CPU and puts it
+ * back, in one critical section of its run queue. Nothing has come to an end but the segment: what
+ * it has run since it woke, its slice, and the task that was placed to run next all stay. If it
+ * seemed to sleep (its state was set, but it had not yet called schedule()), it did not.
+ */
+static __always_inline void resume_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
+{
+	if (!t->runtime_ns)
+		t->runtime_ns = t->slept_after_ns;
+	if (c->placed_in == PLACED_BEFORE_CHANGE)
+		c->placed_in = now;
+}
+
+/* @p, which has waited, gets the CPU of @c. */
+static __always_inline void note_running(struct task_struct *p, struct task_ctx *t,
+					 struct cpu_ctx *c, u64 now, const struct takt_knobs *k)
+{
+	if (watched)
+		note_wait(p, now, waited_ns(t, now), c->pid);
+	if (wakeups_watched && !is_agent(p))
+		count_wakeup(t, now);
+	back_off_handoff(t, now, k);
+	t->ready_at = 0;
+	c->woken_by = t->woken_by;
+	c->nr_woke = 0;
+	c->pulled = false;
+	c->yields = false;
+	if (c->parked_pid == p->pid)
+		c->parked_pid = 0;
+}
+
+/*
+ * A runnable task that leaves its CPU with some of its slice unused is put in front of the CPU's
+ * local queue by the kernel itself (put_prev_task_scx() in kernel/sched/ext.c). A preemption takes
+ * the slice; a task that is to resume next gets it back, and so keeps its place without a call of
+ * takt_enqueue().
+ */
+static __always_inline void park_current(struct task_struct *p, const struct task_ctx *t,
+					 struct cpu_ctx *c)
+{
+	if (!t->slice_left_ns || is_background(t))
+		return;
+	c->parked_pid = p->pid;
+	c->parked_is_short = c->sleeps;
+	scx_bpf_task_set_slice(p, t->slice_left_ns);
+}
+
+/* @t, that ran on @c, goes to sleep. */
+static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t, struct cpu_ctx *c,
+				       u64 now)
+{
+	remove_runnable_weight(t);
+	cancel_big(p, c);
+	update_waker_profile(c, now, knobs_now());
+	update_run_estimate(t, knobs_now());
+	t->slept_after_ns = t->runtime_ns;
+	t->runtime_ns = 0;
+	t->slice_left_ns = 0;
+}
+
+/* @nr_queued tasks wait for the CPU of @p: makes its slice a shorter one. */
+static __always_inline void shrink_slice(struct task_struct *p, struct cpu_ctx *c, u32 nr_queued)
+{
+	u64 slice_ns = slice_for(nr_queued, c->weight_1024, knobs_now());
+	u64 used_ns = c->slice_ns - min_u64(p->scx.slice, c->slice_ns);
+
+	if (slice_ns >= c->slice_ns)
+		return;
+	scx_bpf_task_set_slice(p, slice_ns - min_u64(used_ns, slice_ns));
+	c->slice_ns = slice_ns;
+}
+
+#endif /* TAKT_SEGMENT_BPF_H */
