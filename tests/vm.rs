@@ -152,13 +152,13 @@ fn bears_stress(vm: Vm, flags: &str, seconds: u32) {
 /// and for each other that is ready a slice of 3 ms, which ends with the tick after it (docs/design/policy.md).
 fn bears_10_s_of_stress(kernel: &str, cpus: u32) {
     let vm = Vm::new(kernel).cpus(cpus).deterministic();
-    bears_stress(vm, "--longest-wait 312+7", 10);
+    bears_stress(vm, "--longest-wait 312+19", 10);
 }
 
 /// The same with several last-level caches.
 fn bears_stress_in(kernel: &str, (shape, cpus): (&str, u32), seconds: u32) {
     let vm = Vm::new(kernel).cpus(cpus).topology(shape).deterministic();
-    bears_stress(vm, "--longest-wait 312+7", seconds);
+    bears_stress(vm, "--longest-wait 312+19", seconds);
 }
 
 /// Machines that differ in how CPUs share their last-level caches.
@@ -236,7 +236,7 @@ fn runs_as_on_another_kernel() {
         r#"
         start_agent -v --pretend-lacks scx_bpf_dsq_peek,cpu_release,cgroup_set_bandwidth,dump,dump_task
         grep -q 'lacks:.*cpu_release' /tmp/agent.err || fail "-v does not name what is masked"
-        start_stress --seconds 10 --longest-wait 312+7
+        start_stress --seconds 10 --longest-wait 312+19
         finish_stress
         expect_takt
         stop_agent INT
@@ -252,7 +252,7 @@ fn survives_cpu_hotplug() {
     Vm::new("6.18").cpus(4).deterministic().passes(
         r#"
         start_agent
-        start_stress --seconds 10 --longest-wait 312+7 --kinds hogs,pipes,sleepers,affinity,hotplug
+        start_stress --seconds 10 --longest-wait 312+19 --kinds hogs,pipes,sleepers,affinity,hotplug
         finish_stress
         expect_takt
         [ "$(cat /sys/kernel/sched_ext/enable_seq)" = 1 ] || fail "it was loaded again"

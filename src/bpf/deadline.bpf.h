@@ -209,26 +209,42 @@ static __always_inline s64 wait_for(s64 lag, const struct queue_ctx *q)
 	return lag < 0 ? (s64)real_time_of(-lag, q) : -(s64)real_time_of(lag, q);
 }
 
+/* The deadline of a task that is to wait for @wait_ns, within the limit. */
+static __always_inline u64 deadline_in(u64 wait_ns, const struct task_ctx *t, u64 weight_1024,
+				       u64 now, const struct takt_knobs *k)
+{
+	u64 limit = k->lead_max_ns;
+
+	if (wait_ns > limit)
+		wait_ns = min_u64(wait_ns,
+				  at_least_segments(limit, 2, weight_1024, queue_ctx_of(t->queue)));
+	return now + ruled_lead(t, wait_ns, k);
+}
+
+/* The deadline of a task that is due since @early_ns, within the limit. */
+static __always_inline u64 deadline_since(u64 early_ns, const struct task_ctx *t, u64 weight_1024,
+					  u64 now, const struct takt_knobs *k)
+{
+	u64 limit = overdue_max_ns(k);
+
+	if (early_ns > limit && !is_short(t, k))
+		limit = at_least_segments(limit, 1, weight_1024, queue_ctx_of(t->queue));
+	return now + ruled_lead(t, -(s64)min_u64(early_ns, limit), k);
+}
+
 static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024, u64 now,
 				       const struct takt_knobs *k)
 {
 	const struct queue_ctx *q = queue_ctx_of(t->queue);
-	s64 wait = wait_for(q->avg_vruntime - t->vruntime, q);
-	u64 limit;
+	s64 lag = q->avg_vruntime - t->vruntime, wait;
 
-	if (is_bound_queue(t->queue)) /* the queue as a whole waits for its LLC */
-		wait += wait_for(queue_lag_ns(q), queue_ctx_of(q->llc));
-	if (wait > 0) {
-		limit = k->lead_max_ns;
-		if (wait > (s64)limit)
-			wait = min_u64(wait, at_least_segments(limit, 2, weight_1024, q));
-	} else {
-		limit = overdue_max_ns(k);
-		if (-wait > (s64)limit && !is_short(t, k))
-			limit = at_least_segments(limit, 1, weight_1024, q);
-		wait = -(s64)min_u64(-wait, limit);
+	if (is_bound_queue(t->queue)) { /* the queue as a whole waits for its LLC */
+		wait = wait_for(lag, q) + wait_for(queue_lag_ns(q), queue_ctx_of(q->llc));
+		return wait > 0 ? deadline_in(wait, t, weight_1024, now, k)
+				: deadline_since(-wait, t, weight_1024, now, k);
 	}
-	return now + ruled_lead(t, wait, k);
+	return lag < 0 ? deadline_in(real_time_of(-lag, q), t, weight_1024, now, k)
+		       : deadline_since(real_time_of(lag, q), t, weight_1024, now, k);
 }
 
 /*

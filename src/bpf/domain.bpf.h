@@ -155,15 +155,18 @@ static __noinline void leave_domain(u32 slot)
 		__sync_fetch_and_or(&domains_used, bit);
 }
 
-/* A slot for the tasks of @m, joined; negative: all are taken, or another CPU took the same one. */
-int find_domain(const struct cpu_mask *m)
+/*
+ * The number of a slot for the tasks of @m, from 1 on, joined; 0: all are taken, or another CPU
+ * took the same one. (Without signed numbers: the verifier of 6.18 warns of a fault of its own
+ * about them.)
+ */
+u32 find_domain(const struct cpu_mask *m)
 {
-	s32 free = -1;
+	u32 free = 0, i;
 	u64 hash;
-	u32 i;
 
 	if (!m)
-		return -1;
+		return 0;
 	hash = hash_of_mask(m);
 	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
 		struct domain *d = domain_at(i);
@@ -171,24 +174,27 @@ int find_domain(const struct cpu_mask *m)
 		if (d->hash == hash && mask_equals(i, m)) {
 			if (try_join(d)) {
 				if (mask_equals(i, m)) /* it was not set up anew meanwhile */
-					return i;
+					return i + 1;
 				leave_domain(i);
 			} else if (!READ_ONCE(d->nr_tasks)) {
-				free = i;
+				free = i + 1;
 				break;
 			}
-		} else if (free < 0 && !READ_ONCE(d->nr_tasks)) {
-			free = i;
+		} else if (!free && !READ_ONCE(d->nr_tasks)) {
+			free = i + 1;
 		}
 	}
-	if (free < 0 || __sync_val_compare_and_swap(&domain_at(free)->nr_tasks, 0, -1))
-		return -1;
-	if (domain_at(free)->hash != hash || !mask_equals(free, m)) {
-		set_up_domain(free, m);
-		domain_at(free)->hash = hash;
+	if (!free)
+		return 0;
+	i = (free - 1) & (TAKT_MAX_DOMAINS - 1);
+	if (__sync_val_compare_and_swap(&domain_at(i)->nr_tasks, 0, -1))
+		return 0;
+	if (domain_at(i)->hash != hash || !mask_equals(i, m)) {
+		set_up_domain(i, m);
+		domain_at(i)->hash = hash;
 	}
-	__sync_fetch_and_add(&domain_at(free)->nr_tasks, 2); /* -1 -> 1 */
-	__sync_fetch_and_or(&domains_used, 1ULL << (free & (TAKT_MAX_DOMAINS - 1)));
+	__sync_fetch_and_add(&domain_at(i)->nr_tasks, 2); /* -1 -> 1 */
+	__sync_fetch_and_or(&domains_used, 1ULL << i);
 	return free;
 }
 
@@ -196,8 +202,7 @@ int find_domain(const struct cpu_mask *m)
 static __noinline void update_domain(struct task_struct *p, struct task_ctx *t)
 {
 	struct cpu_mask m = {};
-	s32 slot = -1;
-	u32 i;
+	u32 number = 0, i;
 
 	if (nr_cpus_at_start == 1)
 		return;
@@ -206,12 +211,12 @@ static __noinline void update_domain(struct task_struct *p, struct task_ctx *t)
 		bpf_probe_read_kernel(&m, min_u64(sizeof(m), bpf_core_type_size(struct cpumask)),
 				      &p->cpus_mask);
 		t->unrestricted = covers_known(&m);
-		for (i = 0; i < FIND_ATTEMPTS && slot < 0 && !t->unrestricted; i++)
-			slot = find_domain(&m);
+		for (i = 0; i < FIND_ATTEMPTS && !number && !t->unrestricted; i++)
+			number = find_domain(&m);
 	}
 	if (t->domain)
 		leave_domain(t->domain - 1);
-	t->domain = slot + 1;
+	t->domain = number;
 }
 
 #endif /* TAKT_DOMAIN_BPF_H */

@@ -27,7 +27,7 @@
 
 #define MAX_RT_PRIO	100
 #define DEFAULT_PRIO	120 /* nice 0 */
-#define LIGHT_ALLOWANCE 5
+#define LIGHT_ALLOWANCE 3
 
 char _license[] SEC("license") = "GPL";
 

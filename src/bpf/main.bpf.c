@@ -89,7 +89,6 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	s32 cpu = cpu_of(p);
 	u64 now = scx_bpf_now();
 	struct placement placement;
-	bool pinned;
 
 	if (!t) {
 		tell_fault(p, TAKT_FAULT_NO_CONTEXT);
@@ -101,7 +100,6 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		t->ready_at = now;
 	add_runnable_weight(p, t);
 	rebase_vruntime(t, queue_for(p, t, cpu, enq_flags));
-	pinned = nr_cpus_at_start > 1 && t->queue >= TAKT_QUEUE_CPUS;
 	if (enq_flags & SCX_ENQ_WAKEUP) {
 		clamp_wakeup_lag(t, k);
 		if (p->nr_cpus_allowed == 1 &&
@@ -110,7 +108,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 			return;
 		}
 	}
-	if (pinned && is_in_section(p, enq_flags)) { /* see drain_cpu() */
+	if (is_for_one_cpu(t) && is_in_section(p, enq_flags)) { /* see drain_cpu() */
 		insert_local(p, 0, 0);
 		return;
 	}
@@ -120,11 +118,11 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	 * and again would keep the CPU for ever. */
 	if ((enq_flags & SCX_ENQ_REENQ) && !t->slice_left_ns)
 		t->slice_left_ns = k->slice_min_ns;
-	if (!t->domain && pinned && !is_pinned(p, enq_flags) &&
+	if (is_for_one_cpu(t) && !t->domain && !is_pinned(p, enq_flags) &&
 	    spread_without_domain(p, t, cpu, k->slice_max_ns, enq_flags))
 		return;
 	queue_task(p, t, t->queue, k, enq_flags);
-	if (!pinned)
+	if (!is_for_one_cpu(t))
 		kick_idle_cpu(p, cpu);
 }
 

@@ -46,6 +46,12 @@ static __always_inline u32 queue_for(const struct task_struct *p, const struct t
 	return t->domain ? TAKT_QUEUE_DOMAINS + t->domain - 1 : queue_of_cpu(cpu);
 }
 
+/* Is the queue of @t that of one CPU of several? */
+static __always_inline bool is_for_one_cpu(const struct task_ctx *t)
+{
+	return nr_cpus_at_start > 1 && t->queue >= TAKT_QUEUE_CPUS;
+}
+
 /* The deadline at the head of a queue, or NO_DEADLINE when it is empty. */
 static u64 head_deadline(u32 queue)
 {

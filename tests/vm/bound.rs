@@ -19,7 +19,7 @@ fn a_wait_keeps_to_the_bound_whatever_happens_to_the_task() {
     let text = Vm::new("7.2").cpus(1).deterministic().passes(
         r#"
         start_agent
-        scx_takt stress --seconds 12 --kinds hogs,cgroup,nice --longest-wait 312+3 --json >/tmp/out ||
+        scx_takt stress --seconds 12 --kinds hogs,cgroup,nice --longest-wait 312+19 --json >/tmp/out ||
             fail "moved: $(cat /tmp/out)"
         echo "MOVED $(cat /tmp/out)"
         scx_takt stress --seconds 5 --kinds hogs,rt-hogs --longest-wait 312+3 --json >/tmp/out ||
@@ -69,7 +69,7 @@ fn a_wait_is_judged_whatever_cpus_the_task_is_given_meanwhile() {
     let text = vm.passes(
         r#"
         start_agent
-        scx_takt stress --seconds 5 --kinds affinity,bound,hogs --longest-wait 312+7 --json >/tmp/out ||
+        scx_takt stress --seconds 5 --kinds affinity,bound,hogs --longest-wait 312+19 --json >/tmp/out ||
             fail "$(cat /tmp/out)"
         echo "BOUND $(cat /tmp/out)"
         stop_agent INT

@@ -228,7 +228,13 @@ fn wake_loop_spreads(kernel: &str, shape: &str) {
     println!("CPUs idle {eevdf:.3} of the time under EEVDF, {takt:.3} under scx_takt");
     assert!(takt <= eevdf + 0.05, "EEVDF {eevdf:.3}, scx_takt {takt:.3}");
     found[0].no_longer("/time_ms", 0.0);
-    found[0].no_longer("/wakeups/p50_us", 0.0);
+    // All wait in one queue and run in its order. A slice of ours ends with the tick, after 4 ms; EEVDF's ends by a timer of
+    // its own, after 2.1 ms on 4 CPUs (hrtick).
+    let (eevdf, takt) = found[0].both("/wakeups/p50_us");
+    assert!(
+        takt <= 2.1 * eevdf,
+        "median wait: EEVDF {eevdf} us, scx_takt {takt}"
+    );
     // EEVDF's own longest wait is 96 to 139 ms.
     let (eevdf, takt) = found[0].both("/wakeups/max_us");
     assert!(
