@@ -24,6 +24,8 @@
  * (40 tasks of nice 0 and 40 of nice 10 on one CPU: 2.4 : 1 instead of 9 : 1). So it grows with the
  * crowd, by two segments for each task, as EEVDF bounds lag; a lighter task may have to wait longer, but
  * not by more than three times: a task that is so light gets more than its share, as it may hold a lock.
+ * Both grow for CPU-bound tasks only: others, which may have to wait many times for one piece of work,
+ * are bounded by lead_max whatever the crowd.
  * A CPU-bound task that is short of its share by one segment has to come before tasks that are not, or
  * equal tasks stay unequal; a short-running task comes lead_max / 4 early at most (messaging, 1 CPU:
  * 0.198 s; 0.219 s if it may be earlier). Both limits end at a fifth and a tenth of the watchdog's 30 s.
@@ -209,16 +211,21 @@ static __always_inline s64 wait_for(s64 lag, const struct queue_ctx *q)
 	return lag < 0 ? (s64)real_time_of(-lag, q) : -(s64)real_time_of(lag, q);
 }
 
+/* Has @t run for longer since it woke than tasks do that will sleep soon? */
+static __always_inline bool is_cpu_bound(const struct task_ctx *t, const struct takt_knobs *k)
+{
+	return t->runtime_ns > k->burst_max_ns;
+}
+
 /* The deadline of a task that is to wait for @wait_ns, within the limit. */
 static __always_inline u64 deadline_in(u64 wait_ns, const struct task_ctx *t, u64 weight_1024,
 				       u64 now, const struct takt_knobs *k)
 {
 	u64 limit = k->lead_max_ns;
 
-	if (wait_ns > limit)
-		wait_ns = min_u64(wait_ns,
-				  at_least_segments(limit, 2, weight_1024, queue_ctx_of(t->queue)));
-	return now + ruled_lead(t, wait_ns, k);
+	if (wait_ns > limit && is_cpu_bound(t, k))
+		limit = at_least_segments(limit, 2, weight_1024, queue_ctx_of(t->queue));
+	return now + ruled_lead(t, min_u64(wait_ns, limit), k);
 }
 
 /* The deadline of a task that is due since @early_ns, within the limit. */
@@ -227,7 +234,7 @@ static __always_inline u64 deadline_since(u64 early_ns, const struct task_ctx *t
 {
 	u64 limit = overdue_max_ns(k);
 
-	if (early_ns > limit && !is_short(t, k))
+	if (early_ns > limit && is_cpu_bound(t, k))
 		limit = at_least_segments(limit, 1, weight_1024, queue_ctx_of(t->queue));
 	return now + ruled_lead(t, -(s64)min_u64(early_ns, limit), k);
 }
