@@ -26,6 +26,7 @@
 #include "judge.h"
 
 #define MAX_RT_PRIO	100
+#define SCHED_IDLE	5   /* include/uapi/linux/sched.h */
 #define DEFAULT_PRIO	120 /* nice 0 */
 #define LIGHT_ALLOWANCE 3
 
@@ -222,8 +223,8 @@ static __noinline u64 left_for(const struct task_struct *p, u64 from, u64 now)
  */
 static __always_inline u64 allowance_of(const struct task_struct *p)
 {
-	bool light =
-		p->static_prio > DEFAULT_PRIO || BPF_CORE_READ(p, cgroups, dfl_cgrp, level) > 0;
+	bool light = p->static_prio > DEFAULT_PRIO || p->policy == SCHED_IDLE ||
+		     BPF_CORE_READ(p, cgroups, dfl_cgrp, level) > 0;
 
 	return light ? LIGHT_ALLOWANCE * each_ns : each_ns;
 }
