@@ -58,12 +58,14 @@
 #define CORRECTION_MAX_Q20 (64 * RATE_ONE)
 #define CORRECTION_MIN_Q20 (RATE_ONE / 64)
 #define SLICE_FLOOR_NS	   (300ULL * 1000)
-#define VTIME_FAR_NS	   (1ULL << 42) /* times the largest inverse rate still fits into 64 bits */
-#define SEGMENT_MAX_NS	   (4ULL * 1000 * 1000) /* a slice ends with the tick after it: HZ=250 */
-#define LAG_CAP_NS	   CLOCK_ERROR_MAX_NS
-#define KEPT_LAG_NS	   (32LL * 1000 * 1000)	 /* across a fork, or a time in another class */
-#define LIGHT_SEGMENT_NS   (12ULL * 1000 * 1000) /* three segments of nice 0 */
-#define WAIT_FAR_NS	   (3ULL * 1000 * 1000 * 1000) /* a tenth of the watchdog's time */
+/* Times the largest inverse rate it still fits into 64 bits. No power of two: the verifier of 6.18
+ * warns of a fault of its own about numbers whose lower half is 0. */
+#define VTIME_FAR_NS	 ((1ULL << 42) - 1)
+#define SEGMENT_MAX_NS	 (4ULL * 1000 * 1000) /* a slice ends with the tick after it: HZ=250 */
+#define LAG_CAP_NS	 CLOCK_ERROR_MAX_NS
+#define KEPT_LAG_NS	 (32LL * 1000 * 1000)	     /* across a fork, or a time in another class */
+#define LIGHT_SEGMENT_NS (12ULL * 1000 * 1000)	     /* three segments of nice 0 */
+#define WAIT_FAR_NS	 (3ULL * 1000 * 1000 * 1000) /* a tenth of the watchdog's time */
 
 /* Is this the queue of tasks that may not use every CPU? */
 static __always_inline bool is_bound_queue(u32 queue)
@@ -117,7 +119,7 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 	const struct queue_ctx *q = queue_ctx_of(queue);
 	s64 lag;
 
-	if (t->queue == queue)
+	if (nr_cpus_at_start == 1 || t->queue == queue) /* with one CPU there is one queue */
 		return;
 	lag = lag_of(t);
 	if (is_bound_queue(queue))
@@ -211,10 +213,10 @@ static __always_inline s64 wait_for(s64 lag, const struct queue_ctx *q)
 	return lag < 0 ? (s64)real_time_of(-lag, q) : -(s64)real_time_of(lag, q);
 }
 
-/* Has @t run for longer since it woke than tasks do that will sleep soon? */
+/* Has @t used up a slice since it woke? */
 static __always_inline bool is_cpu_bound(const struct task_ctx *t, const struct takt_knobs *k)
 {
-	return t->runtime_ns > k->burst_max_ns;
+	return t->runtime_ns >= k->slice_min_ns;
 }
 
 /* The deadline of a task that is to wait for @wait_ns, within the limit. */
