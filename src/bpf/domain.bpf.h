@@ -157,8 +157,7 @@ static __noinline void leave_domain(u32 slot)
 
 /*
  * The number of a slot for the tasks of @m, from 1 on, joined; 0: all are taken, or another CPU
- * took the same one. (Without signed numbers: the verifier of 6.18 warns of a fault of its own
- * about them.)
+ * took the same one.
  */
 u32 find_domain(const struct cpu_mask *m)
 {

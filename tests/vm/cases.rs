@@ -199,7 +199,7 @@ fn nice_counts_beside_bound_tasks(kernel: &str) {
 }
 
 /// 80 tasks of one CPU: weights count as among two, and equal tasks have equal shares.
-const CROWD_OF_80: &str = "load shares --seconds 4 40xhigh 40xlow:nice=10";
+const CROWD_OF_80: &str = "load shares --seconds 10 40xhigh 40xlow:nice=10";
 /// The same with 240.
 const CROWD_OF_240: &str = "load shares --seconds 10 120xhigh 120xlow:nice=10";
 
@@ -316,7 +316,7 @@ fn equal_tasks_have_equal_shares_on_2_llcs_of_2() {
 
 #[test]
 #[ignore = "boots a VM"]
-fn equal_tasks_have_equal_shares_on_2_llcs_of_4() {
+fn long_equal_tasks_have_equal_shares_on_2_llcs_of_4() {
     llcs_become_even("7.2", "2:4:1", 8, "0-3", "4-7");
 }
 
@@ -334,7 +334,7 @@ fn nice_beside_bound_tasks() {
 
 #[test]
 #[ignore = "boots a VM"]
-fn weights_under_a_crowd_of_80_tasks() {
+fn long_weights_under_a_crowd_of_80_tasks() {
     weights_count_in_crowds("7.2", CROWD_OF_80);
 }
 
@@ -347,7 +347,7 @@ fn long_weights_under_a_crowd_of_240_tasks() {
 
 #[test]
 #[ignore = "boots a VM"]
-fn wake_loop_spreads_over_all_cpus() {
+fn long_wake_loop_spreads_over_all_cpus() {
     wake_loop_spreads("7.2", "1:4:1");
 }
 
@@ -359,7 +359,7 @@ fn yield_partners() {
 
 #[test]
 #[ignore = "boots a VM"]
-fn pipe_beside_1500_bound_tasks() {
+fn long_pipe_beside_1500_bound_tasks() {
     bound_crowd_is_no_burden("7.2");
 }
 
