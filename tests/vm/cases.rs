@@ -353,7 +353,7 @@ fn long_wake_loop_spreads_over_all_cpus() {
 
 #[test]
 #[ignore = "boots a VM"]
-fn yield_partners() {
+fn long_yield_partners() {
     yield_partners_pass_their_turn("7.2");
 }
 
