@@ -43,14 +43,22 @@ fn documents() -> Vec<PathBuf> {
 /// The lines of blocks of code and what stands in backquotes, with lines that go on in the next one joined.
 fn pieces(text: &str) -> Vec<String> {
     let mut found = Vec::new();
+    let mut paragraph = String::new();
     let mut is_code = false;
-    for line in text.replace("\\\n", " ").lines() {
-        if line.trim_start().starts_with("```") {
-            is_code = !is_code;
-        } else if is_code {
+    for line in text.replace("\\\n", " ").lines().chain([""]) {
+        let is_fence = line.trim_start().starts_with("```");
+        if is_code && !is_fence {
             found.push(line.to_owned());
+            continue;
+        }
+        if is_fence || line.trim().is_empty() {
+            let inline = paragraph.split('`').skip(1).step_by(2);
+            found.extend(inline.map(ToOwned::to_owned));
+            paragraph.clear();
+            is_code ^= is_fence;
         } else {
-            found.extend(line.split('`').skip(1).step_by(2).map(ToOwned::to_owned));
+            paragraph.push_str(line.trim());
+            paragraph.push(' ');
         }
     }
     found
