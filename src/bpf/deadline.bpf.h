@@ -128,6 +128,24 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 	t->queue = queue;
 }
 
+/*
+ * @t, which slept, wakes for @queue. V of a queue none of whose tasks run stands still: if @t was
+ * in it, it is given the time in which it might have run there. Or it would owe its new queue, if
+ * that has had less than its LLC, whatever it slept: a task that a new mask moved from an idle LLC
+ * to a CPU with three CPU-bound tasks had to wait 14 ms.
+ */
+static __always_inline void rebase_woken(struct task_ctx *t, u32 queue, u64 now)
+{
+	s64 stood_ns;
+
+	if (nr_cpus_at_start == 1 || t->queue == queue)
+		return;
+	stood_ns = now - max_u64(queue_ctx_of(t->queue)->moved_at, t->slept_at);
+	if (stood_ns > 0) /* clocks of two CPUs may differ by a little */
+		t->vruntime -= min_u64(stood_ns, LAG_CAP_NS);
+	rebase_vruntime(t, queue);
+}
+
 /* By how much the lag of @t exceeds that of a task of @vruntime in @queue. */
 static __always_inline s64 lag_beyond(const struct task_ctx *t, u32 queue, u64 vruntime)
 {

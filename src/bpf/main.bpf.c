@@ -65,7 +65,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	if (!t)
 		return prev_cpu;
 	prev_cpu = usable_cpu(p, prev_cpu, t->unrestricted);
-	rebase_vruntime(t, queue_for(p, t, prev_cpu, 0));
+	rebase_woken(t, queue_for(p, t, prev_cpu, 0), now);
 	t->ready_at = now;
 	clamp_wakeup_lag(t, k);
 	note_wakeup(cpu_ctx_of(here), p, t, now);
@@ -99,8 +99,10 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	if (!t->ready_at || (enq_flags & SCX_ENQ_WAKEUP))
 		t->ready_at = now;
 	add_runnable_weight(p, t);
-	rebase_vruntime(t, queue_for(p, t, cpu, enq_flags));
-	if (enq_flags & SCX_ENQ_WAKEUP) {
+	if (!(enq_flags & SCX_ENQ_WAKEUP)) {
+		rebase_vruntime(t, queue_for(p, t, cpu, enq_flags));
+	} else {
+		rebase_woken(t, queue_for(p, t, cpu, enq_flags), now);
 		clamp_wakeup_lag(t, k);
 		if (p->nr_cpus_allowed == 1 &&
 		    select_pinned_placement(p, t, cpu, now, k, &placement)) {
@@ -334,12 +336,30 @@ static __always_inline bool is_stopper(const struct task_struct *p)
 	return !p->prio && is_percpu_kthread(p);
 }
 
+/*
+ * How often local tasks are enqueued anew while real-time tasks follow each other. What was placed
+ * as the first of them came goes elsewhere at the second. What comes back each time may run nowhere
+ * else, and from 7.3 on the kernel ejects a scheduler one of whose tasks comes back 256 times
+ * without running (SCX_EV_REENQ_REPEAT in kernel/sched/ext/internal.h).
+ */
+#define MAX_REENQUEUES 4
+
 SEC("tp_btf/sched_switch")
 int BPF_PROG(takt_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	if (next->prio >= MAX_RT_PRIO || is_stopper(next))
+	struct cpu_ctx *c;
+
+	if (next->prio >= MAX_RT_PRIO)
+		return 0;
+	c = cpu_ctx_of(bpf_get_smp_processor_id());
+	if (prev->prio >= MAX_RT_PRIO)
+		c->nr_reenqueues = 0;
+	if (is_stopper(next))
 		return 0;
 	count(nr_released);
+	if (c->nr_reenqueues >= MAX_REENQUEUES || !scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL))
+		return 0;
+	c->nr_reenqueues++;
 	scx_bpf_reenqueue_local_from_anywhere();
 	return 0;
 }
@@ -397,7 +417,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	update_domain(p, t);
 	t->llc = llc_of(cpu_of(p));
 	t->queue = queue_for(p, t, cpu_of(p), 0);
-	t->ready_at = scx_bpf_now();
+	t->ready_at = t->slept_at = scx_bpf_now();
 	t->vruntime = queue_ctx_of(t->queue)->avg_vruntime - t->kept_lag_ns;
 	t->kept_lag_ns = 0;
 	t->weight = p->scx.weight;

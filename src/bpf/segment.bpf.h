@@ -83,6 +83,8 @@ static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t
 	cancel_big(p, c);
 	update_waker_profile(c, now, knobs_now());
 	update_run_estimate(t, knobs_now());
+	if (nr_cpus_at_start > 1)
+		t->slept_at = now;
 	t->slept_after_ns = t->runtime_ns;
 	t->runtime_ns = 0;
 	t->slice_left_ns = 0;

@@ -108,6 +108,7 @@ struct cpu_ctx {
 	bool parked_is_short; /* the parked task is short-running */
 	bool yields;	      /* the running task has given up its slice */
 	bool pulled;	      /* the next task was pulled from another LLC: balance.bpf.h */
+	u8 nr_reenqueues;     /* since a task of ours ran, or none did: takt_sched_switch() */
 
 	/* Lag, in ns, that a task gave to a child, and its pid << 32. Written by that task in
 	 * process context: transfer_lag_to_child(). */
@@ -175,6 +176,7 @@ struct task_ctx {
 	u64 runtime_ns;	    /* ns that it has run since it last woke */
 	u64 slept_after_ns; /* the same, when it last seemed to go to sleep */
 	u64 ready_at;	    /* ns; since when it waits for a CPU; 0: it has one, or sleeps */
+	u64 slept_at;	    /* ns; when it last went to sleep, or joined */
 	u64 est_run_ns; /* estimated run from wakeup to sleep: burst.bpf.h; 0: it has never slept */
 	u64 slice_left_ns; /* the rest of its slice when it was preempted */
 	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before */
