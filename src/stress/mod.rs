@@ -27,7 +27,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::cli::{StressArgs, StressKind};
-use counters::Counters;
+use counters::{Beside, Counters};
 use crew::{Crew, Load, Member};
 use judge::{Judge, Waits};
 use kernel_log::KernelLog;
@@ -114,8 +114,8 @@ struct Run<'a> {
     counters: Counters,
     /// `Err`: why it cannot be read.
     kernel_log: Result<KernelLog>,
-    /// CPUs come and go, which may make a scheduler load itself again.
-    hotplug: bool,
+    /// CPUs that come and go may make a scheduler load itself again, too.
+    beside: Beside,
     patience: Duration,
     watch: Watch,
     trace: Option<Trace>,
@@ -133,7 +133,10 @@ impl<'a> Run<'a> {
             before,
             counters: counters::read(),
             kernel_log: KernelLog::open(),
-            hotplug: args.kinds.contains(&StressKind::Hotplug),
+            beside: Beside {
+                hotplug: args.kinds.contains(&StressKind::Hotplug),
+                real_time: args.kinds.iter().any(|&kind| kinds::is_real_time(kind)),
+            },
             patience,
             watch: Watch::new(Vec::new(), Instant::now(), patience),
             trace,
@@ -192,7 +195,7 @@ impl<'a> Run<'a> {
         if self.args.any_scheduler {
             return;
         }
-        let trouble = SchedExt::read().trouble_since(&self.before, self.hotplug);
+        let trouble = SchedExt::read().trouble_since(&self.before, self.beside.hotplug);
         if let Some(trouble) = trouble.filter(|trouble| !self.problems.contains(trouble)) {
             self.problem(trouble);
         }
@@ -243,7 +246,7 @@ impl<'a> Run<'a> {
     fn compare_counters(&mut self) -> Counters {
         let moved = counters::moved(&self.counters, &counters::read());
         if !self.args.any_scheduler
-            && let Some(problem) = counters::problem(&moved, self.hotplug)
+            && let Some(problem) = counters::problem(&moved, self.beside)
         {
             self.problem(problem);
         }

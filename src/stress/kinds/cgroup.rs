@@ -51,7 +51,11 @@ pub fn churn(crew: &mut Crew) -> Result<()> {
     }
     crew.spawn("cgroup", move |worker| {
         let yard = Yard::new().context("cannot set up cgroups")?;
-        let children = start(&members, &yard)?;
+        let children = start(&members)?;
+        for child in &children {
+            yard.rest.take_in(child.pid())?;
+            worker.tick();
+        }
         let mut number = 0;
         while worker.running() {
             number += 1;
@@ -67,7 +71,7 @@ pub fn churn(crew: &mut Crew) -> Result<()> {
 }
 
 /// Starts a process for each of `members`, which sleeps so long at a time or computes.
-fn start(members: &[(Member, Option<Duration>)], yard: &Yard) -> Result<Vec<Child>> {
+fn start(members: &[(Member, Option<Duration>)]) -> Result<Vec<Child>> {
     let start = |(member, sleep): &(Member, Option<Duration>)| {
         let child = Child::fork(|| {
             loop {
@@ -78,9 +82,7 @@ fn start(members: &[(Member, Option<Duration>)], yard: &Yard) -> Result<Vec<Chil
                 member.tick();
             }
         });
-        let child = child.context("cannot fork")?;
-        yard.rest.take_in(child.pid())?;
-        Ok(child)
+        child.context("cannot fork")
     };
     members.iter().map(start).collect()
 }

@@ -35,15 +35,21 @@ pub fn is_opt_in(kind: StressKind) -> bool {
     )
 }
 
+/// Do tasks of `kind` have a real-time policy, always or for a while?
+pub fn is_real_time(kind: StressKind) -> bool {
+    matches!(
+        kind,
+        StressKind::Rt | StressKind::RtHogs | StressKind::Flips | StressKind::Pi
+    )
+}
+
 /// Why `kind` cannot run here, if it cannot.
 pub fn obstacle(kind: StressKind) -> Option<String> {
     match kind {
-        StressKind::Rt | StressKind::RtHogs | StressKind::Flips | StressKind::Pi => {
-            privilege_obstacle("SCHED_FIFO", "-r", || {
-                sys::set_policy(0, Policy::Fifo(1))?;
-                sys::set_policy(0, Policy::Other)
-            })
-        }
+        kind if is_real_time(kind) => privilege_obstacle("SCHED_FIFO", "-r", || {
+            sys::set_policy(0, Policy::Fifo(1))?;
+            sys::set_policy(0, Policy::Other)
+        }),
         StressKind::Policy => privilege_obstacle("SCHED_IDLE and back", "-e", || {
             sys::set_policy(0, Policy::Idle)?;
             sys::set_policy(0, Policy::Other)
