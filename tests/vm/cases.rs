@@ -142,7 +142,16 @@ fn flipping_gains_nothing(kernel: &str, cpus: u32, attributes: &[&str]) {
         found.no_longer("/timer/max_us", ONE_SLICE_US);
         // One wait of a slice and a half misses two periods of the timer.
         found.no_longer("/missed", 2.0);
-        (0..3).for_each(|other| found.no_less(&format!("/others_s/{other}")));
+        // EEVDF may give one of them more than its share on two CPUs, and another less.
+        let least = |load: &Value| {
+            let others = (0..3).map(|other| number(load, &format!("/others_s/{other}")));
+            others.fold(f64::INFINITY, f64::min)
+        };
+        let (eevdf, takt) = (least(&found.eevdf), least(&found.takt));
+        assert!(
+            takt >= 0.9 * eevdf,
+            "{attribute}: one of the others had {takt:.3} s, under EEVDF none less than {eevdf:.3} s"
+        );
     }
 }
 
