@@ -135,7 +135,9 @@ impl<'a> Run<'a> {
             kernel_log: KernelLog::open(),
             beside: Beside {
                 hotplug: args.kinds.contains(&StressKind::Hotplug),
-                real_time: args.kinds.iter().any(|&kind| kinds::is_real_time(kind)),
+                // None named: all that are not opt-in.
+                real_time: args.kinds.is_empty()
+                    || args.kinds.iter().any(|&kind| kinds::is_real_time(kind)),
             },
             patience,
             watch: Watch::new(Vec::new(), Instant::now(), patience),
