@@ -7,8 +7,8 @@
  *	lag            = V - vruntime			> 0: it had less than its share; < 0: more
  *	deadline = now + min(-lag / rate, wait_max)	of a task of negative lag
  *	           now - min(lag / rate, early_max)	of a task of positive lag
- *	wait_max  = max(lead_max, 2 * each)		each = min(delta_vruntime(4 ms), 12 ms)
- *	early_max = max(lead_max / 4, each)		       * (CPUs + queued) / CPUs
+ *	wait_max  = max(lead_max, 2 * min(delta_vruntime(4 ms), 12 ms) * (CPUs + queued) / CPUs)
+ *	early_max = max(lead_max / 4, min(delta_vruntime(4 ms), 4 ms) * (CPUs + queued) / CPUs)
  *
  * V, the average vruntime of a queue, stands where a task with exactly its share would be. It moves at
  * a rate, in V per real time: so -lag / rate is how long it takes until the others have caught up. The
@@ -211,13 +211,15 @@ static __always_inline u64 real_time_of(u64 vtime, const struct queue_ctx *q)
 
 /*
  * @limit_ns, or what @segments of a task of this weight cost when each of the tasks that wait has
- * one, if that is longer: see above. Of how many tasks there are, not of the rate of V, which heavy
- * tasks slow down.
+ * one, if that is longer: see above. A light task waits for longer, but comes no earlier than
+ * others: it would make those wait for longer than the bound says. Of how many tasks there are, not
+ * of the rate of V, which heavy tasks slow down.
  */
 static __always_inline u64 at_least_segments(u64 limit_ns, u32 segments, u64 weight_1024,
 					     const struct queue_ctx *q)
 {
-	u64 each = min_u64(delta_vruntime(SEGMENT_MAX_NS, weight_1024), LIGHT_SEGMENT_NS);
+	u64 each_max = segments > 1 ? LIGHT_SEGMENT_NS : SEGMENT_MAX_NS;
+	u64 each = min_u64(delta_vruntime(SEGMENT_MAX_NS, weight_1024), each_max);
 	u32 nr_cpus = q->nr_cpus ?: 1;
 	u64 all = segments * each * (nr_cpus + q->nr_queued) / nr_cpus;
 
