@@ -26,7 +26,8 @@ const HOTPLUG: [&str; 4] = [
 ];
 
 /// A real-time task took the CPU to which a task had gone that another one had driven away, before that ran there
-/// (7.3 counts this): once in some hundred thousand waits. Again and again without end, the kernel ejects the scheduler.
+/// (7.3 counts this): a few times in a hundred thousand waits. At 256 times for one task, the kernel ejects the
+/// scheduler.
 const REAL_TIME: [&str; 1] = ["SCX_EV_REENQ_REPEAT"];
 
 /// What else a load does that moves counters.

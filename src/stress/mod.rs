@@ -57,7 +57,7 @@ pub fn run(args: StressArgs) -> Result<ExitCode> {
     let began = Instant::now();
     let trace = args.trace.as_deref().map(Trace::create).transpose()?;
     let judge = args.longest_wait.map(Judge::start).transpose()?;
-    let mut run = Run::new(&args, load, before, trace);
+    let mut run = Run::new(&args, &kinds, load, before, trace);
     run.start(&kinds);
     run.watch();
     let waits = run.judge(judge.as_ref());
@@ -125,7 +125,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a StressArgs, load: Arc<Load>, before: SchedExt, trace: Option<Trace>) -> Self {
+    fn new(
+        args: &'a StressArgs,
+        kinds: &[StressKind],
+        load: Arc<Load>,
+        before: SchedExt,
+        trace: Option<Trace>,
+    ) -> Self {
         let patience = Duration::from_secs(args.stall_seconds);
         Self {
             args,
@@ -134,10 +140,8 @@ impl<'a> Run<'a> {
             counters: counters::read(),
             kernel_log: KernelLog::open(),
             beside: Beside {
-                hotplug: args.kinds.contains(&StressKind::Hotplug),
-                // None named: all that are not opt-in.
-                real_time: args.kinds.is_empty()
-                    || args.kinds.iter().any(|&kind| kinds::is_real_time(kind)),
+                hotplug: kinds.contains(&StressKind::Hotplug),
+                real_time: kinds.iter().any(|&kind| kinds::is_real_time(kind)),
             },
             patience,
             watch: Watch::new(Vec::new(), Instant::now(), patience),
