@@ -136,13 +136,12 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
  */
 static __always_inline void rebase_woken(struct task_ctx *t, u32 queue, u64 now)
 {
-	s64 stood_ns;
+	u64 stood_ns;
 
 	if (nr_cpus_at_start == 1 || t->queue == queue)
 		return;
-	stood_ns = now - max_u64(queue_ctx_of(t->queue)->moved_at, t->slept_at);
-	if (stood_ns > 0) /* clocks of two CPUs may differ by a little */
-		t->vruntime -= min_u64(stood_ns, LAG_CAP_NS);
+	stood_ns = elapsed_ns(max_u64(queue_ctx_of(t->queue)->moved_at, t->slept_at), now);
+	t->vruntime -= min_u64(stood_ns, LAG_CAP_NS);
 	rebase_vruntime(t, queue);
 }
 
@@ -210,16 +209,14 @@ static __always_inline u64 real_time_of(u64 vtime, const struct queue_ctx *q)
 }
 
 /*
- * @limit_ns, or what @segments of a task of this weight cost when each of the tasks that wait has
- * one, if that is longer: see above. A light task waits for longer, but comes no earlier than
- * others: it would make those wait for longer than the bound says. Of how many tasks there are, not
- * of the rate of V, which heavy tasks slow down.
+ * @limit_ns, or what @segments of a task of this weight, of @each_max_ns at most, cost when each of
+ * the tasks that wait has one, if that is longer: see above. Of how many tasks there are, not of
+ * the rate of V, which heavy tasks slow down.
  */
-static __always_inline u64 at_least_segments(u64 limit_ns, u32 segments, u64 weight_1024,
-					     const struct queue_ctx *q)
+static __always_inline u64 at_least_segments(u64 limit_ns, u32 segments, u64 each_max_ns,
+					     u64 weight_1024, const struct queue_ctx *q)
 {
-	u64 each_max = segments > 1 ? LIGHT_SEGMENT_NS : SEGMENT_MAX_NS;
-	u64 each = min_u64(delta_vruntime(SEGMENT_MAX_NS, weight_1024), each_max);
+	u64 each = min_u64(delta_vruntime(SEGMENT_MAX_NS, weight_1024), each_max_ns);
 	u32 nr_cpus = q->nr_cpus ?: 1;
 	u64 all = segments * each * (nr_cpus + q->nr_queued) / nr_cpus;
 
@@ -246,18 +243,21 @@ static __always_inline u64 deadline_in(u64 wait_ns, const struct task_ctx *t, u6
 	u64 limit = k->lead_max_ns;
 
 	if (wait_ns > limit && is_cpu_bound(t, k))
-		limit = at_least_segments(limit, 2, weight_1024, queue_ctx_of(t->queue));
+		limit = at_least_segments(limit, 2, LIGHT_SEGMENT_NS, weight_1024,
+					  queue_ctx_of(t->queue));
 	return now + ruled_lead(t, min_u64(wait_ns, limit), k);
 }
 
-/* The deadline of a task that is due since @early_ns, within the limit. */
+/* The deadline of a task that is due since @early_ns, within the limit. A light task comes no
+ * earlier than others: it would make those wait for longer than the bound says. */
 static __always_inline u64 deadline_since(u64 early_ns, const struct task_ctx *t, u64 weight_1024,
 					  u64 now, const struct takt_knobs *k)
 {
 	u64 limit = overdue_max_ns(k);
 
 	if (early_ns > limit && is_cpu_bound(t, k))
-		limit = at_least_segments(limit, 1, weight_1024, queue_ctx_of(t->queue));
+		limit = at_least_segments(limit, 1, SEGMENT_MAX_NS, weight_1024,
+					  queue_ctx_of(t->queue));
 	return now + ruled_lead(t, -(s64)min_u64(early_ns, limit), k);
 }
 

@@ -89,6 +89,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	s32 cpu = cpu_of(p);
 	u64 now = scx_bpf_now();
 	struct placement placement;
+	u32 queue;
 
 	if (!t) {
 		tell_fault(p, TAKT_FAULT_NO_CONTEXT);
@@ -99,10 +100,11 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	if (!t->ready_at || (enq_flags & SCX_ENQ_WAKEUP))
 		t->ready_at = now;
 	add_runnable_weight(p, t);
+	queue = queue_for(p, t, cpu, enq_flags);
 	if (!(enq_flags & SCX_ENQ_WAKEUP)) {
-		rebase_vruntime(t, queue_for(p, t, cpu, enq_flags));
+		rebase_vruntime(t, queue);
 	} else {
-		rebase_woken(t, queue_for(p, t, cpu, enq_flags), now);
+		rebase_woken(t, queue, now);
 		clamp_wakeup_lag(t, k);
 		if (p->nr_cpus_allowed == 1 &&
 		    select_pinned_placement(p, t, cpu, now, k, &placement)) {

@@ -255,10 +255,8 @@ static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
  */
 static __always_inline u64 account_runtime(s32 cpu, struct cpu_ctx *c, struct task_ctx *t, u64 now)
 {
-	u64 ran_ns = now - c->started_at;
+	u64 ran_ns = elapsed_ns(c->started_at, now);
 
-	if ((s64)ran_ns < 0) /* clocks of two CPUs may differ by a little */
-		ran_ns = 0;
 	t->slice_left_ns = c->slice_ns > ran_ns ? c->slice_ns - ran_ns : 0;
 	t->vruntime = c->vruntime + delta_vruntime(ran_ns, c->weight_1024);
 	if (c->given) {

@@ -240,10 +240,16 @@ static __always_inline u64 runtime_since_wakeup_ns(const struct cpu_ctx *c, u64 
 	return c->runtime_ns + now - c->started_at;
 }
 
+/* Time since @from: clocks of two CPUs may differ by a little. */
+static __always_inline u64 elapsed_ns(u64 from, u64 now)
+{
+	return now > from ? now - from : 0;
+}
+
 /* How long @t has waited for a CPU; 0 when it does not wait. */
 static __always_inline u64 waited_ns(const struct task_ctx *t, u64 now)
 {
-	return t->ready_at && now > t->ready_at ? now - t->ready_at : 0;
+	return t->ready_at ? elapsed_ns(t->ready_at, now) : 0;
 }
 
 static __always_inline u32 llc_of(s32 cpu)
