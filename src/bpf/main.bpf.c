@@ -130,32 +130,45 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		kick_idle_cpu(p, cpu);
 }
 
+enum next {
+	NEXT_UNDECIDED,
+	NEXT_CURRENT, /* the current task continues */
+	NEXT_TAKEN,   /* another is in the local DSQ */
+};
+
 /*
  * The slice of @prev, which is runnable, is over: it continues unless a waiting task has an earlier
- * deadline. Accounts for it either way, unless it is to migrate.
+ * deadline, which then is taken. Accounts for @prev in each case, unless it is to migrate.
  */
-static bool try_continue_current(s32 cpu, struct task_struct *prev)
+static enum next end_slice(s32 cpu, struct task_struct *prev)
 {
 	const struct takt_knobs *k = knobs_now();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(prev);
-	u64 now = scx_bpf_now(), earliest = earliest_for(cpu).deadline;
+	struct head head = earliest_for(cpu);
+	u64 now = scx_bpf_now(), deadline;
 	bool within_run;
 
 	if (!t || !c->started_at || is_migrating_to_big(prev, c))
-		return false;
+		return NEXT_UNDECIDED;
 	account_runtime(cpu, c, t, now);
 	within_run = is_within_run(t, c);
 	t->slice_left_ns = 0;
 	start_segment(c, t, now);
 	c->slice_ns = 0;
-	if (earliest == NO_DEADLINE)
+	if (head.deadline == NO_DEADLINE) {
 		reset_lag(t, k);
-	else if (!within_run && (s64)(deadline_of(t, c->weight_1024, now, k) - earliest) > 0)
-		return false;
+	} else if (!within_run) {
+		deadline = deadline_of(t, c->weight_1024, now, k);
+		if (nr_cpus_at_start == 1 && (s64)(deadline - head.deadline) > 0)
+			return NEXT_UNDECIDED; /* take_first() costs less */
+		if (nr_cpus_at_start > 1 && (s64)(deadline - head.deadline) > 0 &&
+		    take_before(cpu, head.queue, deadline))
+			return NEXT_TAKEN;
+	}
 	c->vruntime = t->vruntime;
 	continue_current(cpu, c, prev, t, k);
-	return true;
+	return NEXT_CURRENT;
 }
 
 /* No other task could be taken: @prev continues. It is accounted for already unless it @yielded. */
@@ -201,17 +214,22 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 	bool runnable = prev && (prev->scx.flags & SCX_TASK_QUEUED);
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	bool yielded = runnable && c->yields;
+	enum next next = NEXT_UNDECIDED;
 
 	c->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
 	c->pulled = false;
 	c->yields = false;
 	if (yielded)
 		c->slice_ns = 0; /* given up */
-	if (nr_llcs > 1 && pull(cpu, scx_bpf_now()))
+	if (nr_llcs > 1 && pull(cpu, scx_bpf_now())) {
 		count(nr_pulled);
-	else if (runnable && !yielded && has(KEEP) && try_continue_current(cpu, prev))
+		return;
+	}
+	if (runnable && !yielded && has(KEEP))
+		next = end_slice(cpu, prev);
+	if (next == NEXT_CURRENT)
 		count(nr_kept);
-	else if (take_first(cpu))
+	else if (next == NEXT_TAKEN || take_first(cpu))
 		count(nr_dispatched);
 	else if (steal(cpu))
 		count(nr_stolen);
@@ -419,7 +437,8 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	update_domain(p, t);
 	t->llc = llc_of(cpu_of(p));
 	t->queue = queue_for(p, t, cpu_of(p), 0);
-	t->ready_at = t->slept_at = scx_bpf_now();
+	t->slept_at = scx_bpf_now();
+	t->ready_at = p->__state ? 0 : t->slept_at; /* asleep: it waits from its wakeup on */
 	t->vruntime = queue_ctx_of(t->queue)->avg_vruntime - t->kept_lag_ns;
 	t->kept_lag_ns = 0;
 	t->weight = p->scx.weight;

@@ -72,24 +72,30 @@ static u64 head_deadline(u32 queue)
 /*
  * May a task wait in the queue of @cpu alone? Spares the look-up while none ever does. A task is
  * counted before the kernel puts it into that queue, and not when it leaves it other than by
- * take_from(): so there may be less than counted, but never more.
+ * take_from(): so there may be less than counted, but not more.
  */
 static __always_inline bool own_queue_may_be_used(s32 cpu)
 {
-	return nr_cpus_at_start > 1 && READ_ONCE(cpu_ctx_of(cpu)->nr_own);
+	return nr_cpus_at_start > 1 && nr_own_of(cpu_ctx_of(cpu));
 }
 
-/* In each tick of @cpu: counts its own queue anew, unless a task was counted since the last tick
- * and may still be on its way. */
+/*
+ * In each tick of @cpu: counts its own queue anew, unless a task was counted since the last tick:
+ * that one may still be on its way. If the CPU that counted it stands still for longer than a tick
+ * (a virtual one), the next tick here sees more than are counted.
+ */
 static __always_inline void recount_own_queue(s32 cpu)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	u32 nr = READ_ONCE(c->nr_own);
+	u64 own = READ_ONCE(c->own);
+	u32 nr;
 
-	if (nr && nr == c->nr_own_last)
-		__sync_val_compare_and_swap(&c->nr_own, nr,
-					    scx_bpf_dsq_nr_queued(TAKT_QUEUE_CPUS + (u32)cpu));
-	c->nr_own_last = READ_ONCE(c->nr_own);
+	if (nr_cpus_at_start > 1 && own == c->own_last) {
+		nr = scx_bpf_dsq_nr_queued(queue_of_cpu(cpu));
+		if (nr != (u32)own)
+			__sync_val_compare_and_swap(&c->own, own, own - (u32)own + nr);
+	}
+	c->own_last = READ_ONCE(c->own);
 }
 
 /* The head with the earliest deadline of the domains that @cpu belongs to, if before @deadline. */
@@ -159,7 +165,7 @@ static __always_inline u32 nr_waiting(s32 cpu)
 
 	if (nr_cpus_at_start == 1)
 		return nr;
-	nr += cpu_ctx_of(cpu)->nr_own;
+	nr += nr_own_of(cpu_ctx_of(cpu));
 	return domains_used ? nr + nr_waiting_in_domains(cpu) : nr;
 }
 
@@ -187,22 +193,60 @@ static __noinline void recount_domains(s32 cpu)
 static __always_inline u32 count_waiting(u32 queue)
 {
 	if (nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS)
-		return __sync_fetch_and_add(&cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->nr_own, 1);
+		return __sync_fetch_and_add(&cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->own,
+					    OWN_COUNTED + 1);
 	return queue_ctx_of(queue)->nr_queued++;
+}
+
+/* Counts a task that has left @queue for a local DSQ. */
+static __always_inline void count_taken(u32 queue)
+{
+	struct queue_ctx *q = queue_ctx_of(queue);
+	struct cpu_ctx *c;
+
+	if (nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS) {
+		c = cpu_ctx_of(queue - TAKT_QUEUE_CPUS);
+		if (nr_own_of(c)) /* else not counted yet, see recount_own_queue() */
+			__sync_fetch_and_add(&c->own, -1);
+	} else if (q->nr_queued) {
+		q->nr_queued--;
+	}
 }
 
 /* Takes the first due task of @queue that may run here; false: there is none. */
 static __always_inline bool take_from(u32 queue)
 {
-	struct queue_ctx *q = queue_ctx_of(queue);
-
 	if (!scx_bpf_dsq_move_to_local(queue, 0))
 		return false;
-	if (nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS)
-		__sync_fetch_and_add(&cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->nr_own, -1);
-	else if (q->nr_queued)
-		q->nr_queued--;
+	count_taken(queue);
 	return true;
+}
+
+/*
+ * Takes the first task of @queue for @cpu whose deadline is before @deadline, that of the task that
+ * runs there; false: there is none. Of CPUs whose ticks come at once, each has seen the same head:
+ * the first may have it, and the others must not take the next task for it. (1 task of nice -20, 4
+ * of nice 0, 4 of nice 5 on 4 CPUs: all four that ran gave way to one, so that nice 5 had 0.71 of
+ * nice 0, and nice -20 half a CPU.)
+ */
+static __noinline bool take_before(s32 cpu, u32 queue, u64 deadline)
+{
+	struct task_struct *p;
+	bool taken = false;
+
+	bpf_for_each (scx_dsq, p, queue, 0) {
+		if ((s64)(p->scx.dsq_vtime - deadline) >= 0)
+			break;
+		if (scx_bpf_task_cpu(p) != cpu &&
+		    (p->migration_disabled || !bpf_cpumask_test_cpu(cpu, p->cpus_ptr)))
+			continue;
+		taken = scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL, 0);
+		if (taken)
+			break;
+	}
+	if (taken)
+		count_taken(queue);
+	return taken;
 }
 
 /* Takes a task from any of the queues that @cpu serves; for the rare case that the head of the
@@ -233,7 +277,7 @@ static __always_inline bool take_first(s32 cpu)
 		queue_ctx_of(queue_of_llc(0))->nr_queued = 0; /* all may run on the only CPU */
 		return false;
 	}
-	if (!cpu_ctx_of(cpu)->nr_own && !domains_used) {
+	if (!nr_own_of(cpu_ctx_of(cpu)) && !domains_used) {
 		if (take_from(queue_of_llc(llc_of(cpu))))
 			return true;
 		if (queue_ctx_of(queue_of_llc(llc_of(cpu)))->nr_queued)

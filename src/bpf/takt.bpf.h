@@ -98,10 +98,10 @@ struct cpu_ctx {
 	s32 woke_pid;		      /* pid of the task that it woke last */
 	u32 nr_woke;		      /* how many it woke since it got the CPU */
 	s32 parked_pid; /* was preempted, and waits in the local DSQ to resume; 0: none */
-	/* How many wait in the queue of this CPU alone; never less than there are: atomic, see
-	 * own_queue_may_be_used(). */
-	u32 nr_own;
-	u32 nr_own_last;      /* the same, at the last tick */
+	/* Lower half: how many wait in the queue of this CPU alone, see nr_own_of(). Upper half:
+	 * how many were counted, ever. Atomic; written by any CPU. */
+	u64 own;
+	u64 own_last;	      /* the same, at the last tick; of this CPU only */
 	s32 moves_pid;	      /* pid of the task that migrates to a big CPU; 0: none */
 	s16 moves_to;	      /* the big CPU, claimed */
 	u16 perf;	      /* of 1024, what it asked for: perf.bpf.h */
@@ -272,6 +272,14 @@ static __always_inline struct queue_ctx *queue_ctx_of(u32 queue)
 static __always_inline const struct takt_knobs *knobs_now(void)
 {
 	return &knobs.slot[knobs.active & 1];
+}
+
+#define OWN_COUNTED (1ULL << 32) /* see cpu_ctx.own */
+
+/* How many wait in the queue of the CPU of @c alone, as counted. */
+static __always_inline u32 nr_own_of(const struct cpu_ctx *c)
+{
+	return READ_ONCE(c->own);
 }
 
 /* How far before now a deadline may be, while slices are few: deadline.bpf.h. */

@@ -178,20 +178,42 @@ fn llcs_become_even(kernel: &str, shape: &str, cpus: u32, first: &str, second: &
     assert!(sum(&takt) >= 0.98 * sum(&eevdf), "{shape}: CPUs idle");
 }
 
-/// What tasks of nice 0 have for each second of those of nice 10, and what the kernel's weights promise.
+/// What a task of nice 0 has for each second of one of nice 5 and of nice 10: the kernel's weights promise it.
+const NICE_5: f64 = 1024.0 / 335.0;
 const NICE_10: f64 = 1024.0 / 110.0;
 
-/// Groups 0 and 1 of `load shares`, of nice 0 and nice 10: their ratio is within a tenth of what the weights promise, or as
+/// Two groups of `load shares`, as large as each other: their ratio is within a tenth of what the weights promise, or as
 /// good as EEVDF's.
-fn weights_count(found: &Found, (high, low): (usize, usize)) {
+fn weights_count(found: &Found, (high, low): (usize, usize), promised: f64) {
     let ratio = |shares: &Value| sum(&cpu_s(shares, high)) / sum(&cpu_s(shares, low));
     let (eevdf, takt) = (ratio(&found.eevdf), ratio(&found.takt));
-    println!("nice 0 : nice 10 = {eevdf:.2} under EEVDF, {takt:.2} under scx_takt");
-    let allowed = 0.9 * NICE_10.min(eevdf)..=1.1 * NICE_10.max(eevdf);
+    println!("{promised:.2} promised: {eevdf:.2} under EEVDF, {takt:.2} under scx_takt");
+    let allowed = 0.9 * promised.min(eevdf)..=1.1 * promised.max(eevdf);
     assert!(
         allowed.contains(&takt),
-        "nice 0 : nice 10 = {takt:.2}, EEVDF {eevdf:.2}"
+        "{promised:.2} promised: {takt:.2}, EEVDF {eevdf:.2}"
     );
+}
+
+/// Tasks whose share is more than one CPU, and such as have next to none: neither takes from the shares of others. The
+/// ticks of several CPUs come at once, so that all decide at once.
+pub fn extreme_weights_count(vm: Vm) {
+    let found = under_both(
+        vm,
+        "load shares --seconds 3 4xhigh:nice=-20 4xmid 4xlow:nice=19
+         load shares --seconds 3 1xhigh:nice=-20 4xmid 4xlow:nice=5
+         load shares --seconds 3 2xhigh:nice=-20 20xmid 20xlow:nice=5",
+    );
+    for found in &found {
+        let [eevdf, takt] = [&found.eevdf, &found.takt].map(|shares| sum(&cpu_s(shares, 0)));
+        println!("nice -20: {eevdf:.2} s under EEVDF, {takt:.2} s under scx_takt");
+        assert!(
+            takt >= 0.9 * eevdf,
+            "EEVDF {eevdf:.2} s, scx_takt {takt:.2}"
+        );
+    }
+    weights_count(&found[1], (1, 2), NICE_5);
+    weights_count(&found[2], (1, 2), NICE_5);
 }
 
 /// Tasks that are bound to a part of the CPUs do not hide the weights of the others.
@@ -201,7 +223,7 @@ fn nice_counts_beside_bound_tasks(kernel: &str) {
         vm,
         "load shares --seconds 4 6xbound:cpus=0-1 2xhigh:cpus=2-3 2xlow:cpus=2-3:nice=10",
     );
-    weights_count(&found[0], (1, 2));
+    weights_count(&found[0], (1, 2), NICE_10);
     let bound = found[0].both("/groups/0/cpu_s/0");
     println!("a bound task had {:.2} s, {:.2} s", bound.0, bound.1);
     assert!(spread(&cpu_s(&found[0].takt, 0)) < 0.1);
@@ -215,7 +237,7 @@ const CROWD_OF_240: &str = "load shares --seconds 10 120xhigh 120xlow:nice=10";
 fn weights_count_in_crowds(kernel: &str, load: &str) {
     let found = under_both(Vm::new(kernel).deterministic(), load);
     for found in found {
-        weights_count(&found, (0, 1));
+        weights_count(&found, (0, 1), NICE_10);
         // Those of nice 10 have so few slices in this time that one more or less is more than a tenth.
         let (eevdf, takt) = (
             spread(&cpu_s(&found.eevdf, 0)),
@@ -343,11 +365,17 @@ fn nice_beside_bound_tasks() {
 
 #[test]
 #[ignore = "boots a VM"]
+fn extreme_weights_on_4_cpus() {
+    extreme_weights_count(Vm::new("7.2").cpus(4).deterministic());
+}
+
+#[test]
+#[ignore = "boots a VM"]
 fn long_weights_under_a_crowd_of_80_tasks() {
     weights_count_in_crowds("7.2", CROWD_OF_80);
 }
 
-/// Not met: equal tasks differ by more than a tenth after 10 s (docs/user/limitations.md).
+/// Not met: equal tasks differ by 11 to 17 % after 10 s (docs/user/limitations.md).
 #[test]
 #[ignore = "boots a VM, takes minutes; is not met"]
 fn long_weights_under_a_crowd_of_240_tasks() {
@@ -383,6 +411,7 @@ fn long_every_case_on_every_kernel() {
         llcs_become_even(kernel, "2:4:1", 8, "0-3", "4-7");
         llcs_become_even(kernel, "4:1:1", 4, "0", "1-3");
         nice_counts_beside_bound_tasks(kernel);
+        extreme_weights_count(Vm::new(kernel).cpus(4).deterministic());
         weights_count_in_crowds(kernel, CROWD_OF_80);
         wake_loop_spreads(kernel, "1:4:1");
         wake_loop_spreads(kernel, "2:2:1");

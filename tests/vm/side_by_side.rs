@@ -1,7 +1,7 @@
 //! CPUs that run side by side (`--side-by-side`): the instrument must not depend on the host, and N CPUs must do
 //! the work of N. `cargo xtask test` leaves this module out, and says why, where the emulator cannot be built.
 
-use crate::common::Vm;
+use crate::{cases, common::Vm};
 
 /// Everything that a guest can print about its own time, while a scheduler and a load of many wakeups run.
 const TRACES: &str = r#"
@@ -72,4 +72,11 @@ fn four_busy_cpus_do_the_work_of_four() {
     for several in [two, four] {
         assert!((several / one - 1.0).abs() < 0.01, "{took_us:?} us");
     }
+}
+
+/// CPUs whose ticks come at once decide at once: each must take what is due, and no more.
+#[test]
+#[ignore = "boots a VM"]
+fn extreme_weights_count() {
+    cases::extreme_weights_count(Vm::new("7.2").cpus(4).side_by_side());
 }
