@@ -11,8 +11,10 @@
  * A pull is made at once where it leaves neither LLC with more tasks per CPU than the other has now.
  * Else (5 equal tasks on 2 LLCs of 2 CPUs: 3 and 2) it is made when the progress of the other LLC is
  * slower by 1/32, and has fallen behind by more than ROTATE_NS, so that tasks take turns in the slower
- * LLC; what the task has fallen behind by, it brings along as lag. Progress is V plus an offset; it is held within
- * PROGRESS_WINDOW_NS of the LLC that is furthest ahead, and set to that while no task waits.
+ * LLC; what the task has fallen behind by, it brings along as lag. Progress is V plus an offset; it is
+ * held within PROGRESS_WINDOW_NS of the LLC that is furthest ahead, and set to that when a CPU has
+ * idled. Not when no task waits: the task that a pull leaves alone has fallen behind as well. (6 equal
+ * tasks on 4 LLCs of 1 CPU, 8 s, 8 times: the farthest from the mean was 2 to 7 % off; now 2 to 3.)
  *
  * An LLC looks at one other per BALANCE_PERIOD_NS, in turn: that bounds both the migrations and the
  * cache lines that are read, whatever the number of LLCs. Limits: it does not weigh the cold cache of
@@ -60,15 +62,16 @@ static __always_inline u64 progress_of(u32 llc)
 	return queue_ctx_of(queue_of_llc(llc))->avg_vruntime + llc_ctx_of(llc)->offset;
 }
 
-/* Keeps the progress of @llc within the window. */
-static __always_inline void update_progress(u32 llc)
+/* Keeps the progress of @llc within the window; @since the last time, a CPU of it may have idled.
+ */
+static __always_inline void update_progress(u32 llc, u64 since)
 {
 	s64 behind = max_progress.ns - progress_of(llc);
 	struct llc_ctx *l = llc_ctx_of(llc);
 
 	if (behind < 0)
 		max_progress.ns -= behind;
-	else if (!queue_ctx_of(queue_of_llc(llc))->nr_queued)
+	else if ((s64)(l->idled_at - since) > 0)
 		l->offset += behind;
 	else if (behind > PROGRESS_WINDOW_NS)
 		l->offset += behind - PROGRESS_WINDOW_NS;
@@ -100,11 +103,12 @@ static bool pull(s32 cpu, u64 now)
 {
 	u32 llc = llc_of(cpu) & (TAKT_MAX_LLCS - 1), other;
 	struct llc_ctx *l = llc_ctx_of(llc);
+	u64 since = l->balanced_at;
 
-	if (nr_llcs == 1 || now - l->balanced_at < BALANCE_PERIOD_NS)
+	if (nr_llcs == 1 || now - since < BALANCE_PERIOD_NS)
 		return false;
 	l->balanced_at = now;
-	update_progress(llc);
+	update_progress(llc, since);
 	other = other_llc(llc, l->next_other) & (TAKT_MAX_LLCS - 1);
 	l->next_other = l->next_other + 1 < nr_llcs - 1 ? l->next_other + 1 : 0;
 	if (!should_pull(cpu, llc, other) || !take_from(queue_of_llc(other)))
