@@ -3,8 +3,8 @@
 //!
 //! Nothing outside the cache is changed. The mirror's address is read at run time.
 
-use crate::vm::Arch;
-use crate::{files, tree, ui};
+use crate::arch::Arch;
+use crate::{files, host, tree, ui};
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::fs;
@@ -60,7 +60,7 @@ impl Apt {
     /// Opens the root of `architecture` (Debian's name) in the cache, making it when needed.
     pub fn open(cache: &Path, architecture: &str) -> Result<Self> {
         for tool in ["apt-get", "dpkg-deb"] {
-            if crate::setup::program(tool).is_none() {
+            if host::program(tool).is_none() {
                 bail!(
                     "{tool} is not here: the lab's kernels come as Debian packages; install apt and dpkg \
                      (Fedora: apt dpkg; Arch: apt dpkg), or use --kernel PATH"
@@ -390,62 +390,6 @@ pub fn scratch(parent: &Path) -> Result<tempfile::TempDir> {
         .context("cannot make a folder in the cache")
 }
 
-/// The folder of a QEMU that counts instructions finely, unpacked beside this machine's own.
-pub fn newer_qemu(cache: &Path, arch: Arch) -> Result<PathBuf> {
-    let package = match arch {
-        Arch::X86_64 => "qemu-system-x86",
-        Arch::Aarch64 => "qemu-system-arm",
-    };
-    let target = cache.join("qemu").join(package);
-    if target.is_dir() {
-        return Ok(target);
-    }
-    if !fs::read_to_string("/etc/os-release")
-        .unwrap_or_default()
-        .contains("VERSION_CODENAME=bookworm")
-    {
-        bail!(
-            "deterministic mode with several CPUs needs QEMU 10 or later, and this machine's is older: \
-             upgrade it, or use --cpus 1"
-        );
-    }
-    let names = [package, "qemu-system-common", "qemu-system-data", "seabios"];
-    let names = names.map(|name| format!("{name}/bookworm-backports"));
-    get_unpacked(
-        cache,
-        Arch::host(),
-        "QEMU 10",
-        &names,
-        QEMU_SIZE_BYTES,
-        &target,
-    )?;
-    Ok(target)
-}
-
-/// A static busybox for guests of an architecture that is not this machine's.
-pub fn foreign_busybox(cache: &Path, arch: Arch) -> Result<PathBuf> {
-    let target = cache.join("busybox").join(arch.name());
-    let places = ["usr/bin/busybox", "bin/busybox"].map(|place| target.join(place));
-    if !target.is_dir() {
-        let what = format!("busybox for {}", arch.name());
-        get_unpacked(
-            cache,
-            arch,
-            &what,
-            &["busybox-static/trixie".to_owned()],
-            BUSYBOX_SIZE_BYTES,
-            &target,
-        )?;
-    }
-    let found = places.into_iter().find(|place| place.is_file());
-    found.with_context(|| {
-        format!(
-            "no busybox in {}: remove that folder and try again",
-            target.display()
-        )
-    })
-}
-
 /// Downloads packages and unpacks them into `target`, which is either whole or not there.
 pub fn get_unpacked(
     cache: &Path,
@@ -472,11 +416,6 @@ pub fn get_unpacked(
     unpack(&debs, &root)?;
     fs::rename(&root, target).with_context(|| format!("cannot put {what} into the cache"))
 }
-
-/// About what a busybox weighs, for the progress bar.
-const BUSYBOX_SIZE_BYTES: u64 = 1 << 20;
-/// About what the four packages weigh, for the progress bar.
-const QEMU_SIZE_BYTES: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {

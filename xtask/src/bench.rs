@@ -2,8 +2,9 @@
 //!
 //! In instruction time unless told otherwise: figures then repeat on any host, however loaded.
 
+use crate::arch::Arch;
 use crate::kernel;
-use crate::vm::{self, Arch, Copy, Fetch, Machine, Topology, VmArgs};
+use crate::vm::{self, Copy, Fetch, Machine, Topology, VmArgs};
 use crate::{peers, side_by_side, tree, ui};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -79,7 +80,7 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
             continue; // built with this tree, so every guest has it
         }
         if arch != Arch::host() {
-            return Err(crate::UsageError(format!(
+            return Err(ui::UsageError(format!(
                 "{name} is built for this machine only: with --arch {} there is no peer but {FLOOR}",
                 arch.name()
             ))

@@ -4,32 +4,14 @@
 //! `rustup target add`, else Debian's own. Debian's multi-arch packages bring the C libraries. Such a build has
 //! a target folder of its own, since build scripts and what they link are compiled by another compiler.
 
+use crate::arch::Arch;
+use crate::host::{self, AARCH64_TRIPLE};
 use crate::setup::{self, Purpose};
 use crate::tree::Tree;
-use crate::vm::Arch;
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// Where Debian has its compiler, whatever comes first in the PATH.
-pub const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-const TRIPLE: &str = "aarch64-unknown-linux-gnu";
-
-/// The compiler that can build for aarch64, if there is one.
-pub fn rustc() -> Option<&'static str> {
-    ["rustc", DEBIAN_RUSTC]
-        .into_iter()
-        .find(|rustc| has_standard_library(rustc))
-}
-
-fn has_standard_library(rustc: &str) -> bool {
-    let output = Command::new(rustc).args(["--print", "sysroot"]).output();
-    output.is_ok_and(|output| {
-        let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let folder = Path::new(&sysroot).join("lib/rustlib").join(TRIPLE);
-        output.status.success() && folder.join("lib").is_dir()
-    })
-}
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// What a build is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +31,7 @@ impl Target {
 
     /// Its name for cargo's `--target`; none for this machine's own.
     pub fn triple(self) -> Option<&'static str> {
-        (self.0 != Arch::host()).then_some(TRIPLE)
+        (self.0 != Arch::host()).then_some(AARCH64_TRIPLE)
     }
 
     /// Cargo's target folder.
@@ -76,7 +58,7 @@ impl Target {
         cargo.arg(subcommand).envs(setup::build_environment()?);
         if let Some(triple) = self.triple() {
             setup::ensure(Purpose::CrossAarch64)?;
-            let rustc = rustc().context(
+            let rustc = host::aarch64_rustc().context(
                 "no Rust compiler for aarch64: run `rustup target add aarch64-unknown-linux-gnu`",
             )?;
             cargo
@@ -91,6 +73,82 @@ impl Target {
         }
         Ok(cargo)
     }
+
+    /// The command that builds the release binaries of the workspace, all that a guest gets.
+    pub fn release_build(self, tree: &Tree) -> Result<Command> {
+        let mut cargo = self.cargo(tree, "build")?;
+        cargo.arg("--release");
+        // Progress is for people; a log gets the warnings and errors only.
+        if !io::stderr().is_terminal() {
+            cargo.arg("--quiet");
+        }
+        let binaries = tree.metadata()?.binaries();
+        let mut packages: Vec<_> = binaries.iter().map(|(package, _)| package).collect();
+        packages.dedup();
+        for package in packages {
+            cargo.args(["-p", package]);
+        }
+        Ok(cargo)
+    }
+
+    /// Builds the release binaries of the workspace (a no-op when they are up to date) and says
+    /// where they are.
+    pub fn release_binaries(self, tree: &Tree, build: bool) -> Result<Vec<PathBuf>> {
+        if build {
+            let mut cargo = self.release_build(tree)?;
+            // Standard output belongs to the guest's command.
+            let status = cargo
+                .stdout(Stdio::null())
+                .status()
+                .context("cannot run cargo")?;
+            if !status.success() {
+                bail!(
+                    "`cargo build --release` failed in {}: see above",
+                    tree.top.display()
+                );
+            }
+        }
+        let folder = self.release_folder(tree)?;
+        tree.metadata()?
+            .binaries()
+            .iter()
+            .map(|(_, name)| folder.join(name))
+            .map(|path| match path.is_file() {
+                true => Ok(path),
+                false => bail!(
+                    "{} is not built: run `cargo build --release`",
+                    path.display()
+                ),
+            })
+            .collect()
+    }
+
+    /// Builds an integration test of a package and says where its binary is.
+    pub fn test_binary(self, tree: &Tree, package: &str, test: &str) -> Result<PathBuf> {
+        let output = self
+            .cargo(tree, "test")?
+            .args(["--release", "--no-run", "--quiet", "--message-format=json"])
+            .args(["-p", package, "--test", test])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!("the test {test} of {package} does not build: see above");
+        }
+        match executable(&String::from_utf8_lossy(&output.stdout), test) {
+            Some(path) => Ok(path),
+            None => bail!("cargo does not say where the test {test} of {package} is"),
+        }
+    }
+}
+
+/// The executable of a test among cargo's messages, one JSON object a line.
+fn executable(messages: &str, test: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == test)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
 #[cfg(test)]
@@ -121,7 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_that_is_not_there_has_no_library() {
-        assert!(!has_standard_library("/no/such/rustc"));
+    fn the_executable_is_the_one_of_the_test() {
+        let messages = "not json\n\
+            {\"target\":{\"name\":\"other\"},\"executable\":\"/a\"}\n\
+            {\"target\":{\"name\":\"ring\"},\"executable\":null}\n\
+            {\"target\":{\"name\":\"ring\"},\"executable\":\"/b\"}\n";
+        assert_eq!(executable(messages, "ring"), Some(PathBuf::from("/b")));
+        assert_eq!(executable(messages, "none"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: from a bare machine to the live scheduler on a real kernel, in one command.
 
+use crate::arch::Arch;
 use crate::cross::Target;
 use crate::kernel;
 use crate::setup::{self, Purpose};
@@ -25,8 +26,8 @@ pub fn run() -> Result<i32> {
     heading("1 of 4: tools");
     setup::ensure(Purpose::Vm)?;
     heading("2 of 4: build and kernel");
-    Tree::find()?.release_binaries(Target::new(vm::Arch::host())?, true)?;
-    kernel::find(&tree::cache()?, kernel::DEFAULT_SERIES, vm::Arch::host())?;
+    Target::new(Arch::host())?.release_binaries(&Tree::find()?, true)?;
+    kernel::find(&tree::cache()?, kernel::DEFAULT_SERIES, Arch::host())?;
     heading("3 of 4: the scheduler, live in a virtual machine");
     let seen = live()?;
     heading("4 of 4: the comparison with EEVDF, in instruction time");

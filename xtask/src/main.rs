@@ -2,6 +2,7 @@
 //! build it, boot kernels with it, test it and measure it. It needs cargo and nothing else.
 
 mod apt;
+mod arch;
 mod bench;
 mod check;
 mod cpio;
@@ -9,6 +10,7 @@ mod cross;
 mod demo;
 mod elf;
 mod files;
+mod host;
 mod kernel;
 mod package;
 mod peers;
@@ -69,18 +71,6 @@ enum Command {
     Test(test::TestArgs),
 }
 
-/// Flags that contradict each other: status 2.
-#[derive(Debug)]
-struct UsageError(String);
-
-impl std::fmt::Display for UsageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Setup { purpose } => setup::run(purpose),
@@ -97,7 +87,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
         Err(error) => {
             ui::failure(&format!("{error:#}"));
-            ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<ui::UsageError>() { 2 } else { 1 })
         }
     }
 }

@@ -3,9 +3,10 @@
 
 mod needs;
 
+use crate::arch::Arch;
+use crate::host::{self, program};
 use crate::tree::Tree;
 use crate::ui;
-use crate::vm::Arch;
 use needs::{NEEDS, Need};
 
 use anyhow::{Context, Result, bail};
@@ -152,29 +153,12 @@ pub fn build_environment() -> Result<Vec<(String, String)>> {
         .collect())
 }
 
-/// The static busybox for guests of `arch`: this machine's own, or one of the other architecture
-/// from the Debian mirror.
-pub fn busybox(arch: Arch, cache: &Path) -> Result<PathBuf> {
-    if arch == Arch::host() {
-        return find_busybox().context("no static busybox: run `cargo xtask setup`");
-    }
-    crate::apt::foreign_busybox(cache, arch)
-}
-
 /// The clang-format whose output the tree agrees with.
 pub fn find_clang_format() -> Option<PathBuf> {
     program("clang-format-19").or_else(|| {
         program("clang-format")
             .filter(|path| version_of(&path.to_string_lossy()).is_some_and(|major| major >= 19))
     })
-}
-
-/// The path of a program in `$PATH`.
-pub fn program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
 }
 
 fn missing(purpose: Purpose) -> Vec<&'static Need> {
@@ -244,25 +228,10 @@ fn has_libclang() -> bool {
 
 /// Whether the distribution's own Python can make virtual environments.
 fn has_venv() -> bool {
-    let output = Command::new(crate::side_by_side::PYTHON)
+    let output = Command::new(host::PYTHON)
         .args(["-c", "import venv, ensurepip"])
         .output();
     output.is_ok_and(|output| output.status.success())
-}
-
-fn find_busybox() -> Option<PathBuf> {
-    let candidates = [
-        "/bin/busybox",
-        "/usr/bin/busybox",
-        "/usr/lib/busybox/busybox",
-        "/usr/sbin/busybox",
-    ];
-    candidates.iter().map(PathBuf::from).find(|path| {
-        let Ok(data) = fs::read(path) else {
-            return false;
-        };
-        goblin::elf::Elf::parse(&data).is_ok_and(|elf| elf.interpreter.is_none())
-    })
 }
 
 fn is_debian_like() -> bool {

@@ -1,10 +1,9 @@
 //! Where things are: the source tree, its release binaries, and the cache outside of it.
 
-use crate::cross::Target;
+use crate::ui;
 use anyhow::{Context, Result, bail};
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -71,82 +70,6 @@ impl Tree {
         let json = serde_json::from_slice(&output.stdout).context("`cargo metadata` is no JSON")?;
         Ok(Metadata(json))
     }
-
-    /// The command that builds the release binaries of the workspace, all that a guest gets.
-    pub fn release_build(&self, target: Target) -> Result<Command> {
-        let mut cargo = target.cargo(self, "build")?;
-        cargo.arg("--release");
-        // Progress is for people; a log gets the warnings and errors only.
-        if !io::stderr().is_terminal() {
-            cargo.arg("--quiet");
-        }
-        let binaries = self.metadata()?.binaries();
-        let mut packages: Vec<_> = binaries.iter().map(|(package, _)| package).collect();
-        packages.dedup();
-        for package in packages {
-            cargo.args(["-p", package]);
-        }
-        Ok(cargo)
-    }
-
-    /// Builds the release binaries of the workspace (a no-op when they are up to date) and says
-    /// where they are.
-    pub fn release_binaries(&self, target: Target, build: bool) -> Result<Vec<PathBuf>> {
-        if build {
-            let mut cargo = self.release_build(target)?;
-            // Standard output belongs to the guest's command.
-            let status = cargo
-                .stdout(Stdio::null())
-                .status()
-                .context("cannot run cargo")?;
-            if !status.success() {
-                bail!(
-                    "`cargo build --release` failed in {}: see above",
-                    self.top.display()
-                );
-            }
-        }
-        let folder = target.release_folder(self)?;
-        self.metadata()?
-            .binaries()
-            .iter()
-            .map(|(_, name)| folder.join(name))
-            .map(|path| match path.is_file() {
-                true => Ok(path),
-                false => bail!(
-                    "{} is not built: run `cargo build --release`",
-                    path.display()
-                ),
-            })
-            .collect()
-    }
-
-    /// Builds an integration test of a package and says where its binary is.
-    pub fn test_binary(&self, target: Target, package: &str, test: &str) -> Result<PathBuf> {
-        let output = target
-            .cargo(self, "test")?
-            .args(["--release", "--no-run", "--quiet", "--message-format=json"])
-            .args(["-p", package, "--test", test])
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot run cargo")?;
-        if !output.status.success() {
-            bail!("the test {test} of {package} does not build: see above");
-        }
-        match executable(&String::from_utf8_lossy(&output.stdout), test) {
-            Some(path) => Ok(path),
-            None => bail!("cargo does not say where the test {test} of {package} is"),
-        }
-    }
-}
-
-/// The executable of a test among cargo's messages, one JSON object a line.
-fn executable(messages: &str, test: &str) -> Option<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == test)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
 /// What `cargo metadata` says.
@@ -154,7 +77,7 @@ pub struct Metadata(serde_json::Value);
 
 impl Metadata {
     /// `(package, binary)` of every binary except the lab's own.
-    fn binaries(&self) -> Vec<(String, String)> {
+    pub fn binaries(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
         for package in self.packages() {
             let Some(name) = package["name"].as_str().filter(|name| *name != "xtask") else {
@@ -232,7 +155,7 @@ pub fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
     if file.try_lock().is_err() {
-        crate::ui::note(&format!(
+        ui::note(&format!(
             "waiting for another run that uses {}",
             folder.display()
         ));
@@ -240,19 +163,4 @@ pub fn lock(folder: &Path) -> Result<File> {
             .with_context(|| format!("cannot lock {}", path.display()))?;
     }
     Ok(file)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_executable_is_the_one_of_the_test() {
-        let messages = "not json\n\
-            {\"target\":{\"name\":\"other\"},\"executable\":\"/a\"}\n\
-            {\"target\":{\"name\":\"ring\"},\"executable\":null}\n\
-            {\"target\":{\"name\":\"ring\"},\"executable\":\"/b\"}\n";
-        assert_eq!(executable(messages, "ring"), Some(PathBuf::from("/b")));
-        assert_eq!(executable(messages, "none"), None);
-    }
 }

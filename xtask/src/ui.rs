@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::env;
+use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -98,3 +99,15 @@ pub fn tail(path: &Path, lines: usize) -> String {
         .map(|line| format!("{line}\n"))
         .collect()
 }
+
+/// Flags that contradict each other: status 2.
+#[derive(Debug)]
+pub struct UsageError(pub String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}

@@ -6,9 +6,9 @@
 use super::lock::Entry;
 use super::{Kernel, folder};
 use crate::apt::Apt;
+use crate::arch::Arch;
 use crate::setup::{self, Purpose};
 use crate::steps::Steps;
-use crate::vm::Arch;
 use crate::{apt, tree, ui};
 use anyhow::{Context, Result, bail};
 use std::fs;

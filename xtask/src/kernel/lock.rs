@@ -1,8 +1,8 @@
 //! `kernels.lock`: the exact builds that tests and tables use, so that two machines boot the same kernels.
 
 use super::version;
+use crate::arch::Arch;
 use crate::tree::Tree;
-use crate::vm::Arch;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ mod lock;
 mod version;
 
 use crate::apt::{self, Apt, Package};
-use crate::vm::Arch;
+use crate::arch::Arch;
 use crate::{tree, ui};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;

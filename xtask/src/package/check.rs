@@ -5,8 +5,9 @@
 //! another architecture goes through both in virtual machines.
 
 use super::system;
+use crate::arch::Arch;
 use crate::setup::{self, Purpose};
-use crate::vm::{self, Arch};
+use crate::vm;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;

@@ -7,11 +7,11 @@ mod check;
 mod crates;
 mod system;
 
+use crate::arch::Arch;
 use crate::cross::Target;
 use crate::setup::{self, Purpose};
 use crate::tree::{self, Tree};
 use crate::ui;
-use crate::vm::Arch;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::env;
@@ -50,7 +50,7 @@ pub fn run(args: &PackageArgs) -> Result<i32> {
     let target = Target::new(args.arch)?;
     setup::ensure(Purpose::Package)?;
     generate(&tree)?;
-    tree.release_binaries(target, true)?;
+    target.release_binaries(&tree, true)?;
     let package = make(&tree, target)?;
     println!("{}", package.display());
     if args.check {

@@ -3,7 +3,8 @@
 //! Half of debootstrap's work is done by programs of the new system itself. Those of another architecture cannot run
 //! here, so a guest of that architecture does that half and sends the system back.
 
-use crate::vm::{self, Arch, Copy, Fetch, VmArgs};
+use crate::arch::Arch;
+use crate::vm::{self, Copy, Fetch, VmArgs};
 use crate::{apt, kernel, tree, ui};
 use anyhow::{Context, Result, bail};
 use std::fs;

@@ -1,9 +1,7 @@
 //! What there has to be on a machine, by purpose, and which packages bring it.
 
-use super::{
-    Purpose, find_busybox, find_clang, find_clang_format, has, has_header, has_libclang, has_venv,
-};
-use crate::cross;
+use super::{Purpose, find_clang, find_clang_format, has, has_header, has_libclang, has_venv};
+use crate::host;
 use std::env;
 use std::path::Path;
 
@@ -117,7 +115,7 @@ pub const NEEDS: &[Need] = &[
     Need {
         what: "a static busybox",
         purpose: Purpose::Vm,
-        present: || find_busybox().is_some(),
+        present: || host::static_busybox().is_some(),
         debian: &["busybox-static"],
         fedora: "busybox",
         arch: "busybox",
@@ -157,7 +155,7 @@ pub const NEEDS: &[Need] = &[
     Need {
         what: "a Rust compiler of Debian's",
         purpose: Purpose::CrossAarch64,
-        present: || cross::rustc().is_some() || Path::new(cross::DEBIAN_RUSTC).exists(),
+        present: || host::aarch64_rustc().is_some() || Path::new(host::DEBIAN_RUSTC).exists(),
         debian: &["rustc-web", "rustc"],
         fedora: "",
         arch: "",
@@ -165,7 +163,7 @@ pub const NEEDS: &[Need] = &[
     Need {
         what: "Rust's standard library for aarch64",
         purpose: Purpose::CrossAarch64,
-        present: || cross::rustc().is_some(),
+        present: || host::aarch64_rustc().is_some(),
         debian: &["libstd-rust-web-dev:arm64", "libstd-rust-dev:arm64"],
         fedora: "",
         arch: "",

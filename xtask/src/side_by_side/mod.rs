@@ -5,10 +5,11 @@
 
 mod change;
 
-use crate::apt::Apt;
+use crate::apt::{self, Apt};
+use crate::arch::Arch;
+use crate::host::PYTHON;
 use crate::setup::{self, Purpose};
 use crate::steps::Steps;
-use crate::vm::Arch;
 use crate::{tree, ui};
 use anyhow::{Context, Result};
 use std::fs::{self, File};
@@ -28,8 +29,6 @@ const SOURCE_VERSION: &str = "1:10.0.2+ds-2+deb13u1~bpo12+1";
 const SOURCE_SIZE_BYTES: u64 = 38 << 20;
 /// What source and objects take while they are there.
 const NEEDED_MIB: u64 = 2048;
-/// Debian's interpreter: the build tools below are its packages.
-pub const PYTHON: &str = "/usr/bin/python3";
 /// Build tools that are too old in Debian 12.
 const TOOLS: [&str; 2] = ["meson/trixie", "python3-pycotap/trixie"];
 const TOOLS_SIZE_BYTES: u64 = 700 << 10;
@@ -157,7 +156,7 @@ impl<'a> Build<'a> {
         if target.is_dir() {
             return Ok(());
         }
-        crate::apt::get_unpacked(
+        apt::get_unpacked(
             self.cache,
             Arch::host(),
             "build tools",

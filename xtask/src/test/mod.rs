@@ -3,12 +3,12 @@
 mod step;
 mod tally;
 
+use crate::arch::Arch;
 use crate::cross::Target;
 use crate::setup::{self, Purpose};
 use crate::side_by_side;
 use crate::tree::{self, Tree};
 use crate::ui::{self, Tone};
-use crate::vm::Arch;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::env;
@@ -174,7 +174,7 @@ impl Checks {
         }
         // All that a guest gets: the tests ask the lab for no build of their own.
         let target = Target::new(Arch::host())?;
-        runner.check("release build", self.tree.release_build(target)?)?;
+        runner.check("release build", target.release_build(&self.tree)?)?;
         let mut command = self.cargo(&[
             "test",
             "--release",
@@ -221,7 +221,7 @@ impl Checks {
     /// The build for the Raspberry Pi's stand-in; an error where this machine cannot make it or boot it.
     fn build_for_stand_in(&self) -> Result<Command> {
         setup::ensure(Purpose::VmAarch64)?;
-        self.tree.release_build(Target::new(Arch::Aarch64)?)
+        Target::new(Arch::Aarch64)?.release_build(&self.tree)
     }
 
     /// The package in a clean Debian, one for the Raspberry Pi, and the crates as the registry would get them.

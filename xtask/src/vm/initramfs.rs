@@ -1,6 +1,7 @@
 //! The guest's root file system, made on the spot for one run.
 
-use super::{Arch, Copy, Mode};
+use super::{Copy, Mode};
+use crate::arch::Arch;
 use crate::cpio::Archive;
 use crate::elf::{self, Libraries};
 use crate::kernel::Kernel;

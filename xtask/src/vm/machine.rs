@@ -1,6 +1,7 @@
 //! Machines that a guest can stand for, each under one name.
 
-use super::{Arch, Topology};
+use super::Topology;
+use crate::arch::Arch;
 
 /// The capacity of the biggest CPU, as in `cpu_capacity` of sysfs.
 const FULL_CAPACITY: u32 = 1024;

@@ -6,10 +6,12 @@
 
 mod initramfs;
 mod machine;
+mod programs;
 mod qemu;
 mod relay;
 mod topology;
 
+use crate::arch::Arch;
 use crate::cross::Target;
 use crate::kernel;
 use crate::setup::{self, Purpose};
@@ -130,50 +132,6 @@ impl VmArgs {
     /// `cargo xtask test --side-by-side` asks by the environment, for guests that count instructions.
     fn wants_side_by_side(&self) -> bool {
         self.side_by_side || (self.deterministic && side_by_side::is_asked_for())
-    }
-}
-
-/// An architecture that the lab can boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Arch {
-    /// A PC.
-    #[value(name = "x86_64", alias = "amd64")]
-    X86_64,
-    /// A stand-in for the Raspberry Pi 5: Cortex-A76 with pages of 16 KiB.
-    #[value(name = "aarch64", alias = "arm64")]
-    Aarch64,
-}
-
-impl Default for Arch {
-    fn default() -> Self {
-        Self::host()
-    }
-}
-
-impl Arch {
-    /// The architecture of this machine.
-    pub fn host() -> Self {
-        if cfg!(target_arch = "aarch64") {
-            Self::Aarch64
-        } else {
-            Self::X86_64
-        }
-    }
-
-    /// Its name in `uname -m`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        }
-    }
-
-    /// Debian's name for it.
-    pub fn debian_name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "amd64",
-            Self::Aarch64 => "arm64",
-        }
     }
 }
 
@@ -331,7 +289,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let fetch: Vec<String> = args.fetch.iter().map(|fetch| fetch.guest.clone()).collect();
     let content = initramfs::Content {
         arch: args.arch(),
-        busybox: &setup::busybox(args.arch(), &cache)?,
+        busybox: &programs::busybox(args.arch(), &cache)?,
         kernel: &kernel,
         binaries: &binaries,
         copies: &copies,
@@ -395,14 +353,14 @@ fn programs(args: &VmArgs) -> Result<(Vec<PathBuf>, Vec<Copy>)> {
     let target = Target::new(args.arch())?;
     let binaries = match args.no_binaries {
         true => Vec::new(),
-        false => tree.release_binaries(target, !args.no_build)?,
+        false => target.release_binaries(&tree, !args.no_build)?,
     };
     for (package, test) in args
         .with_test
         .iter()
         .filter_map(|name| name.split_once(':'))
     {
-        let source = tree.test_binary(target, package, test)?;
+        let source = target.test_binary(&tree, package, test)?;
         copies.push(Copy {
             source,
             target: Some(format!("{GUEST_BIN}/{test}")),
@@ -485,7 +443,7 @@ fn shape(args: &VmArgs) -> Result<Topology> {
         return Ok(machine.shape());
     }
     match (args.topology, args.cpus) {
-        (Some(topology), Some(cpus)) if topology.cpus() != cpus => Err(crate::UsageError(format!(
+        (Some(topology), Some(cpus)) if topology.cpus() != cpus => Err(ui::UsageError(format!(
             "--topology {topology} has {} CPUs and --cpus says {cpus}: leave one of them out",
             topology.cpus()
         ))

@@ -1,7 +1,8 @@
 //! The emulator: which one, with which arguments, and its life as a child of this process.
 
-use super::{Arch, Topology};
-use crate::side_by_side;
+use super::{Topology, programs};
+use crate::arch::Arch;
+use crate::{host, side_by_side};
 use anyhow::{Context, Result, bail};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -36,7 +37,7 @@ impl Emulator {
     /// This machine's QEMU; a newer one from the cache when the guest needs it.
     pub fn find(cache: &Path, arch: Arch, fine_counting: bool) -> Result<Self> {
         let name = format!("qemu-system-{}", arch.name());
-        let program = crate::setup::program(&name)
+        let program = host::program(&name)
             .with_context(|| format!("{name} is not installed: run `cargo xtask setup`"))?;
         let major = major(&program)?;
         if !fine_counting || major >= FINE_COUNTING_MAJOR {
@@ -47,7 +48,7 @@ impl Emulator {
                 shows_dies: major < DIES_FAIL_MAJOR,
             });
         }
-        let folder = crate::apt::newer_qemu(cache, arch)?;
+        let folder = programs::newer_qemu(cache, arch)?;
         let share = folder.join("usr/share");
         Ok(Self {
             program: folder.join("usr/bin").join(name),
