@@ -1,7 +1,7 @@
-//! The layer check: which module imports which, from the sources alone.
+//! The layer check: which module imports which, read from the sources alone.
 //!
-//! Modules are those at the top of a crate. A module may import those of its own layer and of lower ones, and
-//! no modules may import each other in a circle. Tests may import anything.
+//! Modules are those at the top of a crate. A module may import modules of its own layer and of lower layers.
+//! There is no import cycle. Tests may import anything.
 
 use crate::tree::Tree;
 use anyhow::{Context, Result, bail};
@@ -9,62 +9,80 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The layers of `src`, lowest first.
-const LAYERS: [&[&str]; 5] = [
-    // Depends on nothing of ours.
-    &["base", "bpf_abi", "signals", "topology", "wakeups"],
-    // What is wanted and what is: no command line in them, and no BPF object.
-    &["config", "snapshot", "tuner"],
-    &["cli", "state"],
-    // What reads the kernel for one purpose.
-    &["collect", "events", "observe"],
-    // The agent, its readers and the commands.
-    &["agent", "bench", "commands", "stats", "stress", "top"],
-];
-/// Imports against the layers that are there and known, as (importing, imported): the kernel's BPF statistics
-/// stand in `src/bench/callbacks.rs` and belong to `scx_ops`.
-const KNOWN: [(&str, &str); 1] = [("collect", "bench")];
-/// Modules of xtask that import each other in a circle. No other may join them.
-const KNOT_OF_XTASK: [&str; 7] = [
-    "apt",
-    "cross",
-    "kernel",
-    "setup",
-    "side_by_side",
-    "tree",
-    "vm",
+/// A crate whose imports are checked.
+struct Rules {
+    /// The folder of its sources, from the top of the tree.
+    folder: &'static str,
+    /// Its layers, lowest first.
+    layers: &'static [&'static [&'static str]],
+    /// Imports of a higher layer that are known and accepted, as (importing, imported).
+    exempt: &'static [(&'static str, &'static str)],
+}
+
+const CRATES: [Rules; 2] = [
+    Rules {
+        folder: "src",
+        layers: &[
+            // Imports no other module of this crate but those of this layer.
+            &["base", "bpf_abi", "signals", "topology", "wakeups"],
+            // Wanted and measured state: no command line and no BPF object.
+            &["config", "snapshot", "tuner"],
+            &["cli", "state"],
+            // Each reads the kernel for one purpose.
+            &["collect", "events", "observe"],
+            // The agent, its readers and the commands.
+            &["agent", "bench", "commands", "stats", "stress", "top"],
+        ],
+        // The kernel's BPF statistics are in `src/bench/callbacks.rs` and belong to `scx_ops`.
+        exempt: &[("collect", "bench")],
+    },
+    Rules {
+        folder: "xtask/src",
+        layers: &[
+            // Imports no other module of xtask.
+            &["arch", "cpio", "elf", "files", "host", "ui"],
+            // The source tree, the cache, and the steps of a long build.
+            &["steps", "tree"],
+            // Tools of this machine and packages of the Debian mirror.
+            &["apt", "setup"],
+            // What is built or downloaded for guests.
+            &["cross", "kernel", "peers", "side_by_side"],
+            &["vm"],
+            // The other commands.
+            &["bench", "check", "demo", "package", "test"],
+        ],
+        exempt: &[],
+    },
 ];
 
 /// Importing module, imported module, and a file that does it.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Checks `src` and `xtask/src`.
+/// Checks every crate of [`CRATES`].
 ///
 /// # Errors
-/// If an import is against the layers, or modules import each other in a circle.
+/// If an import violates the layers, or modules import each other in a cycle.
 pub fn run(tree: &Tree) -> Result<()> {
-    let imports = read(&tree.top.join("src"))?;
-    let mut wrong = against_layers(&imports, &KNOWN);
-    wrong.extend(
-        circles(&imports)
-            .iter()
-            .map(|circle| tell(circle, "src", &imports)),
-    );
-    let of_xtask = read(&tree.top.join("xtask/src"))?;
-    for circle in circles(&of_xtask) {
-        let is_known = |module: &String| KNOT_OF_XTASK.contains(&module.as_str());
-        if !circle.iter().all(is_known) {
-            wrong.push(tell(&circle, "xtask/src", &of_xtask));
-        }
+    let mut violations = Vec::new();
+    let mut modules = 0;
+    for rules in &CRATES {
+        let imports = read(&tree.top.join(rules.folder))?;
+        violations.extend(layer_violations(&imports, rules));
+        violations.extend(
+            cycles(&imports)
+                .iter()
+                .map(|cycle| describe(cycle, rules.folder, &imports)),
+        );
+        modules += imports.len();
     }
-    if !wrong.is_empty() {
-        println!("{}", wrong.join("\n"));
+    if !violations.is_empty() {
+        println!("{}", violations.join("\n"));
         bail!(
-            "{} imports are against the layers; see ARCHITECTURE.md",
-            wrong.len()
+            "{} imports violate the layers; see ARCHITECTURE.md",
+            violations.len()
         );
     }
-    println!("{} modules keep to their layers", imports.len());
+    println!("no import of {modules} modules violates the layers");
     Ok(())
 }
 
@@ -174,38 +192,45 @@ fn first_name(text: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Imports of a higher layer, modules without a layer, and known ones that are not there any more.
-fn against_layers(imports: &Imports, known: &[(&str, &str)]) -> Vec<String> {
-    let layer = |module: &str| LAYERS.iter().position(|layer| layer.contains(&module));
-    let mut wrong = Vec::new();
-    let mut unused: BTreeSet<_> = known.iter().collect();
+/// Imports of a higher layer, modules without a layer, and exemptions without an import.
+fn layer_violations(imports: &Imports, rules: &Rules) -> Vec<String> {
+    let Rules {
+        folder,
+        layers,
+        exempt,
+    } = rules;
+    let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
+    let mut violations = Vec::new();
+    let mut unused: BTreeSet<_> = exempt.iter().collect();
     for (module, all) in imports {
         let Some(own) = layer(module) else {
-            wrong.push(format!(
-                "src/{module}: in no layer: put it into one in xtask/src/check/layers.rs"
+            violations.push(format!(
+                "{folder}/{module}: in no layer: add it to one in xtask/src/check/layers.rs"
             ));
             continue;
         };
         for (imported, file) in all {
             if layer(imported).is_some_and(|layer| layer > own) {
-                let excused = known.iter().find(|known| **known == (module, imported));
-                match excused {
-                    Some(excused) => _ = unused.remove(excused),
-                    None => wrong.push(format!(
-                        "src/{file}: imports the higher layer of {imported}"
+                match exempt.iter().find(|pair| **pair == (module, imported)) {
+                    Some(pair) => _ = unused.remove(pair),
+                    None => violations.push(format!(
+                        "{folder}/{file}: imports {imported} of a higher layer"
                     )),
                 }
             }
         }
     }
-    wrong.extend(unused.iter().map(|(module, imported)| {
-        format!("src/{module} imports {imported} no more: take it out of xtask/src/check/layers.rs")
+    violations.extend(unused.iter().map(|(module, imported)| {
+        format!(
+            "{folder}/{module} does not import {imported}: remove the exemption in \
+             xtask/src/check/layers.rs"
+        )
     }));
-    wrong
+    violations
 }
 
-/// Sets of modules each of which reaches all others of the set.
-fn circles(imports: &Imports) -> Vec<Vec<String>> {
+/// Sets of modules in which each module reaches all others over imports.
+fn cycles(imports: &Imports) -> Vec<Vec<String>> {
     let reach: BTreeMap<&String, BTreeSet<&String>> = imports
         .keys()
         .map(|module| (module, reachable(module, imports)))
@@ -238,15 +263,12 @@ fn reachable<'a>(module: &str, imports: &'a Imports) -> BTreeSet<&'a String> {
     found
 }
 
-/// A circle with the files whose imports make it.
-fn tell(circle: &[String], folder: &str, imports: &Imports) -> String {
-    let mut text = format!(
-        "{folder}: {} import each other in a circle",
-        circle.join(", ")
-    );
-    for module in circle {
+/// The modules of a cycle, and the files whose imports make it.
+fn describe(cycle: &[String], folder: &str, imports: &Imports) -> String {
+    let mut text = format!("{folder}: import cycle of {}", cycle.join(", "));
+    for module in cycle {
         for (imported, file) in imports.get(module).into_iter().flatten() {
-            if circle.contains(imported) {
+            if cycle.contains(imported) {
                 text += &format!("\n    {folder}/{file} imports {imported}");
             }
         }
@@ -272,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_found_in_every_form_but_not_in_comments_and_tests() {
+    fn imports_of_every_form_are_found_but_not_those_in_comments_and_tests() {
         let text = "use crate::a::b;\nuse crate::{c, d::{e, f}, g as h};\nlet x = crate::i::J;\n\
                     use super::k;\n// crate::no\n#[cfg(test)]\nmod tests {\n    use crate::no;\n}\n";
         let all = |is_flat| imported(text, is_flat).into_iter().collect::<String>();
@@ -280,28 +302,37 @@ mod tests {
         assert_eq!(all(false), "acdgi");
     }
 
+    fn rules(exempt: &'static [(&'static str, &'static str)]) -> Rules {
+        Rules {
+            folder: "src",
+            layers: &[&["low"], &["high"]],
+            exempt,
+        }
+    }
+
     #[test]
-    fn a_higher_layer_may_not_be_imported() {
-        let wrong = against_layers(
-            &imports(&[("config", &["stats"]), ("stats", &["config"])]),
-            &[],
+    fn import_of_a_higher_layer_is_a_violation() {
+        let both = imports(&[("low", &["high"]), ("high", &["low"])]);
+        let violations = layer_violations(&both, &rules(&[]));
+        assert_eq!(violations, ["src/f.rs: imports high of a higher layer"]);
+        let violations = layer_violations(&imports(&[("new_module", &[])]), &rules(&[]));
+        assert!(violations[0].contains("in no layer"), "{violations:?}");
+    }
+
+    #[test]
+    fn exemption_without_an_import_is_a_violation() {
+        let rules = rules(&[("low", "high")]);
+        let needed = imports(&[("low", &["high"]), ("high", &[])]);
+        assert_eq!(layer_violations(&needed, &rules), [""; 0]);
+        let violations = layer_violations(&imports(&[("low", &[])]), &rules);
+        assert!(
+            violations[0].contains("does not import high"),
+            "{violations:?}"
         );
-        assert_eq!(wrong, ["src/f.rs: imports the higher layer of stats"]);
-        let wrong = against_layers(&imports(&[("new_module", &[])]), &[]);
-        assert!(wrong[0].contains("in no layer"), "{wrong:?}");
     }
 
     #[test]
-    fn an_excuse_holds_for_as_long_as_it_is_needed() {
-        let known = [("collect", "bench")];
-        let needed = imports(&[("collect", &["bench"]), ("bench", &[])]);
-        assert_eq!(against_layers(&needed, &known), [""; 0]);
-        let wrong = against_layers(&imports(&[("collect", &[])]), &known);
-        assert!(wrong[0].contains("imports bench no more"), "{wrong:?}");
-    }
-
-    #[test]
-    fn circles_are_found_whole() {
+    fn cycles_are_found_with_all_their_modules() {
         let all = imports(&[
             ("a", &["b"]),
             ("b", &["c"]),
@@ -309,6 +340,6 @@ mod tests {
             ("d", &[]),
             ("e", &["a"]),
         ]);
-        assert_eq!(circles(&all), [["a", "b", "c"].map(str::to_owned)]);
+        assert_eq!(cycles(&all), [["a", "b", "c"].map(str::to_owned)]);
     }
 }
