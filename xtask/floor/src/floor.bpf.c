@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The floor: an ops table without callbacks. The kernel does everything its own way: idle CPU from
- * the built-in masks, else the global queue in the order of arrival.
+ * The null scheduler: an ops table without callbacks. The kernel selects an idle CPU from its built-in
+ * masks, else it inserts the task into the global DSQ, which is in FIFO order.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

@@ -1,5 +1,5 @@
-//! `scx_floor`: the physical limit of the benchmark. A `sched_ext` scheduler without any callback shows
-//! what the kernel's side costs before a policy has spent anything.
+//! `scx_floor`: the null scheduler, the baseline of the benchmark. A `sched_ext` scheduler without callbacks
+//! shows what the kernel's side costs before any policy.
 
 use std::mem::MaybeUninit;
 use std::sync::mpsc;
