@@ -1,4 +1,4 @@
-//! The documentation check: links and paths lead somewhere, text is wrapped, each dependency is explained.
+//! The documentation check: links and paths exist, text is wrapped, each dependency is explained.
 
 use crate::tree::Tree;
 use anyhow::{Context, Result, bail};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The longest line of text, in characters. Tables, code and links may be longer.
 const MAX_WIDTH: usize = 100;
-/// Results are kept as they were written.
+/// Results are never edited.
 const RESULTS: &str = "docs/results";
 /// Folders whose files a document may name as `folder/file`.
 const ROOTS: [&str; 7] = [
@@ -24,7 +24,7 @@ const ROOTS: [&str; 7] = [
 /// Checks every Markdown file of the tree.
 ///
 /// # Errors
-/// If something is wrong: all of it is printed.
+/// If there are errors. All of them are printed.
 pub fn run(tree: &Tree) -> Result<()> {
     let mut wrong = Vec::new();
     let files = documents(&tree.top)?;
@@ -34,25 +34,25 @@ pub fn run(tree: &Tree) -> Result<()> {
         let shown = file.strip_prefix(&tree.top).unwrap_or(file);
         let is_result = shown.starts_with(RESULTS);
         for (number, line, is_code) in lines(&text) {
-            let mut complain = |what: String| {
+            let mut report = |what: String| {
                 wrong.push(format!("{}:{number}: {what}", shown.display()));
             };
             let is_free = is_code || line.starts_with(['|', '#', '!']) || !line.contains(' ');
             if !is_free && !is_result && line.chars().count() > MAX_WIDTH {
-                complain(format!("longer than {MAX_WIDTH} characters"));
+                report(format!("longer than {MAX_WIDTH} characters"));
             }
             for link in links(line).filter(|_| !is_code) {
                 let folder = file.parent().unwrap_or(&tree.top);
                 if !folder.join(link).exists() {
-                    complain(format!("leads nowhere: {link}"));
+                    report(format!("no such file: {link}"));
                 }
             }
-            if !is_result && let Some(reason) = misunderstood(line) {
-                complain(reason);
+            if !is_result && let Some(reason) = parse_error(line) {
+                report(reason);
             }
             for path in paths(line).filter(|_| !is_code && !is_result) {
                 if !tree.top.join(path).exists() {
-                    complain(format!("there is no {path}"));
+                    report(format!("no such path: {path}"));
                 }
             }
         }
@@ -60,9 +60,9 @@ pub fn run(tree: &Tree) -> Result<()> {
     wrong.extend(unexplained(&tree.top)?);
     if !wrong.is_empty() {
         println!("{}", wrong.join("\n"));
-        bail!("{} faults in the documentation", wrong.len());
+        bail!("{} errors in the documentation", wrong.len());
     }
-    println!("{} documents are sound", files.len());
+    println!("no error in {} documents", files.len());
     Ok(())
 }
 
@@ -116,8 +116,8 @@ fn paths(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Why xtask does not understand the command of its own that a line of code is; `None`: it does, or there is none.
-fn misunderstood(line: &str) -> Option<String> {
+/// The error of xtask for a line of code with one of its commands; `None` if there is no error or no command.
+fn parse_error(line: &str) -> Option<String> {
     let code = line.split(" #").next()?.trim().trim_end_matches('\\');
     let arguments = code.strip_prefix("cargo xtask ")?;
     if arguments.contains(['[', '|']) || arguments.contains("...") {
@@ -171,7 +171,7 @@ fn unexplained(top: &Path) -> Result<Vec<String>> {
         !table.iter().any(|row| row.contains(&quoted))
     });
     Ok(missing
-        .map(|name| format!("CONTRIBUTING.md: no row says why {name} is a dependency"))
+        .map(|name| format!("CONTRIBUTING.md: no row explains the dependency {name}"))
         .collect())
 }
 
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_and_paths_are_found() {
+    fn links_and_paths_are_found_in_a_line() {
         let line =
             "see [a](x/a.md#b), [c](https://d) and `src/cli.rs`, `src/bpf/*.h`, `scx_takt top`";
         assert_eq!(links(line).collect::<Vec<_>>(), ["x/a.md"]);
@@ -195,15 +195,15 @@ mod tests {
             "cargo xtask kernel list",
             "cargo build",
         ] {
-            assert_eq!(misunderstood(known), None);
+            assert_eq!(parse_error(known), None);
         }
-        let reason = misunderstood("cargo xtask vm --no-such-flag").unwrap();
+        let reason = parse_error("cargo xtask vm --no-such-flag").unwrap();
         assert!(reason.contains("--no-such-flag"), "{reason}");
         assert_eq!(split("a 'b c' d"), ["a", "b c", "d"]);
     }
 
     #[test]
-    fn code_is_told_from_text() {
+    fn code_blocks_are_distinguished_from_text() {
         let kinds: Vec<_> = lines("a\n```\nb\n```\nc")
             .map(|(_, _, is_code)| is_code)
             .collect();

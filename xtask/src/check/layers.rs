@@ -231,17 +231,17 @@ fn layer_violations(imports: &Imports, rules: &Rules) -> Vec<String> {
 
 /// Sets of modules in which each module reaches all others over imports.
 fn cycles(imports: &Imports) -> Vec<Vec<String>> {
-    let reach: BTreeMap<&String, BTreeSet<&String>> = imports
+    let reachable_from: BTreeMap<&String, BTreeSet<&String>> = imports
         .keys()
         .map(|module| (module, reachable(module, imports)))
         .collect();
     let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
-    for (module, reached) in &reach {
+    for (module, reached) in &reachable_from {
         if !reached.contains(*module) {
             continue;
         }
         let both = reached.iter().filter(|other| {
-            reach
+            reachable_from
                 .get(**other)
                 .is_some_and(|back| back.contains(*module))
         });

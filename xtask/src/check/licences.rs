@@ -1,11 +1,11 @@
-//! The licence check: what is linked into the programs must be fit for a GPL-2.0-only program, and what only
-//! builds or tests them must be free software. It asks cargo, which needs no network once all is downloaded.
+//! The licence check: what is linked into the programs must be compatible with GPL-2.0-only, and what only
+//! builds or tests them must be free software. It runs `cargo tree`, which needs no network after the download.
 
 use crate::tree::Tree;
 use anyhow::{Context, Result, bail};
 use std::process::Stdio;
 
-/// Licences of code that may be linked with GPL-2.0-only code. (Apache-2.0 is not among them: its patent clause
+/// Licences of code that may be linked with GPL-2.0-only code. (Not Apache-2.0: its patent clause
 /// is a further restriction in the terms of version 2.)
 const LINKED: [&str; 12] = [
     "0BSD",
@@ -21,7 +21,7 @@ const LINKED: [&str; 12] = [
     "Unlicense",
     "Zlib",
 ];
-/// Licences that may be there besides for what runs at build time or in tests.
+/// Further licences that are accepted for code that runs at build time or in tests.
 const TOOLS: [&str; 4] = [
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -31,27 +31,27 @@ const TOOLS: [&str; 4] = [
 /// Packages that cargo counts as linked although none of their code is.
 const NOT_LINKED: [(&str, &str); 1] = [(
     "clang-sys",
-    "bindgen's, which scx_utils names among its dependencies but calls in its build script only",
+    "a dependency of bindgen, which scx_utils calls in its build script only",
 )];
 
-/// Checks every package; what was found goes to standard output.
+/// Checks every package, and prints a summary.
 ///
 /// # Errors
-/// If cargo cannot be asked, or a licence will not do: all of those are named.
+/// If cargo fails, or licences are not accepted: the error names all of them.
 pub fn run(tree: &Tree) -> Result<()> {
     let linked = packages(tree, "normal")?;
     let all = packages(tree, "normal,build,dev")?;
     let mut wrong: Vec<String> = Vec::new();
     for package in &linked {
-        let excused = NOT_LINKED.iter().any(|(name, _)| *name == package.name);
-        if !excused && !satisfied(&package.licence, &|id| LINKED.contains(&id)) {
+        let is_exempt = NOT_LINKED.iter().any(|(name, _)| *name == package.name);
+        if !is_exempt && !satisfied(&package.licence, &|id| LINKED.contains(&id)) {
             wrong.push(format!("{package} is linked into a GPL-2.0-only program"));
         }
     }
     for package in &all {
         let free = |id: &str| LINKED.contains(&id) || TOOLS.contains(&id);
         if !satisfied(&package.licence, &free) {
-            wrong.push(format!("{package} is not on the list"));
+            wrong.push(format!("{package} has a licence that is not accepted"));
         }
     }
     if !wrong.is_empty() {
@@ -61,7 +61,7 @@ pub fn run(tree: &Tree) -> Result<()> {
         );
     }
     println!(
-        "licences of {} linked and {} other packages are fit",
+        "licences of {} linked and {} other packages are accepted",
         linked.len(),
         all.len() - linked.len()
     );
@@ -115,7 +115,7 @@ fn parse(text: &str) -> Result<Vec<Package>> {
     for line in text.lines().filter(|line| !line.is_empty()) {
         let (package, licence) = line
             .split_once('|')
-            .context("cargo tree is not as it was")?;
+            .context("unexpected format of `cargo tree`")?;
         let mut words = package.split(' ');
         found.push(Package {
             name: words.next().unwrap_or_default().to_owned(),
@@ -128,7 +128,7 @@ fn parse(text: &str) -> Result<Vec<Package>> {
     Ok(found)
 }
 
-/// Whether an SPDX expression can be met with licences that `allowed` takes. `/` is an old way to write OR.
+/// Whether licences that `allowed` accepts satisfy an SPDX expression. `/` is an old way to write OR.
 fn satisfied(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
     let spaced = expression
         .replace('/', " OR ")
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions_are_met_as_spdx_says() {
+    fn spdx_expressions_are_evaluated() {
         let linked = |id: &str| LINKED.contains(&id);
         for (expression, met) in [
             ("MIT", true),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_read_once_each() {
+    fn packages_are_parsed_once_each() {
         let text = "a v1.0.0 (proc-macro)|MIT\n\nb v2.0.0 (/some/where)|MIT/Apache-2.0\na v1.0.0 (proc-macro)|MIT\n";
         let found = parse(text).unwrap();
         let shown: Vec<String> = found.iter().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: what no compiler and no linter knows of the tree.
+//! `cargo xtask check`: documentation, layers, licences and words of the tree.
 
 mod docs;
 mod layers;
@@ -9,7 +9,7 @@ use crate::tree::Tree;
 use anyhow::Result;
 use clap::Subcommand;
 
-/// One check each; `cargo xtask test` runs all but `words` as steps.
+/// The checks; `cargo xtask test` runs all but `words` as steps.
 #[derive(Subcommand, Clone, Debug)]
 pub enum CheckCommand {
     /// Links, paths and line lengths of the documentation
