@@ -12,11 +12,11 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-/// The guest's side of the demo.
+/// The script that runs in the guest.
 const SCRIPT: &str = include_str!("guest/demo.sh");
-/// What every ops name of ours begins with.
+/// Prefix of the names of all ops of scx_takt.
 const OPS_PREFIX: &str = "takt_";
-/// Real time that the live part may take on a slow or busy host.
+/// Real time that the live part may take on a busy host.
 const LIVE_TIMEOUT: Duration = Duration::from_secs(900);
 /// Real time that the comparison may take.
 const BENCH_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -29,12 +29,12 @@ pub fn run() -> Result<i32> {
     Target::new(Arch::host())?.release_binaries(&Tree::find()?, true)?;
     kernel::find(&tree::cache()?, kernel::DEFAULT_SERIES, Arch::host())?;
     heading("3 of 4: the scheduler, live in a virtual machine");
-    let seen = live()?;
+    let report = live()?;
     heading("4 of 4: the comparison with EEVDF, in instruction time");
     compare()?;
     println!(
-        "Seen: {}; sched_ext was disabled again afterwards.",
-        seen.trim()
+        "Result: {}; sched_ext was disabled afterwards.",
+        report.trim()
     );
     Ok(0)
 }
@@ -50,10 +50,10 @@ fn heading(text: &str) {
     );
 }
 
-/// Runs the scheduler under a load; what the guest has seen, with the kernel's word for it.
+/// Runs the scheduler under a load. Returns the report of the guest.
 fn live() -> Result<String> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
-    let host = folder.path().join("seen");
+    let host = folder.path().join("report");
     let mut vm = VmArgs::new(
         kernel::DEFAULT_SERIES,
         ["sh", "-c", SCRIPT].map(str::to_owned).to_vec(),
@@ -61,18 +61,18 @@ fn live() -> Result<String> {
     vm.no_build = true;
     vm.timeout = Some(LIVE_TIMEOUT);
     vm.fetch = vec![Fetch {
-        guest: "/tmp/seen".to_owned(),
+        guest: "/tmp/report".to_owned(),
         host: host.clone(),
     }];
     let status = vm::run(&vm)?;
     if status != 0 {
         bail!("the live run failed with status {status}: see above");
     }
-    let seen = fs::read_to_string(&host).context("the guest left no word of what it has seen")?;
-    if !seen.starts_with(OPS_PREFIX) {
-        bail!("the active scheduler was not ours: {}", seen.trim());
+    let report = fs::read_to_string(&host).context("the guest left no report")?;
+    if !report.starts_with(OPS_PREFIX) {
+        bail!("the active scheduler was not scx_takt: {}", report.trim());
     }
-    Ok(seen)
+    Ok(report)
 }
 
 fn compare() -> Result<()> {

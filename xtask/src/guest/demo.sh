@@ -1,9 +1,9 @@
 #!/bin/sh
-# The live part of the demo, in the guest: the scheduler under a mixed load, and what the kernel says
-# about it. Ends with status 0 only when all of that was as it should be.
+# The live part of the demo, in the guest: the scheduler under a mixed load, and the state that the
+# kernel reports. Ends with status 0 only if every step succeeds.
 
 SECONDS_OF_LOAD=20
-LOOKS=15
+SAMPLES=15
 class=/sys/kernel/sched_ext
 
 say() { echo "--- $*"; }
@@ -15,7 +15,7 @@ fail() {
 	exit 1
 }
 
-# until_state STATE: waits for it; at most 60 s.
+# until_state STATE: waits at most 60 s until sched_ext is in this state.
 until_state() {
 	tries=0
 	until [ "$(cat $class/state)" = "$1" ]; do
@@ -35,9 +35,9 @@ check_ops() {
 	esac
 }
 
-# A line a second: the console of the machine is no terminal to draw on. Ends by itself.
+# One line per second, because the output is no terminal. Ends after $SAMPLES lines.
 live_view() {
-	scx_takt top --lines -n $LOOKS 2>/tmp/view.err | tee /tmp/view | awk '{ print "    " $0; fflush() }'
+	scx_takt top --lines -n $SAMPLES 2>/tmp/view.err | tee /tmp/view | awk '{ print "    " $0; fflush() }'
 }
 
 pipe_load() { while :; do echo x; done | while read -r _; do :; done; }
@@ -67,8 +67,8 @@ live_view &
 view=$!
 load || { cat /tmp/load.log; fail "the load ended with status $?"; }
 wait $view
-looks=$(grep -c "$ops" /tmp/view)
-[ "$looks" -gt 0 ] || { cat /tmp/view.err; fail "the live view has seen nothing of $ops"; }
+samples=$(grep -c "$ops" /tmp/view)
+[ "$samples" -gt 0 ] || { cat /tmp/view.err; fail "no line of the live view shows $ops"; }
 check_ops
 echo "nr_rejected: $(cat $class/nr_rejected)"
 say "stopping scx_takt"
@@ -76,4 +76,4 @@ kill -INT $agent
 wait $agent || fail "scx_takt ended with status $?"
 until_state disabled
 say "scx_takt ended with status 0; sched_ext disabled: EEVDF schedules again"
-echo "$ops was active on kernel $(uname -r) with $(nproc) CPUs, and the live view saw it at work $looks times" >/tmp/seen
+echo "$ops was active on kernel $(uname -r) with $(nproc) CPUs, and $samples lines of the live view show it" >/tmp/report

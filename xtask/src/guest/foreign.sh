@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs package.sh with package.deb in the clean Debian of system.tar, where this machine cannot do it by itself.
+# Runs package.sh with package.deb in the clean Debian of system.tar, for an architecture whose programs the host cannot run.
 
 root=/newroot
 mkdir $root
@@ -8,6 +8,6 @@ tar -C $root -xf /root/system.tar || exit 1
 rm /root/system.tar
 cp /root/package.sh /root/package.deb $root/tmp || exit 1
 mount -t proc proc $root/proc
-# A path, as busybox would take a bare `sh` for its own, which knows a dpkg of its own as well.
+# A path, because busybox would run its own `sh` and its own dpkg for a bare `sh`.
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
 	chroot $root /bin/sh /tmp/package.sh /tmp/package.deb

@@ -1,8 +1,8 @@
 #!/bin/busybox sh
-# The first process of a lab guest: mounts what a scheduler and its tools look at, runs one command
-# with its output on virtio ports, tells the host its exit status, and powers off.
+# The first process of a guest: mounts the file systems that a scheduler and its tools read, runs one
+# command with its output on virtio ports, sends its exit status to the host, and powers off.
 #
-# Ports: 1 control (this script), 2 standard output, 3 standard error, 4... files to hand back.
+# Ports: 1 control (this script), 2 standard output, 3 standard error, 4... files for the host.
 # The console hvc0 serves the interactive mode.
 
 /bin/busybox mkdir -p /bin /sbin /usr/bin /usr/sbin /usr/local/bin /proc /sys /dev /tmp /run /root /etc
@@ -45,9 +45,9 @@ elif [ ! -f "/boot/config-$release" ] && [ -f /proc/config.gz ]; then
 	zcat /proc/config.gz >"/boot/config-$release"
 fi
 
-. /takt/env # TAKT_MODE, TAKT_FETCH (number of files to hand back), TERM, window size, TAKT_CAPACITIES
+. /takt/env # TAKT_MODE, TAKT_FETCH (number of files for the host), TERM, window size, TAKT_CAPACITIES
 
-# The kernel takes all of these CPUs for equal: a copy of sysfs tells programs of the hybrid machine's.
+# The kernel sees equal CPUs: a copy of sysfs shows programs the capacities of the hybrid machine.
 if [ -n "$TAKT_CAPACITIES" ]; then
 	mkdir /run/cpu
 	cp -a /sys/devices/system/cpu/. /run/cpu/ 2>/dev/null
@@ -59,7 +59,7 @@ if [ -n "$TAKT_CAPACITIES" ]; then
 	mount -o bind /run/cpu /sys/devices/system/cpu
 fi
 
-# The ports appear one by one once the host has answered; the last one says that all are there.
+# The ports appear one by one after the host has answered. If the last one exists, all of them exist.
 last=$((3 + TAKT_FETCH))
 while [ ! -c /dev/vport0p$last ]; do usleep 10000; done
 exec 3>/dev/vport0p1
@@ -78,7 +78,7 @@ else
 	(cat /run/takt.err >/dev/vport0p3; : >/run/takt.err.done) 3>&- &
 	sh /takt/command </dev/null >/run/takt.out 2>/run/takt.err 3>&-
 	status=$?
-	# Processes left behind by the command may hold the pipes open: wait for them only so long.
+	# Processes that the command has left may keep the pipes open: wait for them at most 0.5 s.
 	tries=0
 	while [ $tries -lt 50 ] && { [ ! -e /run/takt.out.done ] || [ ! -e /run/takt.err.done ]; }; do
 		usleep 10000

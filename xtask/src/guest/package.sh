@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs, tries, updates, removes and purges the package $1 in a clean Debian. Each step says what it showed;
-# the first one that fails ends the check with status 1.
+# Installs, tries, updates, removes and purges the package $1 in a clean Debian. Each step prints its
+# result; the first one that fails ends the check with status 1.
 #
-# There is no systemd running here: what can be shown of the unit is that systemd finds no fault with it.
+# systemd does not run here: systemd-analyze checks the unit.
 
 package=$1
 # Some shells write to their user's home.
@@ -14,7 +14,7 @@ fail() {
 	exit 1
 }
 
-# Every path, except what dpkg, the manual's index and logs keep for themselves, and what is gone after a boot.
+# Every path, except those of dpkg, of the manual's index and of logs, and those that a boot removes.
 paths() {
 	find / -xdev \( -path /proc -o -path /run -o -path /tmp -o -path /var/log -o -path /var/lib/dpkg -o -path /var/cache/man \) \
 		-prune -o -print | sort
@@ -25,13 +25,13 @@ contains() {
 	text=$1
 	shift
 	"$@" >/tmp/out 2>&1 || { cat /tmp/out; fail "$* ended with status $?"; }
-	grep -qF -e "$text" /tmp/out || { cat /tmp/out; fail "$* does not say '$text'"; }
+	grep -qF -e "$text" /tmp/out || { cat /tmp/out; fail "$* does not print '$text'"; }
 }
 
-# silent COMMAND...: the command succeeds and has nothing to say.
+# silent COMMAND...: the command succeeds and prints nothing.
 silent() {
 	"$@" >/tmp/out 2>&1 || { cat /tmp/out; fail "$* ended with status $?"; }
-	[ ! -s /tmp/out ] || { cat /tmp/out; fail "$* has something to say"; }
+	[ ! -s /tmp/out ] || { cat /tmp/out; fail "$* prints something"; }
 }
 
 paths >/tmp/before
@@ -41,8 +41,8 @@ ok "installs: $(dpkg-query -W -f '${Package} ${Version} ${Architecture}, ${Insta
 contains "scx_takt " scx_takt --version
 ok "$(cat /tmp/out)"
 scx_takt check >/tmp/out 2>&1
-grep -qE '^scx_takt can(not)? run on kernel' /tmp/out || { cat /tmp/out; fail "check gives no verdict"; }
-ok "scx_takt check gives a verdict"
+grep -qE '^scx_takt can(not)? run on kernel' /tmp/out || { cat /tmp/out; fail "check prints no result"; }
+ok "scx_takt check prints a result"
 
 for page in scx_takt scx_takt-check scx_takt-bench; do
 	contains NAME man "$page"
@@ -64,7 +64,7 @@ silent zsh -n /usr/share/zsh/vendor-completions/_scx_takt
 ok "completions of bash, fish and zsh"
 
 silent systemd-analyze verify scx_takt.service
-ok "systemd-analyze verify has nothing to say"
+ok "systemd-analyze verify prints nothing"
 systemd-analyze security --offline=true --no-pager scx_takt.service 2>/tmp/out | grep 'Overall exposure' ||
 	{ cat /tmp/out; fail "systemd-analyze security"; }
 [ ! -e /etc/systemd/system/multi-user.target.wants/scx_takt.service ] || fail "the unit is enabled by itself"
@@ -81,5 +81,5 @@ ok "update and removal keep a changed configuration"
 
 dpkg -P scx-takt >/tmp/out 2>&1 || { cat /tmp/out; fail "dpkg -P"; }
 paths >/tmp/after
-diff /tmp/before /tmp/after || fail "a purge leaves something behind, or takes too much (< before, > after)"
-ok "a purge leaves nothing behind"
+diff /tmp/before /tmp/after || fail "a purge leaves files, or removes too many (< before, > after)"
+ok "a purge leaves no files"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The second half of debootstrap, for the half-made system of system.tar; /tmp/done.tar is the whole one.
+# The second stage of debootstrap for the incomplete system in system.tar; /tmp/done.tar is the complete one.
 
 root=/newroot
 mkdir $root

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs the systemd unit of package.deb as it is meant to be run: by systemd, in the clean Debian of system.tar, on a
+# Runs the systemd unit of package.deb under systemd, in the clean Debian of system.tar, on a
 # kernel with sched_ext. systemd is the first process of a process namespace in which that Debian is the root.
 #
-# Under that systemd the unit starts, shows what it is confined to, comes back after SIGKILL, stops, takes turns with
-# an scx.service that runs what /etc/default/scx names, and goes with its package.
+# Under that systemd the unit starts, is confined, restarts after SIGKILL, stops, alternates with an scx.service that
+# runs the scheduler of /etc/default/scx, and is removed with its package.
 
 fail() {
 	echo "FAIL  $*"
@@ -46,7 +46,7 @@ first=$(pid)
 grep -qE '^Seccomp:.*2$' /proc/$first/status || fail "no system call filter"
 grep -qE '^NoNewPrivs:.*1$' /proc/$first/status || fail "may gain privileges"
 bounds=$(sed -n 's/^CapBnd:\s*//p' /proc/$first/status)
-[ "$bounds" = "$(sed -n 's/^CapEff:\s*//p' /proc/$first/status)" ] || fail "has not all that it may have"
+[ "$bounds" = "$(sed -n 's/^CapEff:\s*//p' /proc/$first/status)" ] || fail "the effective capabilities are not the bounding set"
 ok "confined: capabilities $bounds, system call filter, no new privileges"
 
 systemctl kill --signal KILL scx_takt.service
@@ -61,11 +61,11 @@ ok "started again after SIGKILL"
 
 systemctl stop scx_takt.service || fail "systemctl stop"
 [ "$(state)" = disabled ] || fail "state is $(state) after systemctl stop"
-[ "$(systemctl show -p Result --value scx_takt.service)" = success ] || fail "did not end well"
-[ ! -e /run/scx ] || fail "leaves /run/scx behind"
+[ "$(systemctl show -p Result --value scx_takt.service)" = success ] || fail "the result is not success"
+[ ! -e /run/scx ] || fail "leaves /run/scx"
 ok "stopped"
 
-# As the service of the scx-scheds package does it.
+# As in the service of the scx-scheds package.
 cat >/etc/systemd/system/scx.service <<'UNIT'
 [Service]
 EnvironmentFile=/etc/default/scx
@@ -81,16 +81,16 @@ grep -q ^takt_ /sys/kernel/sched_ext/root/ops || fail "scx.service does not run 
 systemctl start scx_takt.service || fail "scx_takt.service does not start after scx.service"
 systemctl is-active --quiet scx.service && fail "both services run"
 await enabled
-ok "takes turns with scx.service, which runs it from the lines for /etc/default/scx"
+ok "alternates with scx.service, which runs it from the lines for /etc/default/scx"
 rm /etc/systemd/system/scx.service /etc/default/scx
 
 systemctl enable scx_takt.service >/dev/null 2>&1
-[ -d /var/lib/scx_takt ] || fail "has nowhere to remember things"
+[ -d /var/lib/scx_takt ] || fail "/var/lib/scx_takt is missing"
 dpkg -P scx-takt >/tmp/out 2>&1 || { cat /tmp/out; fail "dpkg -P while it runs"; }
 [ "$(state)" = disabled ] || fail "state is $(state) after dpkg -P"
 left=$(find /etc /usr /var /run -xdev \( -path /var/lib/dpkg -o -path /var/log -o -path /run/systemd \) -prune -o -name '*scx*' -print)
-[ -z "$left" ] || fail "a purge leaves behind: $left"
-ok "a purge stops it and leaves nothing behind"
+[ -z "$left" ] || fail "a purge leaves $left"
+ok "a purge stops it and leaves no files"
 systemctl exit 0
 END
 cat >$root/etc/systemd/system/takt-check.service <<'END'
@@ -110,9 +110,9 @@ unshare -m -p -f sh -c '
 	mount --rbind /sys $0/sys
 	mount --rbind /dev $0/dev
 	mount -t tmpfs tmpfs $0/run
-	exec chroot $0 env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=lab \
+	exec chroot $0 env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=takt \
 		/lib/systemd/systemd --unit=takt-check.service --log-level=warning --log-target=console' $root
 status=$?
-[ -s $root/result ] || fail "systemd did not come to the check (status $status)"
+[ -s $root/result ] || fail "systemd did not run the check (status $status)"
 cat $root/result
 exit $status
