@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-/// Where the kernels are, and the newer QEMU.
+/// The suites of the kernels and of a newer QEMU.
 const SUITES: [&str; 5] = [
     "trixie-backports",
     "sid",
@@ -20,11 +20,11 @@ const SUITES: [&str; 5] = [
     "trixie",
     "bookworm-backports",
 ];
-/// Where the source of that QEMU is.
+/// The suite of the source of that QEMU.
 const SOURCE_SUITE: &str = "bookworm-backports";
 /// Debian's own keys.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Names of Debian's main suites, by which its mirror is known among other sources.
+/// Names of Debian's main suites: a source with one of them is a Debian mirror.
 const DEBIAN_SUITES: [&str; 10] = [
     "bullseye",
     "bookworm",
@@ -37,9 +37,12 @@ const DEBIAN_SUITES: [&str; 10] = [
     "unstable",
     "oldstable",
 ];
+/// The list of sources, from the root.
+const SOURCES: &str = "etc/xtask.sources";
+/// The age up to which package lists are not updated.
 const LISTS_FRESH: Duration = Duration::from_secs(12 * 3600);
 
-/// A package as the lists describe it.
+/// A package in the lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
     /// Its name.
@@ -57,12 +60,12 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Opens the root of `architecture` (Debian's name) in the cache, making it when needed.
+    /// Opens the root of `architecture` (Debian's name) in the cache. Creates it if it does not exist.
     pub fn open(cache: &Path, architecture: &str) -> Result<Self> {
         for tool in ["apt-get", "dpkg-deb"] {
             if host::program(tool).is_none() {
                 bail!(
-                    "{tool} is not here: the lab's kernels come as Debian packages; install apt and dpkg \
+                    "{tool} is missing: kernels come as Debian packages; install apt and dpkg \
                      (Fedora: apt dpkg; Arch: apt dpkg), or use --kernel PATH"
                 );
             }
@@ -70,7 +73,7 @@ impl Apt {
         let root = cache.join("apt").join(architecture);
         for folder in ["etc", "lists/partial", "archives/partial"] {
             fs::create_dir_all(root.join(folder))
-                .with_context(|| format!("cannot make {}", root.join(folder).display()))?;
+                .with_context(|| format!("cannot create {}", root.join(folder).display()))?;
         }
         let config = root.join("etc/apt.conf");
         let at = |name: &str| root.join(name).display().to_string();
@@ -93,7 +96,7 @@ impl Apt {
             at("status"),
             root.display(),
             at("archives"),
-            at("etc/lab.sources"),
+            at(SOURCES),
         );
         files::write_atomically(&config, text.as_bytes())?;
         fs::File::options()
@@ -103,15 +106,15 @@ impl Apt {
         Ok(Self { root, config })
     }
 
-    /// Brings the lists up to date when they are missing or old. Old lists and no network is not
-    /// an error.
+    /// Updates the lists if they are missing or old. Keeps old lists if the mirror does not answer.
     pub fn refresh(&self, even_if_fresh: bool) -> Result<()> {
         let stamp = self.root.join("updated");
         let age = fs::metadata(&stamp)
             .and_then(|meta| meta.modified())
             .ok()
             .and_then(|at| SystemTime::now().duration_since(at).ok());
-        if !even_if_fresh && age.is_some_and(|age| age < LISTS_FRESH) {
+        let has_sources = self.root.join(SOURCES).is_file();
+        if !even_if_fresh && has_sources && age.is_some_and(|age| age < LISTS_FRESH) {
             return Ok(());
         }
         self.write_sources()?;
@@ -125,7 +128,9 @@ impl Apt {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let problem = explain(&text);
         if age.is_some() {
-            ui::note(&format!("the package lists are old and stay so: {problem}"));
+            ui::note(&format!(
+                "cannot update the package lists, using the old ones: {problem}"
+            ));
             return Ok(());
         }
         bail!("cannot read the package lists of the Debian mirror: {problem}")
@@ -199,7 +204,7 @@ impl Apt {
         Ok(())
     }
 
-    /// Whether the lists know the source package `name` in `version`.
+    /// Whether the lists contain the source package `name` in `version`.
     pub fn has_source(&self, name: &str, version: &str) -> Result<bool> {
         let output = self
             .command("apt-cache")
@@ -227,7 +232,7 @@ impl Apt {
 
     fn write_sources(&self) -> Result<()> {
         if !Path::new(KEYRING).exists() {
-            bail!("{KEYRING} is not here: install the package debian-archive-keyring");
+            bail!("{KEYRING} is missing: install the package debian-archive-keyring");
         }
         let mirror = mirror()?;
         let stanza = |kind: &str, suite: &str| {
@@ -237,10 +242,7 @@ impl Apt {
         };
         let mut stanzas: Vec<String> = SUITES.iter().map(|suite| stanza("deb", suite)).collect();
         stanzas.push(stanza("deb-src", SOURCE_SUITE));
-        files::write_atomically(
-            &self.root.join("etc/lab.sources"),
-            stanzas.join("\n").as_bytes(),
-        )
+        files::write_atomically(&self.root.join(SOURCES), stanzas.join("\n").as_bytes())
     }
 
     fn apt_get(&self, arguments: &[&str]) -> Result<Output> {
@@ -319,7 +321,7 @@ fn parse_packages(text: &str, wanted: impl Fn(&str) -> bool) -> Vec<Package> {
     found
 }
 
-/// apt's complaints in one line, with what to do about the usual ones.
+/// The first error of apt, and what to do if it is a missing key.
 fn explain(text: &str) -> String {
     let lines: Vec<&str> = text
         .lines()
@@ -376,7 +378,7 @@ pub fn unpack(folder: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A folder for work in progress beside its final place; what an earlier run left there goes.
+/// Creates a temporary folder in `parent`, and removes those that interrupted runs left there.
 /// The caller holds the lock of `parent`.
 pub fn scratch(parent: &Path) -> Result<tempfile::TempDir> {
     for entry in fs::read_dir(parent)?.flatten() {
@@ -387,10 +389,10 @@ pub fn scratch(parent: &Path) -> Result<tempfile::TempDir> {
     tempfile::Builder::new()
         .prefix(".part-")
         .tempdir_in(parent)
-        .context("cannot make a folder in the cache")
+        .context("cannot create a folder in the cache")
 }
 
-/// Downloads packages and unpacks them into `target`, which is either whole or not there.
+/// Downloads packages and unpacks them into `target`. An interrupted run leaves no `target`.
 pub fn get_unpacked(
     cache: &Path,
     arch: Arch,
@@ -404,7 +406,7 @@ pub fn get_unpacked(
     if target.is_dir() {
         return Ok(());
     }
-    // The same lists as for the kernels, so the same lock.
+    // The lists are those of the kernels: the lock is the same.
     let _lists = tree::lock(&cache.join("kernels").join(arch.name()))?;
     let apt = Apt::open(cache, arch.debian_name())?;
     apt.refresh(false)?;
@@ -422,7 +424,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mirror_is_the_one_with_a_main_suite() {
+    fn mirror_is_the_first_source_with_a_main_suite() {
         let targets = "https://a.example/apt cloud-sdk main\n\
                        http://b.example/debian-security/ bookworm-security main\n\
                        http://c.example/debian/ bookworm contrib\n\
@@ -435,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_read_from_stanzas() {
+    fn packages_are_parsed_from_stanzas() {
         let text =
             "Package: linux-a\nVersion: 1-2\nSize: 77\n\nPackage: other\nVersion: 3\nSize: 5\n\n";
         let expected = Package {
@@ -450,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn complaints_fit_in_a_line() {
+    fn explanation_is_the_first_error_of_apt() {
         let text = "W: x\nE: The repository is not signed.\nE: more";
         assert_eq!(explain(text), "E: The repository is not signed.");
         assert!(explain("Err:1 sid\n NO_PUBKEY 123").contains("debian-archive-keyring"));

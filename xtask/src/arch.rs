@@ -3,7 +3,7 @@
 /// An architecture of guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Arch {
-    /// A PC.
+    /// A 64-bit PC.
     #[value(name = "x86_64", alias = "amd64")]
     X86_64,
     /// A stand-in for the Raspberry Pi 5: Cortex-A76 with pages of 16 KiB.

@@ -30,9 +30,9 @@ impl<W: Write> Archive<W> {
         }
     }
 
-    /// Adds a directory and its parents; one that is there already is left as it is.
+    /// Adds a directory and its parents, unless the archive has them.
     pub fn directory(&mut self, path: &str) -> io::Result<()> {
-        let path = normal(path);
+        let path = normalized(path);
         if path.is_empty() || self.seen.contains(path) {
             return Ok(());
         }
@@ -40,28 +40,28 @@ impl<W: Write> Archive<W> {
         self.entry(path, S_IFDIR | 0o755, 0, &[])
     }
 
-    /// Adds a regular file. The first one of a path wins, as later ones would not overlay it.
+    /// Adds a regular file, unless the archive has an entry of this path.
     pub fn file(&mut self, path: &str, mode: u32, data: &[u8]) -> io::Result<()> {
-        let path = normal(path);
+        let path = normalized(path);
         self.parents(path)?;
         self.entry(path, S_IFREG | (mode & 0o7777), 0, data)
     }
 
     /// Adds a symbolic link at `path` that points to `target`.
     pub fn symlink(&mut self, path: &str, target: &str) -> io::Result<()> {
-        let path = normal(path);
+        let path = normalized(path);
         self.parents(path)?;
         self.entry(path, S_IFLNK | 0o777, 0, target.as_bytes())
     }
 
     /// Adds a character device.
     pub fn device(&mut self, path: &str, mode: u32, major: u32, minor: u32) -> io::Result<()> {
-        let path = normal(path);
+        let path = normalized(path);
         self.parents(path)?;
         self.entry(path, S_IFCHR | mode, (major << 16) | minor, &[])
     }
 
-    /// Writes the end marker and hands the sink back.
+    /// Writes the end marker and returns the sink.
     pub fn finish(mut self) -> io::Result<W> {
         self.seen.remove("TRAILER!!!");
         self.next_inode = 0;
@@ -119,7 +119,7 @@ impl<W: Write> Archive<W> {
     }
 }
 
-fn normal(path: &str) -> &str {
+fn normalized(path: &str) -> &str {
     path.trim_matches('/')
 }
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn first_entry_of_a_path_wins() {
+    fn first_entry_of_a_path_stays() {
         let mut archive = Archive::new(Vec::new());
         archive.file("a", 0o644, b"first").unwrap();
         archive.file("/a", 0o644, b"second").unwrap();

@@ -1,8 +1,8 @@
-//! What a build is for: this machine, or a Raspberry Pi on a machine that is none.
+//! Builds for this machine, and on x86_64 for aarch64.
 //!
-//! The compiler for another architecture is one that has Rust's standard library for it: the usual one after
-//! `rustup target add`, else Debian's own. Debian's multi-arch packages bring the C libraries. Such a build has
-//! a target folder of its own, since build scripts and what they link are compiled by another compiler.
+//! The compiler for another architecture needs Rust's standard library for it: rustc after `rustup target add`,
+//! else Debian's rustc. The C libraries come from Debian's multi-arch packages. Such a build has a target folder
+//! of its own, because another compiler builds its build scripts.
 
 use crate::arch::Arch;
 use crate::host::{self, AARCH64_TRIPLE};
@@ -13,7 +13,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// What a build is for.
+/// The architecture that a build is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target(Arch);
 
@@ -24,12 +24,12 @@ impl Target {
     /// If this machine cannot build for it.
     pub fn new(arch: Arch) -> Result<Self> {
         if arch == Arch::X86_64 && Arch::host() != arch {
-            bail!("building for x86_64 on aarch64 is not set up: build on an x86_64 machine");
+            bail!("building for x86_64 on aarch64 is not supported: build on an x86_64 machine");
         }
         Ok(Self(arch))
     }
 
-    /// Its name for cargo's `--target`; none for this machine's own.
+    /// The triple for cargo's `--target`; none for this machine's architecture.
     pub fn triple(self) -> Option<&'static str> {
         (self.0 != Arch::host()).then_some(AARCH64_TRIPLE)
     }
@@ -43,7 +43,7 @@ impl Target {
         })
     }
 
-    /// Where the release binaries end up.
+    /// The folder of the release binaries.
     pub fn release_folder(self, tree: &Tree) -> Result<PathBuf> {
         let folder = self.folder(tree)?;
         Ok(match self.triple() {
@@ -52,7 +52,7 @@ impl Target {
         })
     }
 
-    /// A cargo command (`build`, `test` ...) for this target, after making sure of its tools.
+    /// A cargo command (`build`, `test` ...) for this target. Installs missing tools first.
     pub fn cargo(self, tree: &Tree, subcommand: &str) -> Result<Command> {
         let mut cargo = tree.cargo();
         cargo.arg(subcommand).envs(setup::build_environment()?);
@@ -74,11 +74,11 @@ impl Target {
         Ok(cargo)
     }
 
-    /// The command that builds the release binaries of the workspace, all that a guest gets.
+    /// The command that builds the release binaries of the workspace, which every guest gets.
     pub fn release_build(self, tree: &Tree) -> Result<Command> {
         let mut cargo = self.cargo(tree, "build")?;
         cargo.arg("--release");
-        // Progress is for people; a log gets the warnings and errors only.
+        // Progress is for terminals; a log gets warnings and errors only.
         if !io::stderr().is_terminal() {
             cargo.arg("--quiet");
         }
@@ -91,8 +91,7 @@ impl Target {
         Ok(cargo)
     }
 
-    /// Builds the release binaries of the workspace (a no-op when they are up to date) and says
-    /// where they are.
+    /// The paths of the release binaries of the workspace. Builds them first if `build` is set.
     pub fn release_binaries(self, tree: &Tree, build: bool) -> Result<Vec<PathBuf>> {
         if build {
             let mut cargo = self.release_build(tree)?;
@@ -123,7 +122,7 @@ impl Target {
             .collect()
     }
 
-    /// Builds an integration test of a package and says where its binary is.
+    /// Builds an integration test of a package and returns the path of its binary.
     pub fn test_binary(self, tree: &Tree, package: &str, test: &str) -> Result<PathBuf> {
         let output = self
             .cargo(tree, "test")?
@@ -137,12 +136,14 @@ impl Target {
         }
         match executable(&String::from_utf8_lossy(&output.stdout), test) {
             Some(path) => Ok(path),
-            None => bail!("cargo does not say where the test {test} of {package} is"),
+            None => {
+                bail!("the output of cargo names no executable of the test {test} of {package}")
+            }
         }
     }
 }
 
-/// The executable of a test among cargo's messages, one JSON object a line.
+/// The executable of a test in cargo's messages: one JSON object per line.
 fn executable(messages: &str, test: &str) -> Option<PathBuf> {
     messages
         .lines()
@@ -169,7 +170,7 @@ mod tests {
 
     #[test]
     #[cfg(target_arch = "x86_64")]
-    fn another_machine_has_a_folder_of_its_own() {
+    fn another_architecture_has_its_own_target_folder() {
         let tree = Tree::find().unwrap();
         let cross = Target::new(Arch::Aarch64).unwrap();
         let host = Target::new(Arch::X86_64).unwrap();
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_executable_is_the_one_of_the_test() {
+    fn executable_of_a_test_is_found_in_messages_of_cargo() {
         let messages = "not json\n\
             {\"target\":{\"name\":\"other\"},\"executable\":\"/a\"}\n\
             {\"target\":{\"name\":\"ring\"},\"executable\":null}\n\

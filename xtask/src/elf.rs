@@ -1,9 +1,9 @@
-//! What a dynamically linked program needs in order to run in a guest: its loader and its shared
-//! libraries, found the way the loader would find them. Programs are read, never run, so this
-//! works for another architecture as well.
+//! The loader and the shared libraries that a program needs in a guest. They are searched as the
+//! loader would search them. Programs are read and never run, so this works for another
+//! architecture as well.
 //!
 //! Limits: no `ld.so.cache` and no hardware capability folders; libraries opened with `dlopen`
-//! are not seen.
+//! are not found.
 
 use anyhow::{Context, Result, bail};
 use goblin::elf::Elf;
@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 /// The loader and libraries of one or more programs, as paths on this machine.
 #[derive(Debug, Default)]
 pub struct Libraries {
-    /// Every file to bring along, at the same path in the guest.
+    /// Every file to copy to the same path in the guest.
     pub files: BTreeSet<PathBuf>,
-    /// Folders among them that a loader does not search by itself.
+    /// Folders of these files that a loader does not search by default.
     pub extra_folders: BTreeSet<PathBuf>,
 }
 
-/// True when `data` begins like an ELF file.
+/// Whether `data` begins with the magic number of ELF.
 pub fn is_elf(data: &[u8]) -> bool {
     data.starts_with(b"\x7fELF")
 }
@@ -72,7 +72,7 @@ impl Libraries {
         ];
         if !candidates.iter().any(|candidate| candidate.exists()) {
             bail!(
-                "{} needs the loader {loader}, which is not here",
+                "{} needs the loader {loader}, which is missing: install the package that holds it",
                 program.display()
             );
         }
@@ -81,7 +81,7 @@ impl Libraries {
     }
 }
 
-/// Where a file that has to appear at `guest` path can be read on this machine.
+/// The path on this machine of the file that the guest has at `guest`.
 pub fn host_path(guest: &Path) -> PathBuf {
     if guest.exists() {
         return guest.to_owned();
@@ -143,7 +143,7 @@ fn is_default(folder: &Path) -> bool {
         .any(|known| Path::new(known) == folder)
 }
 
-/// The folders of `/etc/ld.so.conf.d`, without its include logic: one level is what exists.
+/// The folders that `/etc/ld.so.conf.d` names. Its `include` lines are ignored.
 fn configured_folders() -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir("/etc/ld.so.conf.d") else {
         return Vec::new();
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_libraries_of_this_very_test() {
+    fn libraries_of_this_test_are_found() {
         let me = std::env::current_exe().unwrap();
         let data = fs::read(&me).unwrap();
         assert!(is_elf(&data));

@@ -1,4 +1,4 @@
-//! Files that are either whole or not there.
+//! Files that are written completely or not at all.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Writes `data` to `path` by way of a temporary file beside it.
+/// Writes `data` to `path` through a temporary file in the same folder.
 pub fn write_atomically(path: &Path, data: &[u8]) -> Result<()> {
     let folder = path
         .parent()

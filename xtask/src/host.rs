@@ -1,4 +1,4 @@
-//! Programs of this machine: where they are.
+//! Paths of programs of this machine.
 
 use std::env;
 use std::fs;
@@ -20,7 +20,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The compiler that can build for aarch64, if there is one.
+/// The Rust compiler that has the standard library for aarch64, if there is one.
 pub fn aarch64_rustc() -> Option<&'static str> {
     ["rustc", DEBIAN_RUSTC]
         .into_iter()
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_compiler_that_is_not_there_has_no_library() {
+    fn missing_compiler_has_no_standard_library() {
         assert!(!has_standard_library("/no/such/rustc"));
     }
 }

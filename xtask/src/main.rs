@@ -1,5 +1,5 @@
-//! The lab of scx_takt: everything around the scheduler that a bare machine needs in order to
-//! build it, boot kernels with it, test it and measure it. It needs cargo and nothing else.
+//! Everything around the scheduler: tools, kernels, virtual machines, tests, benchmarks and packages.
+//! A bare machine needs cargo and nothing else.
 
 mod apt;
 mod arch;
@@ -25,7 +25,7 @@ mod vm;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// The lab of scx_takt: set-up, kernels, virtual machines, tests, benchmarks
+/// Tools, kernels, virtual machines, tests, benchmarks and packages of scx_takt
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
@@ -40,7 +40,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install or name the tools that are missing
+    /// Install missing tools, or name their packages
     Setup {
         /// What the tools are for
         #[arg(
@@ -51,20 +51,20 @@ enum Command {
         )]
         purpose: setup::Purpose,
     },
-    /// Show or get the kernels that the lab boots
+    /// Show, download or build the kernels that guests boot
     #[command(subcommand)]
     Kernel(kernel::KernelCommand),
     /// Run a command on a real kernel in a virtual machine
     Vm(Box<vm::VmArgs>),
-    /// See the scheduler live on a real kernel, from a bare machine, and compared with EEVDF
+    /// Run the scheduler live on a real kernel, starting from a bare machine, and compare it with EEVDF
     Demo,
     /// Build peer schedulers into the cache
     Peers(peers::PeersArgs),
-    /// Race scx_takt against EEVDF and peers in a virtual machine
+    /// Compare scx_takt with EEVDF and peers in a virtual machine
     Bench(bench::BenchArgs),
     /// Make a Debian package
     Package(package::PackageArgs),
-    /// Check what no compiler and no linter knows of the tree
+    /// Check the documentation, layers, licences and words of the tree
     #[command(subcommand)]
     Check(check::CheckCommand),
     /// Run every check; the last line counts them

@@ -1,5 +1,6 @@
 //! `cargo xtask peers`: builds other sched_ext schedulers from the crate registry into the cache,
-//! to race against. One at a time, with one target folder, so that what they share is built once.
+//! to compare with. They are built one at a time in one target folder, so that shared dependencies are built
+//! once.
 
 use crate::setup::{self, Purpose};
 use crate::tree;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// The peers that the lab knows: crates of the registry, each with a binary of the same name.
+/// The known peers: crates of the registry, each with a binary of the same name.
 pub const NAMES: [&str; 8] = [
     "scx_bpfland",
     "scx_cosmos",
@@ -24,7 +25,7 @@ pub const NAMES: [&str; 8] = [
     "scx_cake",
 ];
 
-/// How much of a failed build's log is shown.
+/// How many lines of a failed build's log are shown.
 const LOG_LINES: usize = 25;
 
 /// The flags of `cargo xtask peers`.
@@ -33,7 +34,7 @@ pub struct PeersArgs {
     /// The peers to build [default: all]
     #[arg(value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
     pub names: Vec<String>,
-    /// Build again what is in the cache already, in its newest version
+    /// Build the newest versions, even of peers that are in the cache
     #[arg(long)]
     pub update: bool,
 }
@@ -54,15 +55,12 @@ pub fn run(args: &PeersArgs) -> Result<i32> {
     Ok(0)
 }
 
-/// The binary of a peer in the cache, built first when it is not there.
+/// The binary of a peer in the cache. Builds it if it is missing.
 pub fn binary(cache: &Path, name: &str) -> Result<PathBuf> {
     let path = folder(cache).join("bin").join(name);
     if !path.is_file() {
         if !NAMES.contains(&name) {
-            bail!(
-                "`{name}` is no peer of the lab: it knows {}",
-                NAMES.join(", ")
-            );
+            bail!("unknown peer `{name}`: the peers are {}", NAMES.join(", "));
         }
         let failed = build(cache, &[name.to_owned()], false)?;
         if !failed.is_empty() {
@@ -76,7 +74,7 @@ fn folder(cache: &Path) -> PathBuf {
     cache.join("peers")
 }
 
-/// Builds what is missing, or everything when `update` is set; the names of those that failed.
+/// Builds missing peers, or all if `update` is set. Returns the names of those that failed.
 fn build(cache: &Path, names: &[String], update: bool) -> Result<Vec<String>> {
     let root = folder(cache);
     let _lock = tree::lock(&root)?;
@@ -121,7 +119,7 @@ fn install(root: &Path, name: &str, log: &Path) -> Result<bool> {
         .arg("--target-dir")
         .arg(root.join("target"))
         .envs(setup::build_environment()?)
-        // Not inside the tree, whose cargo configuration is none of theirs.
+        // Outside of the tree, because its cargo configuration must not apply.
         .current_dir(root)
         .env_remove("CARGO_TARGET_DIR")
         .stdin(Stdio::null())
@@ -132,7 +130,7 @@ fn install(root: &Path, name: &str, log: &Path) -> Result<bool> {
     Ok(status.success())
 }
 
-/// The version that cargo noted when it installed a peer.
+/// The version that cargo recorded when it installed a peer.
 fn version(root: &Path, name: &str) -> String {
     let text = fs::read_to_string(root.join(".crates2.json")).unwrap_or_default();
     parse_version(&text, name).unwrap_or_else(|| "of unknown version".to_owned())
@@ -154,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_what_cargo_noted() {
+    fn versions_are_read_from_the_records_of_cargo() {
         let text = r#"{"installs":{"scx_x 1.2.3 (registry+x)":{},"scx_xy 4.5.6 (registry+x)":{}}}"#;
         assert_eq!(parse_version(text, "scx_xy").as_deref(), Some("4.5.6"));
         assert_eq!(parse_version(text, "scx"), None);

@@ -1,5 +1,5 @@
-//! `cargo xtask setup`: the tools that builds and guests need. What is missing is installed where
-//! that can be done without asking (root on Debian or Ubuntu); elsewhere the packages are named.
+//! `cargo xtask setup`: the tools that builds and guests need. Root on Debian or Ubuntu installs the
+//! missing ones; any other user gets the names of their packages.
 
 mod needs;
 
@@ -15,14 +15,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// BPF programs need this clang or a newer one: scx_cargo builds for the fourth version of BPF's instructions.
+/// The oldest clang that builds the BPF programs: scx_cargo uses version 4 of the BPF instruction set.
 const OLDEST_CLANG: u32 = 18;
-/// The newest libclang to look for.
+/// The newest libclang that is searched.
 const NEWEST_CLANG: u32 = 24;
-/// Finds the clang for BPF, from the top of the tree.
+/// The script that finds the clang for BPF, from the top of the tree.
 const CLANG_SCRIPT: &str = "xtask/bpf-clang";
 
-/// What the tools are wanted for. All need what building needs; those that run guests need what guests need.
+/// What the tools are for. Each purpose includes `Build`, and those that run guests include `Vm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Purpose {
     /// Building the workspace.
@@ -56,7 +56,7 @@ impl Purpose {
         }
     }
 
-    /// Whether what is needed for `other` is needed for this as well.
+    /// Whether this purpose needs the tools of `other`.
     fn includes(self, other: Self) -> bool {
         match other {
             Self::Build => true,
@@ -75,8 +75,8 @@ pub fn run(purpose: Purpose) -> Result<i32> {
     Ok(0)
 }
 
-/// Makes sure that everything for `purpose` is there, installing it where that is possible. When
-/// all is there, nothing is touched.
+/// Installs the missing tools for `purpose`, or fails with the names of their packages. Changes nothing if no
+/// tool is missing.
 pub fn ensure(purpose: Purpose) -> Result<()> {
     let missing = missing(purpose);
     if missing.is_empty() {
@@ -91,12 +91,10 @@ pub fn ensure(purpose: Purpose) -> Result<()> {
     if purpose == Purpose::CrossAarch64 {
         add_architecture(Arch::Aarch64)?;
     }
-    // A fresh container has no package lists, and old lists name packages that the mirror no longer has, or a
-    // clang that is older than it need be.
+    // A fresh container has no package lists. Old lists name packages that the mirror has removed, or an
+    // older clang than the mirror has.
     if let Err(why) = update_lists() {
-        ui::note(&format!(
-            "{why:#}; going by the package lists that are here"
-        ));
+        ui::note(&format!("{why:#}; using the package lists of this machine"));
     }
     let packages = missing
         .iter()
@@ -116,7 +114,7 @@ pub fn ensure(purpose: Purpose) -> Result<()> {
     Ok(())
 }
 
-/// Installs packages of this machine's own distribution, quietly.
+/// Installs packages of this machine's distribution.
 pub fn install(packages: &[String]) -> Result<()> {
     let list = packages.join(" ");
     ui::note(&format!("apt-get install {list}"));
@@ -143,8 +141,8 @@ pub fn install(packages: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What a build of the workspace has to be told: which clang to use for BPF. Nothing more, or a
-/// build by hand and one by the lab would displace each other.
+/// The environment for builds of the workspace: the clang for BPF. With any other variable, cargo would build
+/// everything again after each change between plain cargo commands and xtask.
 pub fn build_environment() -> Result<Vec<(String, String)>> {
     ensure(Purpose::Build)?;
     Ok(find_clang()
@@ -153,7 +151,7 @@ pub fn build_environment() -> Result<Vec<(String, String)>> {
         .collect())
 }
 
-/// The clang-format whose output the tree agrees with.
+/// clang-format 19 or later, whose format the sources have.
 pub fn find_clang_format() -> Option<PathBuf> {
     program("clang-format-19").or_else(|| {
         program("clang-format")
@@ -178,8 +176,8 @@ fn has_header(name: &str) -> bool {
         .any(|folder| Path::new(folder).join(name).exists())
 }
 
-/// `$BPF_CLANG`, else the script that plain cargo commands use as well (`.cargo/config.toml`); nothing where
-/// it finds no clang that is new enough.
+/// `$BPF_CLANG`, else the script that plain cargo commands use as well (`.cargo/config.toml`). None if that
+/// clang is too old.
 fn find_clang() -> Option<String> {
     let clang = env::var("BPF_CLANG").ok().or_else(|| {
         let script = Tree::find().ok()?.top.join(CLANG_SCRIPT);
@@ -203,7 +201,7 @@ fn parse_version(text: &str) -> Option<u32> {
         .ok()
 }
 
-/// Whether there is a libclang where bindgen looks for one.
+/// Whether there is a libclang in a folder that bindgen searches.
 fn has_libclang() -> bool {
     let numbered = (OLDEST_CLANG..=NEWEST_CLANG).map(|major| format!("/usr/lib/llvm-{major}/lib"));
     let plain = [
@@ -276,7 +274,7 @@ fn choose_package(need: &Need) -> Result<String> {
     }
 }
 
-/// Lets apt offer the packages of another architecture.
+/// Enables the packages of another architecture.
 fn add_architecture(arch: Arch) -> Result<()> {
     let name = arch.debian_name();
     let output = Command::new("dpkg")
@@ -322,7 +320,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn versions_are_read() {
+    fn major_version_of_clang_is_parsed() {
         assert_eq!(parse_version("Debian clang version 14.0.6"), Some(14));
         assert_eq!(parse_version("clang version 22.1.8 (x)"), Some(22));
         assert_eq!(
@@ -368,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn bpf_clang_says_what_to_install_when_there_is_none() {
+    fn bpf_clang_without_a_clang_names_the_packages() {
         for programs in [vec![], vec![("clang", "Debian clang version 14.0.6")]] {
             let output = bpf_clang(&programs);
             assert_eq!(output.status.code(), Some(1));
@@ -382,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_names_all_three_families() {
+    fn advice_names_packages_of_three_distributions() {
         let text = advice(&[&NEEDS[0]]);
         assert!(text.contains("Debian, Ubuntu: clang-22"), "{text}");
         assert!(

@@ -1,4 +1,4 @@
-//! Long builds in the cache: commands whose output goes to a log, with progress and one line about a failure.
+//! Long builds in the cache: their commands write to a log, show progress, and fail with one line.
 
 use crate::ui;
 use anyhow::{Context, Result, bail};
@@ -15,7 +15,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// A build in `folder`, which holds its log too.
+    /// A build in `folder`, which also contains its log.
     pub fn in_folder(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -26,14 +26,14 @@ impl Steps {
         self.folder.join("build.log")
     }
 
-    /// Fails when the folder's disk has too little room for the build of `what`.
+    /// Fails if the folder's file system has less than `needed_mib` free.
     pub fn check_space(&self, what: &str, needed_mib: u64) -> Result<()> {
         let stat = nix::sys::statvfs::statvfs(&self.folder)
-            .with_context(|| format!("cannot look at {}", self.folder.display()))?;
+            .with_context(|| format!("statvfs({}) failed", self.folder.display()))?;
         let free_mib = (stat.blocks_available() * stat.fragment_size()) >> 20;
         if free_mib < needed_mib {
             bail!(
-                "building {what} takes {needed_mib} MiB in {}, which has {free_mib} MiB free: make room, or set \
+                "building {what} takes {needed_mib} MiB in {}, which has {free_mib} MiB free: free some space, or set \
                  TAKT_CACHE to another folder",
                 self.folder.display()
             );
@@ -41,7 +41,7 @@ impl Steps {
         Ok(())
     }
 
-    /// Runs a step whose output goes to the log, and shows how far it has come.
+    /// Runs a step: writes its output to the log and shows its progress.
     pub fn run(&self, what: &str, command: &mut Command) -> Result<()> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut log = File::create(self.log()).context("cannot write the build's log")?;
@@ -85,7 +85,7 @@ impl Steps {
         let text = String::from_utf8_lossy(&text);
         if text.contains("No space left on device") {
             return format!(
-                "the disk of {} is full: make room and run the same command again",
+                "the disk of {} is full: free some space and run the same command again",
                 self.folder.display()
             );
         }
@@ -93,13 +93,13 @@ impl Steps {
     }
 }
 
-/// The first line that speaks of an error, else the last one.
+/// The first line with an error, else the last line.
 fn explain(text: &str) -> String {
-    let speaks = |line: &&str| {
+    let is_error = |line: &&str| {
         let line = line.to_ascii_lowercase();
         line.contains("error:") || line.starts_with("e:") || line.contains("killed")
     };
-    let line = text.lines().find(speaks).or(text.lines().last());
+    let line = text.lines().find(is_error).or(text.lines().last());
     line.unwrap_or("no reason given").trim().to_owned()
 }
 
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ninja_says_how_far_it_is() {
+    fn progress_of_ninja_is_read() {
         assert_eq!(
             progress("[12/1464] Compiling C object x.o\n"),
             Some((12, 1464))
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_the_first_error() {
+    fn reason_is_the_first_line_with_an_error() {
         let text = "a\n../x.c:1:2: error: no b\nninja: build stopped\n";
         assert_eq!(explain(text), "../x.c:1:2: error: no b");
         assert_eq!(explain("a\nb\n"), "b");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_named() {
+    fn reason_names_a_full_disk() {
         let folder = tempfile::tempdir().unwrap();
         let build = Steps::in_folder(folder.path());
         fs::write(build.log(), "x.o: No space left on device\n").unwrap();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_says_why() {
+    fn failed_step_reports_its_reason() {
         let folder = tempfile::tempdir().unwrap();
         let build = Steps::in_folder(folder.path());
         let mut command = Command::new("sh");

@@ -1,4 +1,4 @@
-//! Where things are: the source tree, its release binaries, and the cache outside of it.
+//! The source tree, its description by cargo, and the cache outside of it.
 
 use crate::ui;
 use anyhow::{Context, Result, bail};
@@ -39,11 +39,13 @@ impl Tree {
             Some(top) => Ok(Self {
                 top: top.to_owned(),
             }),
-            None => bail!("no scx_takt tree around here: change into one or set TAKT_TREE"),
+            None => bail!(
+                "no scx_takt tree in this folder or above it: change into one or set TAKT_TREE"
+            ),
         }
     }
 
-    /// A cargo command at the top of the tree, free of what an outer `cargo run` left behind.
+    /// A cargo command at the top of the tree, without the variables that an outer `cargo run` sets.
     pub fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.top);
@@ -56,7 +58,7 @@ impl Tree {
         cargo
     }
 
-    /// The workspace as `cargo metadata` tells it.
+    /// The workspace as `cargo metadata` describes it.
     pub fn metadata(&self) -> Result<Metadata> {
         let output = self
             .cargo()
@@ -67,16 +69,17 @@ impl Tree {
         if !output.status.success() {
             bail!("`cargo metadata` failed in {}", self.top.display());
         }
-        let json = serde_json::from_slice(&output.stdout).context("`cargo metadata` is no JSON")?;
+        let json = serde_json::from_slice(&output.stdout)
+            .context("the output of `cargo metadata` is not JSON")?;
         Ok(Metadata(json))
     }
 }
 
-/// What `cargo metadata` says.
+/// The output of `cargo metadata`.
 pub struct Metadata(serde_json::Value);
 
 impl Metadata {
-    /// `(package, binary)` of every binary except the lab's own.
+    /// `(package, binary)` of every binary except xtask.
     pub fn binaries(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
         for package in self.packages() {
@@ -125,8 +128,8 @@ fn is_top(path: &Path) -> bool {
     path.join("Cargo.toml").is_file() && path.join("xtask/Cargo.toml").is_file()
 }
 
-/// The lab's cache, outside the tree: `$TAKT_CACHE`, else `$XDG_CACHE_HOME/scx_takt`, else
-/// `~/.cache/scx_takt`. Made when it is not there.
+/// The cache, outside the tree: `$TAKT_CACHE`, else `$XDG_CACHE_HOME/scx_takt`, else
+/// `~/.cache/scx_takt`. It is created if it does not exist.
 pub fn cache() -> Result<PathBuf> {
     let set = |name| {
         env::var_os(name)
@@ -141,7 +144,7 @@ pub fn cache() -> Result<PathBuf> {
     };
     fs::create_dir_all(&path).with_context(|| {
         format!(
-            "cannot make the cache {}: set TAKT_CACHE to a folder",
+            "cannot create the cache {}: set TAKT_CACHE to a folder",
             path.display()
         )
     })?;
@@ -149,9 +152,9 @@ pub fn cache() -> Result<PathBuf> {
         .with_context(|| format!("cannot open the cache {}", path.display()))
 }
 
-/// Holds the lock of a part of the cache against other runs until it is dropped.
+/// Locks a part of the cache against other runs, until the returned file is dropped.
 pub fn lock(folder: &Path) -> Result<File> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join(".lock");
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
     if file.try_lock().is_err() {

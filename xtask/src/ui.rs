@@ -1,4 +1,4 @@
-//! What the lab says about itself, on standard error: standard output belongs to what it runs.
+//! Messages of xtask, on standard error: standard output belongs to the commands that it runs.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::env;
@@ -8,10 +8,10 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
-/// How a piece of text is meant.
+/// The meaning of a text, which decides its colour.
 #[derive(Clone, Copy)]
 pub enum Tone {
-    /// All is well.
+    /// Something succeeded.
     Good,
     /// Something failed.
     Bad,
@@ -21,7 +21,7 @@ pub enum Tone {
     Strong,
 }
 
-/// `text` in the colour of `tone` when `to_terminal` and the user has nothing against colour.
+/// `text` in the colour of `tone` if it goes to a terminal and NO_COLOR is not set.
 pub fn paint(text: &str, tone: Tone, to_terminal: bool) -> String {
     let code = match tone {
         Tone::Good => "32",
@@ -29,27 +29,27 @@ pub fn paint(text: &str, tone: Tone, to_terminal: bool) -> String {
         Tone::Faint => "2",
         Tone::Strong => "1",
     };
-    let wanted = to_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if wanted {
+    let is_coloured = to_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if is_coloured {
         format!("\x1b[{code}m{text}\x1b[0m")
     } else {
         text.to_owned()
     }
 }
 
-/// One line about what the lab does.
+/// Prints one line about what xtask does.
 pub fn note(text: &str) {
     eprintln!(
         "{}",
         paint(
-            &format!("lab: {text}"),
+            &format!("xtask: {text}"),
             Tone::Faint,
             io::stderr().is_terminal()
         )
     );
 }
 
-/// A spinner with a message; invisible when standard error is no terminal.
+/// A spinner with a message. It is invisible if standard error is no terminal.
 pub fn spinner(message: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
@@ -73,7 +73,7 @@ pub fn download_bar(message: &str, total_bytes: u64) -> ProgressBar {
     bar
 }
 
-/// A bar for a number of steps, which becomes known as they go.
+/// A bar for steps whose number becomes known while they run.
 pub fn steps_bar(message: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {pos} of {len}, {elapsed}") {
@@ -83,7 +83,7 @@ pub fn steps_bar(message: &str) -> ProgressBar {
     bar
 }
 
-/// One line about what failed.
+/// Prints one line about a failure.
 pub fn failure(text: &str) {
     let to_terminal = io::stderr().is_terminal();
     eprintln!("{} {text}", paint("error:", Tone::Bad, to_terminal));
@@ -100,7 +100,7 @@ pub fn tail(path: &Path, lines: usize) -> String {
         .collect()
 }
 
-/// Flags that contradict each other: status 2.
+/// Flags that contradict each other: the exit status is 2.
 #[derive(Debug)]
 pub struct UsageError(pub String);
 

@@ -1,7 +1,7 @@
 //! `cargo xtask kernel build`: a kernel that Debian ships without sched_ext, from Debian's own source.
 //!
 //! The source is a package that apt checks, the configuration is in the tree, and names and dates in the
-//! image are fixed, so that anyone can make the same kernel.
+//! image are fixed, so that each machine builds the same kernel.
 
 use super::lock::Entry;
 use super::{Kernel, folder};
@@ -15,14 +15,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// How `uname -r` of kernels that are built here ends.
+/// Suffix of `uname -r` of the kernels that xtask builds.
 pub const SUFFIX: &str = "-takt";
 
-/// What differs from the defaults of `make savedefconfig`.
+/// The configuration, as `make savedefconfig` writes it.
 const CONFIG_6_12: &str = include_str!("config-6.12");
-/// About what the package weighs, for the progress bar.
+/// Approximate size of the package, for the progress bar.
 const SOURCE_SIZE_BYTES: u64 = 147 << 20;
-/// What source and objects take while they are there.
+/// Disk space that source and objects need during the build.
 const NEEDED_MIB: u64 = 6144;
 
 /// Builds the kernel that `entry` locks, unless it is in the cache.
@@ -30,7 +30,7 @@ pub fn build(cache: &Path, entry: &Entry, arch: Arch) -> Result<Kernel> {
     let config = match (entry.series.as_str(), arch) {
         ("6.12", Arch::X86_64) => CONFIG_6_12,
         (series, arch) => bail!(
-            "there is no configuration for {series} on {}: only 6.12 on x86_64 is built here",
+            "there is no configuration for {series} on {}: xtask builds only 6.12 on x86_64",
             arch.name()
         ),
     };
@@ -48,12 +48,13 @@ pub fn build(cache: &Path, entry: &Entry, arch: Arch) -> Result<Kernel> {
         };
         build.run(config, &target)?;
     }
-    // The result is in its place; what cannot be removed only takes room.
+    // The result is complete: files that cannot be removed only cost disk space.
     let _ = fs::remove_dir_all(&work);
     Ok(Kernel::cached(&target))
 }
 
-/// A build in its folder. The source gets its name when it is whole; make goes on where it stopped.
+/// A build in its folder. The source gets its final name when it is complete, so that an interrupted build
+/// can continue.
 struct Build<'a> {
     cache: &'a Path,
     entry: &'a Entry,
@@ -69,7 +70,7 @@ impl Build<'_> {
             self.get_source(&source)?;
         }
         ui::note(
-            "building the kernel: 15 to 30 minutes on two CPUs; an interrupted build goes on where it stopped",
+            "building the kernel: 15 to 30 minutes on two CPUs; an interrupted build continues where it stopped",
         );
         fs::write(source.join(".config"), config).context("cannot write the configuration")?;
         self.make(&source, &["olddefconfig"])?;
@@ -101,13 +102,13 @@ impl Build<'_> {
         } = self.entry;
         let package = format!("linux-source-{series}={version}");
         {
-            // The same lists as for the other kernels, so the same lock.
+            // The lists are those of the other kernels: the lock is the same.
             let _lists = tree::lock(&folder(self.cache, Arch::host()))?;
             let apt = Apt::open(self.cache, Arch::host().debian_name())?;
             apt.refresh(false)?;
             apt.download("the kernel's source", &[package], SOURCE_SIZE_BYTES, &debs)
                 .with_context(|| {
-                    format!("kernels.lock has linux-source-{series} {version}; if it has left the mirror, write the \
+                    format!("kernels.lock has linux-source-{series} {version}; if the mirror no longer has it, write the \
                              version that `apt-cache policy` shows into kernels.lock")
                 })?;
         }
@@ -136,7 +137,7 @@ impl Build<'_> {
         self.steps.run("building the kernel", &mut make)
     }
 
-    /// The image must be what the lock calls it.
+    /// Fails if the release of the image is not the locked one.
     fn check_release(&self, source: &Path) -> Result<()> {
         let path = source.join("include/config/kernel.release");
         let release =

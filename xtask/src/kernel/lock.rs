@@ -12,10 +12,10 @@ const HEADER: &str = "\
 # `cargo xtask kernel update` moves them to the newest builds that the mirror offers.
 ";
 
-/// A series and the build that it stands for.
+/// A series and its build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The architecture, as `uname -m` has it.
+    /// The architecture as in `uname -m`.
     pub arch: String,
     /// The series, such as `7.2`.
     pub series: String,
@@ -25,14 +25,14 @@ pub struct Entry {
     pub version: String,
 }
 
-/// The file, read.
+/// The content of `kernels.lock`.
 pub struct Lock {
     path: PathBuf,
     entries: Vec<Entry>,
 }
 
 impl Lock {
-    /// Reads the tree's lock. A tree without one has nothing locked.
+    /// Reads the lock of the tree. Without a file, no series is locked.
     pub fn read() -> Result<Self> {
         let path = Tree::find()?.top.join("kernels.lock");
         let text = match fs::read_to_string(&path) {
@@ -60,7 +60,7 @@ impl Lock {
             .filter(move |entry| entry.arch == arch.name())
     }
 
-    /// Puts an entry in the place of the one of its series, and keeps the file's order.
+    /// Replaces the entry of the same architecture and series. Entries stay sorted.
     pub fn set(&mut self, new: Entry) {
         self.entries
             .retain(|entry| entry.arch != new.arch || entry.series != new.series);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn written_entries_are_read_back() {
         let entries = vec![
             entry(Arch::X86_64, "6.18", "6.18.15"),
             entry(Arch::Aarch64, "7.2", "7.2.13"),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_replaces_its_series_only() {
+    fn set_replaces_only_the_entry_of_its_series() {
         let mut lock = Lock {
             path: PathBuf::new(),
             entries: vec![

@@ -1,8 +1,8 @@
 //! `cargo xtask kernel`: real kernels with sched_ext, from Debian's archive, kept in the cache.
 //!
-//! Builds come and go on a mirror, so a user names a *series*. `kernels.lock` says which build that is;
-//! of a series that it leaves out it is the newest, and what that was is remembered, so that a cached
-//! kernel needs no network.
+//! A mirror replaces builds by newer ones, so a user names a *series*. `kernels.lock` maps a series to one
+//! build. A series that is not in it means the newest build. The cache records which one that was, so that a
+//! cached kernel needs no network.
 
 mod build;
 mod lock;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// The series that is booted when none is named.
 pub const DEFAULT_SERIES: &str = "7.2";
-/// The first series in which Debian switched sched_ext on.
+/// The first series in which Debian enabled sched_ext.
 const FIRST_SERIES: (u32, u32) = (6, 16);
 /// Builds whose BTF lacks the `_impl` twins of 21 kfuncs: no program can call those.
 const MALFORMED_BTF: [&str; 2] = ["7.1.13+deb13", "7.2.12+deb13"];
@@ -34,7 +34,7 @@ pub enum KernelCommand {
         #[arg(long, value_enum, default_value_t = Arch::host())]
         arch: Arch,
     },
-    /// Put a kernel into the cache
+    /// Download a kernel into the cache
     Get {
         /// A series (6.16, 6.18, 7.0, 7.2, 7.3 ...) or an exact build (7.2.12+deb13, 7.3-rc)
         series: String,
@@ -51,9 +51,9 @@ pub enum KernelCommand {
         #[arg(long, value_enum, default_value_t = Arch::host())]
         arch: Arch,
     },
-    /// Move kernels.lock to the newest builds that the mirror offers
+    /// Update kernels.lock to the newest builds that the mirror offers
     Update {
-        /// The series to move, or to lock for the first time [default: all that are locked]
+        /// The series to update or to add [default: all that are locked]
         series: Vec<String>,
         /// The architecture
         #[arg(long, value_enum, default_value_t = Arch::host())]
@@ -68,12 +68,12 @@ pub struct Kernel {
     pub image: PathBuf,
     /// Its `uname -r`, when known.
     pub release: Option<String>,
-    /// Configurations that lay beside it.
+    /// Configuration files in its folder.
     pub configs: Vec<PathBuf>,
 }
 
 impl Kernel {
-    /// Its name for people.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         self.release
             .clone()
@@ -115,7 +115,7 @@ struct Build {
     version: String,
     /// The package with the image.
     image: Package,
-    /// The package with the configuration, when that is a package of its own.
+    /// The package with the configuration, if that is another one.
     config: Option<Package>,
 }
 
@@ -132,9 +132,9 @@ pub fn run(command: &KernelCommand) -> Result<i32> {
             let lock = Lock::read()?;
             let Some(entry) = lock
                 .find(series, *arch)
-                .filter(|entry| is_built_here(entry))
+                .filter(|entry| is_built_by_xtask(entry))
             else {
-                bail!("kernels.lock names no {series} to build: only 6.12 on x86_64 is built here");
+                bail!("kernels.lock names no {series} to build: xtask builds only 6.12 on x86_64");
             };
             let kernel = build::build(&cache, entry, *arch)?;
             println!("{} {}", kernel.name(), kernel.image.display());
@@ -144,8 +144,8 @@ pub fn run(command: &KernelCommand) -> Result<i32> {
     Ok(0)
 }
 
-/// The kernel that `--kernel` means: a path, or a name that is looked up in the cache and then at
-/// the mirror.
+/// The kernel that `--kernel` names: a path, or a name that is searched in the cache and then on the
+/// mirror.
 pub fn find(cache: &Path, wanted: &str, arch: Arch) -> Result<Kernel> {
     let path = Path::new(wanted);
     if path.is_file() {
@@ -169,7 +169,7 @@ fn get(cache: &Path, wanted: &str, arch: Arch) -> Result<Kernel> {
     }
 }
 
-/// The build that a series is locked to, and no other.
+/// The build that a series is locked to.
 fn get_locked(cache: &Path, entry: &Entry, arch: Arch) -> Result<Kernel> {
     let folder = folder(cache, arch).join(&entry.release);
     if folder.join("vmlinuz").is_file() {
@@ -181,7 +181,7 @@ fn get_locked(cache: &Path, entry: &Entry, arch: Arch) -> Result<Kernel> {
         version,
         ..
     } = entry;
-    if is_built_here(entry) {
+    if is_built_by_xtask(entry) {
         bail!(
             "{release} is not in the cache, and Debian does not ship it: `cargo xtask kernel build {series}` makes it"
         );
@@ -189,19 +189,19 @@ fn get_locked(cache: &Path, entry: &Entry, arch: Arch) -> Result<Kernel> {
     fetch(cache, release, arch).with_context(|| {
         format!(
             "kernels.lock has {release} (package version {version}) for {series}; if that build has left the \
-             mirror, `cargo xtask kernel update {series}` moves the lock to the newest one, and --kernel \
+             mirror, `cargo xtask kernel update {series}` locks the newest one, and --kernel \
              PATH takes an image"
         )
     })
 }
 
-/// Moves the lock. What is in the cache stays there.
+/// Locks the newest builds. Does not change the cached kernels.
 fn update(cache: &Path, wanted: &[String], arch: Arch) -> Result<()> {
     let mut lock = Lock::read()?;
     let all: Vec<String> = match wanted {
         [] => lock
             .of(arch)
-            .filter(|entry| !is_built_here(entry))
+            .filter(|entry| !is_built_by_xtask(entry))
             .map(|entry| entry.series.clone())
             .collect(),
         wanted => wanted.to_vec(),
@@ -238,7 +238,7 @@ fn update(cache: &Path, wanted: &[String], arch: Arch) -> Result<()> {
     lock.write()
 }
 
-fn is_built_here(entry: &Entry) -> bool {
+fn is_built_by_xtask(entry: &Entry) -> bool {
     entry.release.ends_with(build::SUFFIX)
 }
 
@@ -259,13 +259,13 @@ fn flavour(arch: Arch) -> &'static str {
     }
 }
 
-/// The note in which it is kept what a name was resolved to.
-fn note_path(cache: &Path, wanted: &str, arch: Arch) -> PathBuf {
+/// The file that records the build of a name.
+fn record_path(cache: &Path, wanted: &str, arch: Arch) -> PathBuf {
     folder(cache, arch).join("resolved").join(wanted)
 }
 
 fn cached(cache: &Path, wanted: &str, arch: Arch) -> Option<Kernel> {
-    let release = fs::read_to_string(note_path(cache, wanted, arch)).ok()?;
+    let release = fs::read_to_string(record_path(cache, wanted, arch)).ok()?;
     let folder = folder(cache, arch).join(release.trim());
     folder
         .join("vmlinuz")
@@ -273,7 +273,7 @@ fn cached(cache: &Path, wanted: &str, arch: Arch) -> Option<Kernel> {
         .then(|| Kernel::cached(&folder))
 }
 
-/// Asks the mirror, and downloads what is not in the cache yet.
+/// Finds the build on the mirror, and downloads it unless it is in the cache.
 fn fetch(cache: &Path, wanted: &str, arch: Arch) -> Result<Kernel> {
     if !wanted.starts_with(|c: char| c.is_ascii_digit()) {
         bail!(
@@ -282,7 +282,7 @@ fn fetch(cache: &Path, wanted: &str, arch: Arch) -> Result<Kernel> {
     }
     if version::series(wanted).is_some_and(|series| series < FIRST_SERIES) {
         bail!(
-            "Debian's kernels before 6.16 have sched_ext switched off: build one and use --kernel PATH"
+            "Debian's kernels before 6.16 have sched_ext disabled: build one and use --kernel PATH"
         );
     }
     let parent = folder(cache, arch);
@@ -290,7 +290,7 @@ fn fetch(cache: &Path, wanted: &str, arch: Arch) -> Result<Kernel> {
     let apt = Apt::open(cache, arch.debian_name())?;
     let mut problem =
         anyhow!("the mirror has no kernel {wanted}: `cargo xtask kernel list` shows what there is");
-    // Builds come and go: lists that are fresh by their age may name one that has gone already.
+    // Lists that are fresh by their age may name a build that the mirror has removed.
     for even_if_fresh in [false, true] {
         apt.refresh(even_if_fresh)?;
         let Some(build) = resolve(&builds(&apt, arch)?, wanted, flavour(arch)) else {
@@ -303,7 +303,10 @@ fn fetch(cache: &Path, wanted: &str, arch: Arch) -> Result<Kernel> {
             problem = error;
             continue;
         }
-        crate::files::write_atomically(&note_path(cache, wanted, arch), build.release.as_bytes())?;
+        crate::files::write_atomically(
+            &record_path(cache, wanted, arch),
+            build.release.as_bytes(),
+        )?;
         ui::note(&format!(
             "kernel {wanted} is {} (package version {})",
             build.release, build.version
@@ -376,7 +379,7 @@ fn assemble(packages: Vec<Package>, flavour: &str) -> Vec<Build> {
             release.starts_with(|c: char| c.is_ascii_digit()) && release.ends_with(flavour)
         });
         let Some(release) = release else { continue };
-        // Where the image is split, this package is a shell and its parts have names of their own.
+        // If the image is split, this package is empty and its parts are other packages.
         let part = |kind: &str| by_name.get(&format!("linux-{kind}-{release}")).cloned();
         let (image, config) = match part("binary") {
             Some(binary) => (binary, part("base")),
@@ -395,7 +398,7 @@ fn assemble(packages: Vec<Package>, flavour: &str) -> Vec<Build> {
     builds
 }
 
-/// The newest build that `wanted` may mean.
+/// The newest build that `wanted` matches.
 fn resolve(builds: &[Build], wanted: &str, flavour: &str) -> Option<Build> {
     builds
         .iter()
@@ -467,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn builds_are_put_together_from_their_parts() {
+    fn builds_are_assembled_from_their_packages() {
         let builds = sample();
         let releases: Vec<&str> = builds.iter().map(|build| build.release.as_str()).collect();
         assert_eq!(
@@ -491,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_is_its_newest_build() {
+    fn series_resolves_to_its_newest_build() {
         let resolved =
             |wanted| resolve(&sample(), wanted, "cloud-amd64").map(|build| build.version);
         assert_eq!(resolved("7.2").as_deref(), Some("7.2.13-1"));

@@ -1,4 +1,4 @@
-//! Versions of Debian packages, and which build of a kernel a user means.
+//! Versions of Debian packages, and the names of kernel builds.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -27,7 +27,7 @@ fn split_revision(version: &str) -> (&str, &str) {
     version.rsplit_once('-').unwrap_or((version, ""))
 }
 
-/// Stretches of other characters and stretches of digits take turns.
+/// Compares sequences of non-digits and of digits alternately.
 fn compare_part(left: &str, right: &str) -> Ordering {
     let (mut left, mut right) = (left.chars().peekable(), right.chars().peekable());
     loop {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sorts_like_dpkg() {
+    fn versions_sort_like_dpkg() {
         let ascending = [
             "6.16.3-1~bpo13+1",
             "6.16.12-1~bpo13+1",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_is_meant() {
+    fn names_match_their_builds_only() {
         let flavour = "cloud-amd64";
         let (release, version) = ("7.2.13+deb14-cloud-amd64", "7.2.13-1");
         for wanted in ["7.2", "7.2.13", "7.2.13+deb14", release, version] {

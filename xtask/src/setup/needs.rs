@@ -1,22 +1,22 @@
-//! What there has to be on a machine, by purpose, and which packages bring it.
+//! The tools that a machine needs, by purpose, and the packages that contain them.
 
 use super::{Purpose, find_clang, find_clang_format, has, has_header, has_libclang, has_venv};
 use crate::host;
 use std::env;
 use std::path::Path;
 
-/// Where a distribution has no libraries of another architecture.
-const NOT_HERE: &str = "(not to be had: build on the aarch64 machine itself)";
+/// For distributions without libraries of another architecture.
+const NOT_AVAILABLE: &str = "(not available: build on the aarch64 machine itself)";
 
-/// One thing that has to be there.
+/// One tool.
 pub struct Need {
-    /// What it is, for people.
+    /// Its name in messages.
     pub what: &'static str,
-    /// What needs it.
+    /// The purpose that needs it.
     pub purpose: Purpose,
-    /// Whether it is here.
+    /// Whether this machine has it.
     pub present: fn() -> bool,
-    /// Packages of which the first one that exists is taken.
+    /// Debian's packages, of which the first one that exists is installed.
     pub debian: &'static [&'static str],
     /// Fedora's packages.
     pub fedora: &'static str,
@@ -24,7 +24,7 @@ pub struct Need {
     pub arch: &'static str,
 }
 
-/// Everything that builds, guests, checks and packages need.
+/// All tools that builds, guests, checks and packages need.
 pub const NEEDS: &[Need] = &[
     Need {
         what: "clang 18 or later",
@@ -141,8 +141,8 @@ pub const NEEDS: &[Need] = &[
         purpose: Purpose::CrossAarch64,
         present: || has("aarch64-linux-gnu-gcc"),
         debian: &["gcc-aarch64-linux-gnu"],
-        fedora: NOT_HERE,
-        arch: NOT_HERE,
+        fedora: NOT_AVAILABLE,
+        arch: NOT_AVAILABLE,
     },
     Need {
         what: "the C library for aarch64",
@@ -153,7 +153,7 @@ pub const NEEDS: &[Need] = &[
         arch: "",
     },
     Need {
-        what: "a Rust compiler of Debian's",
+        what: "Debian's Rust compiler",
         purpose: Purpose::CrossAarch64,
         present: || host::aarch64_rustc().is_some() || Path::new(host::DEBIAN_RUSTC).exists(),
         debian: &["rustc-web", "rustc"],
@@ -201,7 +201,7 @@ pub const NEEDS: &[Need] = &[
         arch: "glib2-devel",
     },
     Need {
-        what: "the library of device trees",
+        what: "libfdt",
         purpose: Purpose::SideBySide,
         present: || has_header("libfdt.h"),
         debian: &["libfdt-dev"],
