@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: `scx_takt bench` in a guest, against EEVDF and peers.
 //!
-//! In instruction time unless told otherwise: figures then repeat on any host, however loaded.
+//! Guests count instructions unless --wall is given: figures then repeat on any host under any load.
 
 use crate::arch::Arch;
 use crate::kernel;
@@ -11,22 +11,22 @@ use clap::Args;
 use std::fs;
 use std::path::PathBuf;
 
-/// Where the guest leaves its results.
+/// Path of the results in the guest.
 const GUEST_RESULTS: &str = "/tmp/results.json";
-/// Where the guest leaves its report.
+/// Path of the report in the guest.
 const GUEST_REPORT: &str = "/tmp/report.html";
 
-/// The scheduler that decides nothing, see `xtask/floor`.
-const FLOOR: &str = "scx_floor";
+/// The null scheduler, see `xtask/floor`.
+const NULL_SCHEDULER: &str = "scx_floor";
 
 /// The flags of `cargo xtask bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Peers to race as well, with arguments if need be ("scx_lavd --performance"); scx_floor is the
-    /// lab's own: a scheduler without callbacks, what the kernel costs before any policy
+    /// Peers to compare as well, with arguments if needed ("scx_lavd --performance"). scx_floor is the
+    /// null scheduler: it has no callbacks and shows the cost of the kernel's side
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub peers: Vec<String>,
-    /// Rounds that count; one more is run first and dropped
+    /// Rounds that count; one warm-up round is run first and dropped
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
     /// Workloads to run [default: all]
@@ -35,10 +35,10 @@ pub struct BenchArgs {
     /// Write results.json and report.html to this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// A machine by its name: its architecture, CPUs, topology and memory
+    /// A named machine: its architecture, CPUs, topology and memory
     #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["cpus", "topology", "arch"])]
     pub machine: Option<Machine>,
-    /// Shape of the CPUs; several sockets are NUMA nodes, each die has its own last-level cache
+    /// Topology of the CPUs: several sockets are NUMA nodes, each die has its own last-level cache
     #[arg(
         long,
         value_name = "SOCKETS:[DIES:]CORES:THREADS",
@@ -54,15 +54,15 @@ pub struct BenchArgs {
     /// The guest's architecture
     #[arg(long, value_enum)]
     pub arch: Option<Arch>,
-    /// Let time be the host's, instead of counting instructions
+    /// Measure the host's real time instead of counting instructions
     #[arg(long)]
     pub wall: bool,
     /// Let all CPUs run at the same time: N busy CPUs do the work of N
     #[arg(long, conflicts_with = "wall")]
     pub side_by_side: bool,
-    /// How many ns of guest time CPUs may run apart, with --side-by-side
-    #[arg(long, value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
-    pub quantum: u32,
+    /// How far the clocks of CPUs may differ, in ns of guest time, with --side-by-side
+    #[arg(long = "quantum", value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    pub quantum_ns: u32,
     /// More flags for `scx_takt bench`
     #[arg(last = true, value_name = "FLAG")]
     pub flags: Vec<String>,
@@ -71,29 +71,28 @@ pub struct BenchArgs {
 /// Runs `cargo xtask bench`.
 pub fn run(args: &BenchArgs) -> Result<i32> {
     let cache = tree::cache()?;
-    let of_machine = args.machine.map(Machine::arch);
-    let arch = args.arch.or(of_machine).unwrap_or_default();
+    let machine_arch = args.machine.map(Machine::arch);
+    let arch = args.arch.or(machine_arch).unwrap_or_default();
     let mut copies = Vec::new();
     for peer in &args.peers {
         let name = peer.split_whitespace().next().unwrap_or_default();
-        if name == FLOOR {
-            continue; // built with this tree, so every guest has it
+        if name == NULL_SCHEDULER {
+            continue; // built with this tree: every guest has it
         }
         if arch != Arch::host() {
             return Err(ui::UsageError(format!(
-                "{name} is built for this machine only: with --arch {} there is no peer but {FLOOR}",
+                "{name} is built for this machine only: with --arch {} there is no peer but {NULL_SCHEDULER}",
                 arch.name()
             ))
             .into());
         }
         copies.push(Copy::plain(peers::binary(&cache, name)?));
     }
-    // Known before the guest starts: its results say how its CPUs ran.
-    let side_by_side =
-        args.side_by_side && side_by_side::emulator_or_warning(&cache, arch).is_some();
+    // Decided before the guest starts, because its results record how its CPUs ran.
+    let side_by_side = args.side_by_side && side_by_side::emulator_or_warn(&cache, arch).is_some();
     let mut vm = VmArgs::new(&args.kernel, guest_command(args, side_by_side));
     vm.side_by_side = side_by_side;
-    vm.quantum = args.quantum;
+    vm.quantum_ns = args.quantum_ns;
     vm.copy = copies;
     vm.arch = args.arch;
     vm.machine = args.machine;
@@ -104,7 +103,7 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
     vm.deterministic = !args.wall;
     if let Some(out) = &args.out {
         fs::create_dir_all(out)
-            .with_context(|| format!("cannot make the folder {}", out.display()))?;
+            .with_context(|| format!("cannot create the folder {}", out.display()))?;
         vm.fetch = [
             (GUEST_RESULTS, "results.json"),
             (GUEST_REPORT, "report.html"),
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guest_gets_what_was_asked_for() {
+    fn guest_command_has_the_requested_flags() {
         assert_eq!(
             command(&[
                 "--peers",

@@ -1,6 +1,6 @@
 //! `cargo xtask package --check`: the package in a clean Debian of this machine's release.
 //!
-//! Two checks work on copies of that system: `guest/package.sh` installs, tries and removes the package, in a mount and
+//! Two checks use copies of that system: `guest/package.sh` installs, tries and removes the package, in a mount and
 //! process namespace of its own; `guest/unit.sh` has systemd run the unit, in a virtual machine. A package for
 //! another architecture goes through both in virtual machines.
 
@@ -14,14 +14,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// What the checks use beside what the package depends on.
+/// Packages that the checks need besides the package's dependencies.
 const TOOLS: [&str; 5] = ["systemd", "man-db", "bash-completion", "zsh", "fish"];
 
-/// Where the package and the script lie in the copy.
+/// Paths of the package and the script in the copy.
 const GUEST_PACKAGE: &str = "tmp/package.deb";
 const GUEST_SCRIPT: &str = "tmp/check.sh";
 
-/// What of the clean system the unit does not need, which makes its copy a third as large.
+/// Paths of the clean system that the unit does not need: without them its copy is a third as large.
 const NOT_FOR_THE_UNIT: [&str; 9] = [
     "./usr/share/doc",
     "./usr/share/man",
@@ -33,11 +33,11 @@ const NOT_FOR_THE_UNIT: [&str; 9] = [
     "./var/cache",
     "./var/lib/apt",
 ];
-/// Ten times what a quiet host takes.
+/// Ten times the duration on an idle host.
 const GUEST_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Has Debian's own checker look at the package. Warnings are shown; errors fail.
-fn keeps_the_rules(package: &Path) -> Result<()> {
+/// Runs Debian's package checker. Prints warnings; fails on errors.
+fn run_lintian(package: &Path) -> Result<()> {
     let status = Command::new("lintian")
         .args(["--allow-root", "--fail-on", "error"])
         .arg(package)
@@ -50,13 +50,13 @@ fn keeps_the_rules(package: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Looks at `package`, installs, tries and removes it, and runs its unit.
+/// Checks `package` with lintian, installs, tries and removes it, and runs its unit.
 pub fn run(package: &Path, arch: Arch) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("--check needs root, to make a clean Debian and to change into it");
     }
     setup::ensure(Purpose::PackageCheck)?;
-    keeps_the_rules(package)?;
+    run_lintian(package)?;
     let needed = dependencies(package)?;
     let wanted: Vec<&str> = needed.iter().map(String::as_str).chain(TOOLS).collect();
     let clean = system::clean(arch, &wanted)?;
@@ -82,7 +82,7 @@ fn try_package(clean: &Path, package: &Path) -> Result<()> {
     fs::copy(package, root.join(GUEST_PACKAGE)).context("cannot copy the package")?;
     fs::write(root.join(GUEST_SCRIPT), include_str!("../guest/package.sh"))
         .context("cannot write the script")?;
-    // The mount goes away with its namespace, so the copy can be removed however this ends.
+    // The mount ends with its namespace, so the copy can always be removed.
     let enter = "mount -t proc proc \"$1/proc\" && exec chroot \"$1\" sh \"/$2\" \"/$3\"";
     let status = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--"])
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dependencies_are_names() {
+    fn dependencies_are_parsed_as_names() {
         let field = "libc6 (>= 2.34), libelf1t64 (>= 0.142) | libelf1, zlib1g:any\n";
         assert_eq!(names(field), ["libc6", "libelf1t64", "zlib1g"]);
         assert!(names("\n").is_empty());

@@ -1,7 +1,7 @@
 //! `cargo xtask package --crates`: the crates as the registry would get them, built from their packed files.
 //!
 //! `cargo package` can verify both at once, but its copy of the library stays in cargo's home by name and version:
-//! the second run would build against the files of the first. So the two are unpacked and put together here.
+//! the second run would build against the files of the first. So both are unpacked and built here.
 
 use crate::setup;
 use crate::tree::Tree;
@@ -12,20 +12,20 @@ use std::process::Command;
 /// The library, and the program that needs it.
 const CRATES: [&str; 2] = ["scx_ops", "scx_takt"];
 
-/// Packs the crates, and builds the program and the library from what was packed.
+/// Packs the crates, and builds the program and the library from the packed files.
 pub fn run(tree: &Tree) -> Result<()> {
     let mut cargo = tree.cargo();
     cargo.args(["package", "--no-verify", "--allow-dirty", "--quiet"]);
     for name in CRATES {
         cargo.args(["--package", name]);
     }
-    succeed(&mut cargo, "cargo package")?;
+    run_command(&mut cargo, "cargo package")?;
     let target = tree.metadata()?.target_folder();
     let folder = tempfile::Builder::new().prefix("takt-crates-").tempdir()?;
     let mut unpacked = Vec::new();
     for name in CRATES {
         let packed = newest(&target.join("package"), name)?;
-        succeed(
+        run_command(
             Command::new("tar")
                 .arg("-C")
                 .arg(folder.path())
@@ -43,7 +43,7 @@ pub fn run(tree: &Tree) -> Result<()> {
         "patch.crates-io.scx_ops.path={:?}",
         library.display().to_string()
     );
-    succeed(
+    run_command(
         tree.cargo()
             .args(["build", "--quiet", "--config", &patch])
             .envs(setup::build_environment()?)
@@ -53,7 +53,7 @@ pub fn run(tree: &Tree) -> Result<()> {
     )
 }
 
-/// The packed crate of this name; an older version may lie beside it.
+/// The newest packed crate of this name.
 fn newest(folder: &Path, name: &str) -> Result<PathBuf> {
     let prefix = format!("{name}-");
     let packed = |path: &PathBuf| {
@@ -70,7 +70,7 @@ fn newest(folder: &Path, name: &str) -> Result<PathBuf> {
         .with_context(|| format!("cargo package left no {name} in {}", folder.display()))
 }
 
-fn succeed(command: &mut Command, what: &str) -> Result<()> {
+fn run_command(command: &mut Command, what: &str) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot run {what}"))?;

@@ -1,6 +1,6 @@
 //! `cargo xtask package`: a Debian package for this machine or for a Raspberry Pi, made by cargo-deb.
 //!
-//! What goes into it stands in `[package.metadata.deb]` of `Cargo.toml` and under `dist/`. Manual pages and
+//! Its files are listed in `[package.metadata.deb]` of `Cargo.toml` and under `dist/`. Manual pages and
 //! completions are made on this machine by `examples/generate.rs`, from the command line's own definition.
 
 mod check;
@@ -19,17 +19,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The packager, and the versions of it that its metadata are written for.
+/// The packager, and its versions that read our metadata.
 const TOOL: &str = "cargo-deb";
 const TOOL_VERSION: &str = "^3.8";
 
-/// Where the packager looks for generated files, from the top of the tree (`Cargo.toml` names it too).
+/// The folder of generated files for the packager, from the top of the tree (also in `Cargo.toml`).
 const ASSETS: &str = "target/assets";
 
 /// The flags of `cargo xtask package`.
 #[derive(Args, Clone, Debug)]
 pub struct PackageArgs {
-    /// The machines that the package is for
+    /// The architecture of the package
     #[arg(long, value_enum, default_value_t = Arch::host())]
     pub arch: Arch,
     /// Install it in a clean Debian, try it, and remove it again (needs root)
@@ -63,7 +63,7 @@ pub fn run(args: &PackageArgs) -> Result<i32> {
 fn generate(tree: &Tree) -> Result<()> {
     let folder = tree.top.join(ASSETS);
     if folder.is_dir() {
-        // A page of a command that has gone must not be packed.
+        // The page of a removed command must not be packed.
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;
     }
@@ -82,7 +82,7 @@ fn generate(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// Packs what is built.
+/// Makes the package from built files.
 fn make(tree: &Tree, target: Target) -> Result<PathBuf> {
     let tool = tool(&tree::cache()?)?;
     let folder = tree.metadata()?.target_folder().join("debian");
@@ -99,7 +99,7 @@ fn make(tree: &Tree, target: Target) -> Result<PathBuf> {
     if let Some(seconds) = commit_time(tree) {
         command.env("SOURCE_DATE_EPOCH", seconds);
     }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let output = command.output().context("cannot run cargo-deb")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let path = text
@@ -128,7 +128,7 @@ fn commit_time(tree: &Tree) -> Option<String> {
     (output.status.success() && text.parse::<u64>().is_ok()).then_some(text)
 }
 
-/// The packager in the cache, built first when it is not there.
+/// The packager in the cache. Builds it if it is missing.
 fn tool(cache: &Path) -> Result<PathBuf> {
     let root = cache.join("tools");
     let path = root.join("bin").join(TOOL);
@@ -143,7 +143,7 @@ fn tool(cache: &Path) -> Result<PathBuf> {
         .arg(&root)
         .arg("--target-dir")
         .arg(root.join("target"))
-        // Not inside the tree, whose cargo configuration is none of its.
+        // Outside of the tree, because its cargo configuration must not apply.
         .current_dir(&root)
         .env_remove("CARGO_TARGET_DIR")
         .stdin(Stdio::null())

@@ -1,7 +1,7 @@
 //! A clean Debian of this machine's release, for either architecture: made once by debootstrap, kept in the cache.
 //!
-//! Half of debootstrap's work is done by programs of the new system itself. Those of another architecture cannot run
-//! here, so a guest of that architecture does that half and sends the system back.
+//! The second stage of debootstrap runs programs of the new system. Those of another architecture cannot run
+//! on this machine, so a guest of that architecture runs the second stage and sends the system back.
 
 use crate::arch::Arch;
 use crate::vm::{self, Copy, Fetch, VmArgs};
@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The memory of a guest that holds a system, which lies there twice: packed and unpacked.
+/// The memory of a guest with a system, which is in memory twice: packed and unpacked.
 pub const GUEST_MEMORY_MIB: u32 = 3072;
-/// Ten times what a quiet host takes.
+/// Ten times the duration on an idle host.
 const SECOND_STAGE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// The guest's names for the script and for the system, on its way there and on its way back.
+/// Names in the guest: the script, the packed system, and the complete system.
 const SCRIPT: &str = "second-stage.sh";
 const PACKED: &str = "system.tar";
 const GUEST_DONE: &str = "/tmp/done.tar";
@@ -72,7 +72,7 @@ pub fn pack(root: &Path, without: &[&str], target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All of debootstrap, or for another architecture its first half.
+/// Runs debootstrap; for another architecture only its first stage.
 fn debootstrap(arch: Arch, suite: &str, wanted: &[&str], root: &Path, log: &Path) -> Result<()> {
     let file = fs::File::create(log).context("cannot write a log")?;
     let mut command = Command::new("debootstrap");
@@ -98,7 +98,7 @@ fn debootstrap(arch: Arch, suite: &str, wanted: &[&str], root: &Path, log: &Path
     Ok(())
 }
 
-/// The other half of debootstrap, in a guest; `root` is then what came back.
+/// Runs the second stage of debootstrap in a guest, and replaces `root` by the complete system.
 fn second_stage(arch: Arch, root: &Path, folder: &Path) -> Result<()> {
     let packed = folder.join(PACKED);
     let script = folder.join(SCRIPT);
@@ -114,10 +114,10 @@ fn second_stage(arch: Arch, root: &Path, folder: &Path) -> Result<()> {
     });
     match vm::run(&args)? {
         0 => {}
-        status => bail!("debootstrap's second half failed (status {status}): see above"),
+        status => bail!("the second stage of debootstrap failed (status {status}): see above"),
     }
-    fs::remove_dir_all(root).context("cannot remove the half-made system")?;
-    fs::create_dir(root).context("cannot make a folder for the system")?;
+    fs::remove_dir_all(root).context("cannot remove the incomplete system")?;
+    fs::create_dir(root).context("cannot create a folder for the system")?;
     let status = Command::new("tar")
         .arg("-C")
         .arg(root)
@@ -126,7 +126,7 @@ fn second_stage(arch: Arch, root: &Path, folder: &Path) -> Result<()> {
         .status()
         .context("cannot run tar")?;
     if !status.success() {
-        bail!("cannot unpack what came back from the guest: see above");
+        bail!("cannot unpack the system from the guest: see above");
     }
     Ok(())
 }
@@ -137,7 +137,7 @@ pub fn guest(arch: Arch, script: &str, files: Vec<PathBuf>) -> VmArgs {
     let mut args = VmArgs::new(kernel::DEFAULT_SERIES, command);
     args.arch = Some(arch);
     args.no_binaries = true;
-    args.memory = Some(GUEST_MEMORY_MIB);
+    args.memory_mib = Some(GUEST_MEMORY_MIB);
     args.copy = files.into_iter().map(Copy::plain).collect();
     args
 }

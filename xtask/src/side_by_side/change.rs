@@ -1,7 +1,7 @@
-//! Our change to QEMU: the lines that are put into its sources, and where.
+//! The change to QEMU: the lines that are inserted into its sources, and where.
 //!
 //! Each edit inserts text beside an anchor. An anchor that does not occur exactly once means another
-//! version of QEMU: the change is then refused instead of being made in the wrong place.
+//! version of QEMU: the change then fails instead of being made in the wrong place.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -9,10 +9,10 @@ use std::path::Path;
 
 /// The scheduler of vCPUs, with the argument for its correctness.
 const LOOP: &str = include_str!("side-by-side.c.inc");
-/// Where it goes.
+/// Its path in the source.
 const LOOP_FILE: &str = "accel/tcg/side-by-side.c.inc";
 
-/// Which devices are built: those of the lab's guests.
+/// Configuration files with the devices to build: those of guests.
 const DEVICES: [(&str, &str); 2] = [
     (
         "configs/devices/x86_64-softmmu/takt.mak",
@@ -68,22 +68,22 @@ const EDITS: [Edit; 11] = [
         side: Side::Before,
         text: "    if (side_by_side()) {\n        side_run();\n    }\n",
     },
-    // A kick ends the turn of the vCPU that made it, and of no other; one from another thread of the
-    // emulator ends none, as it would come at the host's whim.
+    // A kick ends the time slice of the vCPU that sent it, and no other. A kick from another thread of the
+    // emulator ends none, because its time depends on the host.
     Edit {
         file: ROUND_ROBIN,
         anchor: "void rr_kick_vcpu_thread(CPUState *unused)\n{\n    CPUState *cpu;\n",
         side: Side::After,
         text: "\n    if (side_by_side()) {\n        side_end_turn();\n        return;\n    }\n",
     },
-    // An interrupt for another vCPU ends the sender's turn: the target may have to run first.
+    // An interrupt for another vCPU ends the sender's time slice: the target may have to run first.
     Edit {
         file: COUNTING,
         anchor: "    tcg_handle_interrupt(cpu, mask);\n",
         side: Side::After,
         text: "    if (side_by_side() && cpu != current_cpu) {\n        side_end_turn();\n    }\n",
     },
-    // The host's clock says nothing about how long a vCPU runs.
+    // The host's clock must not decide how long a vCPU runs.
     Edit {
         file: COUNTING,
         anchor: "        deadline = qemu_soonest_timeout(deadline,\n",
@@ -103,7 +103,7 @@ const EDITS: [Edit; 11] = [
         side: Side::Before,
         text: "    if (side_by_side()) {\n        return;\n    }\n",
     },
-    // A guest may ask for any subleaf of its topology: the emulator ends in an assertion above the last.
+    // A guest may read any subleaf of its topology. Above the last one an assertion of the emulator fails.
     Edit {
         file: "target/i386/cpu.c",
         anchor: "    assert(count <= CPU_TOPOLOGY_LEVEL_SOCKET);\n",
@@ -119,7 +119,7 @@ const EDITS: [Edit; 11] = [
     },
 ];
 
-/// A number that differs when anything of the change does (FNV-1a, 64 bits).
+/// A hash of the whole change and of `more` (FNV-1a, 64 bits).
 pub fn fingerprint(more: &[&str]) -> u64 {
     let edits = EDITS
         .iter()
@@ -136,7 +136,7 @@ pub fn fingerprint(more: &[&str]) -> u64 {
         })
 }
 
-/// Makes the change in the unpacked source in `folder`, which must be as it came.
+/// Changes the source in `folder`, which must be unchanged.
 pub fn apply(folder: &Path) -> Result<()> {
     for edit in &EDITS {
         let path = folder.join(edit.file);
@@ -183,7 +183,7 @@ mod tests {
     };
 
     #[test]
-    fn an_edit_goes_beside_its_anchor() {
+    fn edit_is_inserted_beside_its_anchor() {
         assert_eq!(edited("a;\nb;\nc;\n", &EDIT).unwrap(), "a;\nnew;\nb;\nc;\n");
         let after = Edit {
             side: Side::After,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_anchor_that_is_not_unique_is_refused() {
+    fn anchor_that_is_not_unique_is_refused() {
         for text in ["a;\n", "b;\nb;\n"] {
             let why = edited(text, &EDIT).unwrap_err().to_string();
             assert!(why.contains("does not fit") && why.contains("a.c"), "{why}");
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_depends_on_every_word() {
+    fn fingerprint_depends_on_every_word() {
         assert_eq!(fingerprint(&["x"]), fingerprint(&["x"]));
         assert_ne!(fingerprint(&["x"]), fingerprint(&["y"]));
         assert_ne!(fingerprint(&["ab", "c"]), fingerprint(&["a", "bc"]));

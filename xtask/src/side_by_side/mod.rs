@@ -1,7 +1,7 @@
 //! Side by side: an emulator whose CPUs run at the same guest time, while instructions are counted.
 //!
-//! It is QEMU with a change of ours, made from Debian's source package. Building takes minutes and is
-//! done once for each version and change. An interrupted build goes on where it stopped.
+//! It is a modified QEMU, built from Debian's source package. The build takes minutes and is done once for
+//! each version and change. An interrupted build continues where it stopped.
 
 mod change;
 
@@ -16,18 +16,18 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The quantum's variable in the emulator's environment.
+/// Environment variable of the emulator: the quantum in ns.
 pub const QUANTUM_VARIABLE: &str = "SIDE_BY_SIDE_QUANTUM";
-/// Set for the tests of `cargo xtask test --side-by-side`.
-pub const ASK_VARIABLE: &str = "TAKT_SIDE_BY_SIDE";
-/// How far CPUs may run apart when the user does not say, in ns of guest time.
+/// Environment variable of the tests of `cargo xtask test --side-by-side`.
+pub const REQUEST_VARIABLE: &str = "TAKT_SIDE_BY_SIDE";
+/// Default of how far the clocks of CPUs may differ, in ns of guest time.
 pub const DEFAULT_QUANTUM_NS: u32 = 1000;
 
-/// The version of the source package `qemu`: the one of the stock emulator that the lab uses.
+/// The version of the source package `qemu`: that of the stock emulator for other guests.
 const SOURCE_VERSION: &str = "1:10.0.2+ds-2+deb13u1~bpo12+1";
-/// About what the source weighs, for the progress bar.
+/// Approximate size of the source, for the progress bar.
 const SOURCE_SIZE_BYTES: u64 = 38 << 20;
-/// What source and objects take while they are there.
+/// Disk space that source and objects need during the build.
 const NEEDED_MIB: u64 = 2048;
 /// Build tools that are too old in Debian 12.
 const TOOLS: [&str; 2] = ["meson/trixie", "python3-pycotap/trixie"];
@@ -46,7 +46,7 @@ const CONFIGURE: [&str; 11] = [
     "--disable-install-blobs",
 ];
 
-/// The emulator for `arch`, built when it is not in the cache.
+/// The emulator for `arch`. Builds it if it is not in the cache.
 pub fn emulator(cache: &Path, arch: Arch) -> Result<PathBuf> {
     let parent = cache.join("qemu-side-by-side");
     let key = key();
@@ -61,28 +61,28 @@ pub fn emulator(cache: &Path, arch: Arch) -> Result<PathBuf> {
     Ok(ready.join(program(arch)))
 }
 
-/// The emulator for `arch`; none, and a warning, where it cannot be built.
-pub fn emulator_or_warning(cache: &Path, arch: Arch) -> Option<PathBuf> {
+/// The emulator for `arch`. Prints a warning and returns none if it cannot be built.
+pub fn emulator_or_warn(cache: &Path, arch: Arch) -> Option<PathBuf> {
     emulator(cache, arch)
         .inspect_err(|why| {
             ui::note(&format!(
-                "warning: no side-by-side emulator: {why:#}; the stock emulator runs instead, whose CPUs take \
-                 turns, so figures of several CPUs are about the emulator"
+                "warning: no side-by-side emulator: {why:#}; the stock emulator runs instead. It runs \
+                 one CPU at a time, which distorts the figures of several CPUs"
             ));
         })
         .ok()
 }
 
-/// Whether all guests that count instructions shall run side by side.
-pub fn is_asked_for() -> bool {
-    std::env::var_os(ASK_VARIABLE).is_some_and(|value| !value.is_empty() && value != "0")
+/// Whether the environment requests this emulator for all guests that count instructions.
+pub fn is_requested() -> bool {
+    std::env::var_os(REQUEST_VARIABLE).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 fn program(arch: Arch) -> String {
     format!("qemu-system-{}", arch.name())
 }
 
-/// Made of everything that decides what is built.
+/// A name that differs for each version, configuration and change.
 fn key() -> String {
     let upstream = SOURCE_VERSION.trim_start_matches("1:");
     let upstream = upstream.split('+').next().unwrap_or(upstream);
@@ -90,7 +90,7 @@ fn key() -> String {
     format!("{upstream}-{:016x}", change::fingerprint(&words))
 }
 
-/// A build in its folder. Its steps leave their results under names that they get when they are whole.
+/// A build in its folder. Each step renames its result to the final name when it is complete.
 struct Build<'a> {
     cache: &'a Path,
     folder: PathBuf,
@@ -107,18 +107,18 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Builds, and puts the emulators into `ready`.
+    /// Builds the emulators, and moves them to `ready`.
     fn run(&self, ready: &Path) -> Result<()> {
         setup::ensure(Purpose::SideBySide)?;
         fs::create_dir_all(&self.folder)
-            .with_context(|| format!("cannot make {}", self.folder.display()))?;
+            .with_context(|| format!("cannot create {}", self.folder.display()))?;
         self.check_space()?;
         let tools = self.cache.join("build-tools/qemu");
         self.get_tools(&tools)?;
         self.get_source()?;
         ui::note(
-            "building QEMU side by side, once: 5 to 10 minutes on two CPUs; an interrupted build goes on \
-             where it stopped",
+            "building the side-by-side emulator, once: 5 to 10 minutes on two CPUs; an interrupted build \
+             continues where it stopped",
         );
         self.configure(&tools)?;
         self.compile(&tools)?;
@@ -131,7 +131,7 @@ impl<'a> Build<'a> {
         }
         fs::rename(&new, ready)
             .with_context(|| format!("cannot put QEMU into {}", ready.display()))?;
-        // The result is in its place; what cannot be removed only takes room.
+        // The result is complete: files that cannot be removed only cost disk space.
         let _ = fs::remove_dir_all(&self.folder);
         Ok(())
     }
@@ -145,7 +145,7 @@ impl<'a> Build<'a> {
     }
 
     fn check_space(&self) -> Result<()> {
-        // A build that stopped has taken its room already.
+        // An interrupted build occupies its disk space already.
         if self.source().is_dir() {
             return Ok(());
         }
@@ -166,7 +166,7 @@ impl<'a> Build<'a> {
         )
     }
 
-    /// The changed source.
+    /// Downloads and changes the source.
     fn get_source(&self) -> Result<()> {
         if self.source().is_dir() {
             return Ok(());
@@ -178,7 +178,7 @@ impl<'a> Build<'a> {
             }
         }
         fs::create_dir(&part)?;
-        // The same lists as for the kernels, so the same lock.
+        // The lists are those of the kernels: the lock is the same.
         let _lists = tree::lock(&self.cache.join("kernels").join(Arch::host().name()))?;
         let apt = Apt::open(self.cache, Arch::host().debian_name())?;
         let wanted = format!("qemu={SOURCE_VERSION}");
@@ -234,14 +234,14 @@ fn with_tools<'a>(command: &'a mut Command, tools: &Path) -> &'a mut Command {
     command.env("PYTHONPATH", tools.join("usr/lib/python3/dist-packages"))
 }
 
-/// The source archive among what apt has put into `folder`.
+/// The source archive that apt has downloaded into `folder`.
 fn archive(folder: &Path) -> Result<PathBuf> {
     let is_archive = |path: &PathBuf| path.to_string_lossy().contains(".orig.tar.");
     fs::read_dir(folder)?
         .flatten()
         .map(|entry| entry.path())
         .find(is_archive)
-        .context("apt brought no source archive of QEMU")
+        .context("apt downloaded no source archive of QEMU")
 }
 
 #[cfg(test)]
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_names_version_and_change() {
+    fn key_has_version_and_fingerprint() {
         let key = key();
         assert!(key.starts_with("10.0.2-"), "{key}");
         assert_eq!(key.len(), "10.0.2-".len() + 16);

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check there is, in the order in which a failure is found soonest.
+//! `cargo xtask test`: every check, fast ones first.
 
 mod step;
 mod tally;
@@ -18,25 +18,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use step::Runner;
 
-/// Guests at a time: each is one busy thread, and a guest that gets half a CPU is still right.
-const VM_TESTS_AT_A_TIME: &str = "2";
+/// VM tests that run at a time. A guest is one busy thread, and correct with half a CPU, too.
+const PARALLEL_VM_TESTS: &str = "2";
 
 /// The tests that boot the Raspberry Pi's stand-in (`tests/vm/aarch64.rs`).
 const STAND_IN_TESTS: &str = "aarch64::";
 
-/// The tests whose guests need the emulator that the lab builds (`tests/vm/side_by_side.rs`).
+/// The tests whose guests need the side-by-side emulator (`tests/vm/side_by_side.rs`).
 const SIDE_BY_SIDE_TESTS: &str = "side_by_side::";
 
 /// The flags of `cargo xtask test`.
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
-    /// Leave out what needs a VM
+    /// Leave out the tests that need a VM
     #[arg(long)]
     pub quick: bool,
     /// Run the tests that take many minutes as well
     #[arg(long, conflicts_with = "quick")]
     pub long: bool,
-    /// Run the guests that count instructions with CPUs that run at the same time
+    /// Let all CPUs run at the same time in guests that count instructions
     #[arg(long, conflicts_with = "quick")]
     pub side_by_side: bool,
 }
@@ -46,14 +46,14 @@ pub fn run(args: &TestArgs) -> Result<i32> {
     let tree = Tree::find()?;
     let cache = tree::cache()?;
     setup::ensure(Purpose::Test)?;
-    // A copy: the builds below may replace the binary that runs now.
+    // A copy, because the builds below may replace the binary that runs now.
     let folder = tempfile::Builder::new().prefix("takt-test-").tempdir()?;
-    let lab = folder.path().join("xtask");
-    fs::copy(env::current_exe()?, &lab).context("cannot copy the lab's own binary")?;
+    let xtask = folder.path().join("xtask");
+    fs::copy(env::current_exe()?, &xtask).context("cannot copy the binary of xtask")?;
     let checks = Checks {
         tree,
         cache,
-        lab,
+        xtask,
         environment: setup::build_environment()?,
     };
     let mut runner = Runner::new();
@@ -86,7 +86,7 @@ pub fn run(args: &TestArgs) -> Result<i32> {
 struct Checks {
     tree: Tree,
     cache: PathBuf,
-    lab: PathBuf,
+    xtask: PathBuf,
     environment: Vec<(String, String)>,
 }
 
@@ -118,9 +118,9 @@ impl Checks {
                 "warnings",
             ]),
         )?;
-        // After clippy, for which cargo has fetched whatever was not here yet.
+        // After clippy, because cargo downloads all dependencies for it.
         for check in ["layers", "docs", "licences"] {
-            runner.check(check, self.lab(&["check", check]))?;
+            runner.check(check, self.xtask(&["check", check]))?;
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Checks {
         if ring.join("loom_ring.rs").is_file() {
             let mut command =
                 self.cargo(&["test", "-p", "scx_ops", "--release", "--test", "loom_ring"]);
-            // The flag means another build of everything: it must not displace the usual one.
+            // The flag changes every build product: a folder of its own keeps the others.
             command
                 .env("RUSTFLAGS", "--cfg loom")
                 .env("CARGO_TARGET_DIR", self.target_folder()?.join("loom"));
@@ -172,7 +172,7 @@ impl Checks {
             runner.skip("VM tests", "tests/vm.rs is not there");
             return Ok(());
         }
-        // All that a guest gets: the tests ask the lab for no build of their own.
+        // All programs that a guest gets: the tests build none themselves.
         let target = Target::new(Arch::host())?;
         runner.check("release build", target.release_build(&self.tree)?)?;
         let mut command = self.cargo(&[
@@ -188,7 +188,7 @@ impl Checks {
         command.args([
             "--ignored",
             "--test-threads",
-            VM_TESTS_AT_A_TIME,
+            PARALLEL_VM_TESTS,
             "--show-output",
         ]);
         // A cold build for another architecture takes minutes.
@@ -213,12 +213,12 @@ impl Checks {
         }
         command.env("TAKT_VM_NO_BUILD", "1");
         if args.side_by_side {
-            command.env(side_by_side::ASK_VARIABLE, "1");
+            command.env(side_by_side::REQUEST_VARIABLE, "1");
         }
         runner.tests("VM tests", command)
     }
 
-    /// The build for the Raspberry Pi's stand-in; an error where this machine cannot make it or boot it.
+    /// The build for the Raspberry Pi's stand-in. Fails if this machine cannot build it or boot it.
     fn build_for_stand_in(&self) -> Result<Command> {
         setup::ensure(Purpose::VmAarch64)?;
         Target::new(Arch::Aarch64)?.release_build(&self.tree)
@@ -226,27 +226,27 @@ impl Checks {
 
     /// The package in a clean Debian, one for the Raspberry Pi, and the crates as the registry would get them.
     fn packages(&self, runner: &mut Runner) -> Result<()> {
-        let lab = |arguments: &[&str]| {
-            let mut command = self.lab(&["package"]);
+        let package = |arguments: &[&str]| {
+            let mut command = self.xtask(&["package"]);
             command.args(arguments);
             command
         };
         if nix::unistd::geteuid().is_root() {
-            runner.check("package in a clean Debian", lab(&["--check"]))?;
+            runner.check("package in a clean Debian", package(&["--check"]))?;
             runner.check(
                 "package for aarch64 in a clean Debian",
-                lab(&["--arch", "aarch64", "--check"]),
+                package(&["--arch", "aarch64", "--check"]),
             )?;
         } else {
             runner.skip("packages in a clean Debian", "making one needs root");
-            runner.check("package for aarch64", lab(&["--arch", "aarch64"]))?;
+            runner.check("package for aarch64", package(&["--arch", "aarch64"]))?;
         }
-        runner.check("crates from their packed files", lab(&["--crates"]))
+        runner.check("crates from their packed files", package(&["--crates"]))
     }
 
-    /// A command of the lab itself.
-    fn lab(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.lab);
+    /// A command of xtask itself.
+    fn xtask(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.xtask);
         command.args(arguments).current_dir(&self.tree.top);
         command
     }
@@ -256,7 +256,7 @@ impl Checks {
         cargo
             .args(arguments)
             .envs(self.environment.iter().cloned())
-            .env("TAKT_XTASK", &self.lab)
+            .env("TAKT_XTASK", &self.xtask)
             .env("TAKT_TREE", &self.tree.top)
             .env("TAKT_CACHE", &self.cache);
         cargo

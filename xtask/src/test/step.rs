@@ -1,4 +1,4 @@
-//! One step of `cargo xtask test`: a command, its output, its time, and what it counts for.
+//! One step of `cargo xtask test`: a command, its output, its duration and its tally.
 
 use super::tally::Tally;
 use crate::ui::{self, Tone};
@@ -7,15 +7,15 @@ use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Runs steps one after another and adds up what they count for.
+/// Runs steps one after another and adds up their tallies.
 pub struct Runner {
-    /// All steps so far.
+    /// The tally of all steps so far.
     pub total: Tally,
     to_terminal: bool,
 }
 
 impl Runner {
-    /// A runner that has run nothing.
+    /// A runner without steps.
     pub fn new() -> Self {
         Self {
             total: Tally::default(),
@@ -50,7 +50,7 @@ impl Runner {
     ) -> Result<()> {
         let started = Instant::now();
         if !self.to_terminal {
-            // A log should tell what it waits for.
+            // A log should show which step is running.
             println!("...  {name}");
         }
         let (output, succeeded) = capture(name, command)?;
@@ -79,9 +79,10 @@ impl Runner {
     }
 }
 
-/// Runs a command and keeps its output, both streams as one; its last line shows that it lives.
+/// Runs a command. Returns its output, both streams as one, and whether it succeeded. The spinner shows the last
+/// line.
 fn capture(name: &str, mut command: Command) -> Result<(String, bool)> {
-    let (reader, writer) = io::pipe().context("cannot make a pipe")?;
+    let (reader, writer) = io::pipe().context("cannot create a pipe")?;
     command
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
@@ -89,7 +90,7 @@ fn capture(name: &str, mut command: Command) -> Result<(String, bool)> {
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot run {command:?}"))?;
-    // It holds the writing ends of the pipe, and would keep the reader waiting.
+    // It has the writing ends of the pipe: without this the reader would not see the end.
     drop(command);
     let spinner = ui::spinner(name);
     let mut output = String::new();
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_both_streams_and_the_verdict() {
+    fn capture_returns_both_streams_and_the_status() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo one; echo two >&2; exit 3"]);
         let (output, succeeded) = capture("test", command).unwrap();
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_step_counts_and_the_next_one_runs() {
+    fn failed_step_counts_and_the_next_one_runs() {
         let mut runner = Runner::new();
         runner.check("no", Command::new("false")).unwrap();
         runner.check("yes", Command::new("true")).unwrap();

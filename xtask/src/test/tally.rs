@@ -1,19 +1,19 @@
-//! Counts what a test runner says it ran.
+//! Counts tests from the output of a test runner.
 
 use std::fmt;
 use std::ops::AddAssign;
 
-/// Begins a line in which a test says that it could not run here, and why.
+/// Begins a line with the reason why a test cannot run on this machine.
 const SKIP_MARK: &str = "SKIPPED: ";
 
-/// How many checks passed, failed and were left out.
+/// How many checks passed, failed and were skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Checks that passed.
     pub passed: u32,
     /// Checks that failed.
     pub failed: u32,
-    /// Why each of the others was left out.
+    /// The reason for each check that was skipped.
     pub skipped: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ impl Tally {
         }
     }
 
-    /// One check that was left out.
+    /// One check that was skipped.
     pub fn skip(reason: &str) -> Self {
         Self {
             skipped: vec![reason.to_owned()],
@@ -35,8 +35,8 @@ impl Tally {
         }
     }
 
-    /// What the output of cargo's test runner adds up to. `succeeded` is the runner's own verdict:
-    /// a runner that fails without a failed test (it did not build, say) counts as one.
+    /// The tally of the output of `cargo test`. `succeeded` is whether its exit status was 0: a failure
+    /// without a failed test, such as a failed build, counts as one.
     pub fn of_tests(output: &str, succeeded: bool) -> Self {
         let mut tally = Self::default();
         for line in output.lines() {
@@ -47,7 +47,7 @@ impl Tally {
                 tally.skipped.push(reason.trim().to_owned());
             }
         }
-        // A test that skips itself ends well as far as its runner knows.
+        // The runner counts a test that skips itself as passed.
         tally.passed = tally.passed.saturating_sub(tally.skipped.len() as u32);
         if !succeeded && tally.failed == 0 {
             tally.failed = 1;
@@ -101,7 +101,7 @@ test result: FAILED. 3 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; 
 ";
 
     #[test]
-    fn adds_up_the_results_of_several_binaries() {
+    fn results_of_several_binaries_are_added() {
         let tally = Tally::of_tests(OUTPUT, false);
         assert_eq!((tally.passed, tally.failed), (4, 4));
         assert_eq!(tally.skipped, ["no kernel at ../x"]);
@@ -109,13 +109,13 @@ test result: FAILED. 3 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; 
     }
 
     #[test]
-    fn a_runner_that_fails_without_a_test_is_a_failure() {
+    fn failed_runner_without_a_failed_test_counts() {
         assert_eq!(Tally::of_tests("error: could not compile", false).failed, 1);
         assert_eq!(Tally::of_tests("", true), Tally::default());
     }
 
     #[test]
-    fn the_summary_names_skips_only_when_there_are_some() {
+    fn summary_has_skipped_checks_only_if_there_are_some() {
         let mut tally = Tally::one(true);
         tally += Tally::one(false);
         assert_eq!(tally.to_string(), "1 passed, 1 failed");

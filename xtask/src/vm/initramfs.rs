@@ -1,4 +1,4 @@
-//! The guest's root file system, made on the spot for one run.
+//! The guest's root file system, written for one run.
 
 use super::{Copy, Mode};
 use crate::arch::Arch;
@@ -11,7 +11,7 @@ use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Tools of this machine that busybox lacks and that schedulers' tests like to have.
+/// Tools of this machine that tests of schedulers use and that busybox does not have.
 const EXTRA_TOOLS: [&str; 4] = [
     "/usr/bin/chrt",
     "/usr/bin/nice",
@@ -21,21 +21,21 @@ const EXTRA_TOOLS: [&str; 4] = [
 
 /// What goes into the root file system.
 pub struct Content<'a> {
-    /// Whose programs can run there.
+    /// The guest's architecture.
     pub arch: Arch,
-    /// The static busybox that everything else stands on.
+    /// The static busybox: the shell and most tools.
     pub busybox: &'a Path,
     /// The kernel, for its configuration.
     pub kernel: &'a Kernel,
     /// Programs for `/usr/bin`.
     pub binaries: &'a [PathBuf],
-    /// What the user wants there.
+    /// The `--copy` arguments.
     pub copies: &'a [Copy],
     /// The command, each word as it is; empty for a shell.
     pub command: &'a [String],
-    /// Guest paths of the files to hand back.
+    /// Guest paths of the files to send to the host.
     pub fetch: &'a [String],
-    /// What sysfs is to say of the capacity of each CPU; empty when all are equal.
+    /// The capacity of each CPU that sysfs shows; empty if all are equal.
     pub capacities: &'a [u32],
     /// How the command is connected.
     pub mode: Mode,
@@ -64,7 +64,7 @@ pub fn write(path: &Path, content: &Content<'_>) -> Result<()> {
     root.archive
         .file("etc/hosts", 0o644, b"127.0.0.1 localhost takt\n")?;
     root.add_file(content.busybox, "bin/busybox", Some(0o755))?;
-    // The user's copies come first: where two of one path meet, the first one stays.
+    // The user's copies come first, because the first of two files of one path stays.
     for copy in content.copies {
         root.add_copy(copy)?;
     }
@@ -149,7 +149,7 @@ impl Root {
         Ok(())
     }
 
-    /// Adds one file, and notes the libraries it needs when it is a program of the guest's kind.
+    /// Adds one file, and collects the libraries that it needs if it is a program.
     fn add_file(&mut self, host: &Path, guest: &str, mode: Option<u32>) -> Result<()> {
         let data = fs::read(host).with_context(|| format!("cannot read {}", host.display()))?;
         let mode = match mode {
@@ -171,7 +171,7 @@ impl Root {
         Ok(())
     }
 
-    /// Adds the libraries noted so far; the folders among them that a loader has to be told.
+    /// Adds the collected libraries. Returns the folders that a loader does not search by default.
     fn add_libraries(&mut self) -> Result<Vec<String>> {
         for guest in std::mem::take(&mut self.libraries.files) {
             let host = elf::host_path(&guest);
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_survive_the_shell() {
+    fn command_is_quoted_for_the_shell() {
         let command = ["printf".to_owned(), "%s\n".into(), "it's; $HOME".into()];
         let script = command_script(&command);
         let output = std::process::Command::new("sh")

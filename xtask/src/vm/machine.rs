@@ -1,15 +1,15 @@
-//! Machines that a guest can stand for, each under one name.
+//! Named machines that a guest can emulate.
 
 use super::Topology;
 use crate::arch::Arch;
 
 /// The capacity of the biggest CPU, as in `cpu_capacity` of sysfs.
 const FULL_CAPACITY: u32 = 1024;
-/// The capacity of an efficiency core: about what one of Alder Lake's does of a performance core's
-/// single-threaded work.
+/// The capacity of an efficiency core: about the single-threaded speed of one of Alder Lake, relative to a
+/// performance core.
 const EFFICIENCY_CAPACITY: u32 = 580;
 
-/// A machine by its name.
+/// A named machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Machine {
     /// A desktop PC: 8 CPUs that share one last-level cache.
@@ -44,8 +44,8 @@ impl Machine {
         }
     }
 
-    /// Its CPUs.
-    pub fn shape(self) -> Topology {
+    /// The topology of its CPUs.
+    pub fn topology(self) -> Topology {
         let (sockets, dies, cores, threads) = match self {
             Self::Desktop8 => (1, 1, 8, 1),
             Self::Ryzen16 => (1, 2, 8, 1),
@@ -63,7 +63,7 @@ impl Machine {
         }
     }
 
-    /// Its memory in MiB. Less than the real one has: guests live in this machine's memory.
+    /// Its memory in MiB. The real one has more, but guests use the memory of this machine.
     pub fn memory_mib(self) -> u32 {
         match self {
             Self::Server32 => 4096,
@@ -71,17 +71,19 @@ impl Machine {
         }
     }
 
-    /// What sysfs is to say of each CPU's capacity; empty when all are equal.
+    /// The capacity of each CPU that sysfs shows; empty if all are equal.
     pub fn capacities(self) -> Vec<u32> {
-        let shape = self.shape();
-        if shape.single_threaded == 0 {
+        let topology = self.topology();
+        if topology.single_threaded == 0 {
             return Vec::new();
         }
-        (0..shape.cpus())
-            .map(|cpu| match cpu < shape.cpus() - shape.single_threaded {
-                true => FULL_CAPACITY,
-                false => EFFICIENCY_CAPACITY,
-            })
+        (0..topology.cpus())
+            .map(
+                |cpu| match cpu < topology.cpus() - topology.single_threaded {
+                    true => FULL_CAPACITY,
+                    false => EFFICIENCY_CAPACITY,
+                },
+            )
             .collect()
     }
 }
@@ -92,7 +94,7 @@ mod tests {
     use clap::ValueEnum;
 
     #[test]
-    fn names_are_those_of_the_command_line() {
+    fn names_are_equal_to_those_of_the_command_line() {
         for machine in Machine::value_variants() {
             let value = machine.to_possible_value().unwrap();
             assert_eq!(value.get_name(), machine.name());
@@ -100,8 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn cpus_are_what_the_name_says() {
-        let cpus = |machine: Machine| machine.shape().cpus();
+    fn number_of_cpus_fits_the_name() {
+        let cpus = |machine: Machine| machine.topology().cpus();
         assert_eq!(cpus(Machine::Desktop8), 8);
         assert_eq!(cpus(Machine::Ryzen16), 16);
         assert_eq!(cpus(Machine::LaptopHybrid), 16);
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_hybrid_one_has_small_cpus() {
+    fn only_the_hybrid_machine_has_small_cpus() {
         let capacities = Machine::LaptopHybrid.capacities();
         assert_eq!(capacities.len(), 16);
         assert_eq!(capacities[..8], [FULL_CAPACITY; 8]);

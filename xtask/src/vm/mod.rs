@@ -1,8 +1,8 @@
-//! `cargo xtask vm`: runs a command on a real kernel in a virtual machine without hardware help.
+//! `cargo xtask vm`: runs a command on a real kernel in a virtual machine without hardware virtualization.
 //!
-//! The guest lives in memory only: a kernel, a root file system made for this one run, and virtio
-//! ports over which the command's output, its status and files come back. Nothing of it has a
-//! fixed name or number, so any number of guests can run side by side.
+//! The guest is in memory only: a kernel, a root file system for this run, and virtio ports for the
+//! command's output, its status and files. It has no fixed names or numbers, so any number of guests
+//! can run at the same time.
 
 mod initramfs;
 mod machine;
@@ -28,14 +28,14 @@ use std::str::FromStr;
 use std::time::Duration;
 pub use topology::Topology;
 
-/// Where the command starts in the guest, and where relative `--copy` targets go.
+/// Working directory of the command, and base of relative `--copy` targets.
 const GUEST_HOME: &str = "/root";
-/// Where executables go that `--copy` gives no place for.
+/// Folder of executables for which `--copy` has no target.
 const GUEST_BIN: &str = "/usr/local/bin";
 
-/// The folder of a run: this, the process, and what makes it unique.
+/// Prefix of a run's folder. The process ID and a unique suffix follow.
 const FOLDER_PREFIX: &str = "takt-vm-";
-/// Enough for schedulers that reserve maps for every task there may be.
+/// Enough for schedulers that allocate maps for the largest number of tasks.
 const DEFAULT_MEMORY_MIB: u32 = 2048;
 
 /// The flags of `cargo xtask vm`.
@@ -47,36 +47,36 @@ pub struct VmArgs {
     /// The guest's architecture [default: this machine's, or that of --machine]
     #[arg(long, value_enum, conflicts_with = "machine")]
     pub arch: Option<Arch>,
-    /// A machine by its name: its architecture, CPUs, topology and memory
+    /// A named machine: its architecture, CPUs, topology and memory
     #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["cpus", "topology"])]
     pub machine: Option<Machine>,
     /// Number of CPUs [default: 2; with --deterministic 1; with --topology their product]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
     pub cpus: Option<u32>,
-    /// Shape of the CPUs; several sockets are NUMA nodes, each die has its own last-level cache
+    /// Topology of the CPUs: several sockets are NUMA nodes, each die has its own last-level cache
     #[arg(long, value_name = "SOCKETS:[DIES:]CORES:THREADS")]
     pub topology: Option<Topology>,
     /// The guest's memory [default: 2048, or that of --machine]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
-    pub memory: Option<u32>,
-    /// Count instructions instead of time: one is one nanosecond, so the result repeats
+    #[arg(long = "memory", value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
+    pub memory_mib: Option<u32>,
+    /// Count instructions instead of time: one instruction is one nanosecond, so results repeat
     #[arg(long)]
     pub deterministic: bool,
     /// Count instructions, and let all CPUs run at the same time: N busy CPUs do the work of N. The
     /// emulator for it is built once, in 5 to 10 minutes
     #[arg(long)]
     pub side_by_side: bool,
-    /// How many ns of guest time CPUs may run apart, with --side-by-side
-    #[arg(long, value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
-    pub quantum: u32,
-    /// End the guest after so many seconds of real time, with status 124
+    /// How far the clocks of CPUs may differ, in ns of guest time, with --side-by-side
+    #[arg(long = "quantum", value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    pub quantum_ns: u32,
+    /// End the guest after this many seconds of real time, with status 124
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub timeout: Option<Duration>,
-    /// Add a file or a folder, and the shared libraries it needs. Programs go to /usr/local/bin and
-    /// all else to /root, unless DST says otherwise; a DST that ends in / is a folder
+    /// Add a file or a folder, and the shared libraries it needs. Without DST, programs go to
+    /// /usr/local/bin and everything else to /root. A DST that ends in / is a folder
     #[arg(long, value_name = "SRC[:DST]")]
     pub copy: Vec<Copy>,
-    /// More words for the kernel's command line
+    /// Further parameters of the kernel's command line
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub cmdline: Option<String>,
     /// Build an integration test of this tree for the guest and add it to the PATH there
@@ -88,10 +88,10 @@ pub struct VmArgs {
     /// Write the guest's whole kernel log to a file
     #[arg(long, value_name = "FILE")]
     pub kernel_log: Option<PathBuf>,
-    /// Bring a file back after CMD has ended
+    /// Copy a file from the guest after CMD has ended
     #[arg(long, value_name = "GUESTPATH:HOSTPATH", hide = true)]
     pub fetch: Vec<Fetch>,
-    /// Take the release binaries as they are
+    /// Do not build the release binaries
     #[arg(long, hide = true, env = "TAKT_VM_NO_BUILD", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_build: bool,
     /// Leave the release binaries of this tree out
@@ -104,11 +104,11 @@ pub struct VmArgs {
 }
 
 impl VmArgs {
-    /// A guest with all flags as they are when none is given.
+    /// The arguments without any flag.
     pub fn new(kernel: &str, command: Vec<String>) -> Self {
         Self {
             kernel: kernel.to_owned(),
-            quantum: side_by_side::DEFAULT_QUANTUM_NS,
+            quantum_ns: side_by_side::DEFAULT_QUANTUM_NS,
             command,
             ..Self::default()
         }
@@ -116,22 +116,24 @@ impl VmArgs {
 
     /// The guest's architecture.
     pub fn arch(&self) -> Arch {
-        let of_machine = self.machine.map(Machine::arch);
-        self.arch.or(of_machine).unwrap_or_default()
+        let machine_arch = self.machine.map(Machine::arch);
+        self.arch.or(machine_arch).unwrap_or_default()
     }
 
-    fn memory_mib(&self) -> u32 {
-        let of_machine = self.machine.map(Machine::memory_mib);
-        self.memory.or(of_machine).unwrap_or(DEFAULT_MEMORY_MIB)
+    fn guest_memory_mib(&self) -> u32 {
+        let machine_mib = self.machine.map(Machine::memory_mib);
+        self.memory_mib
+            .or(machine_mib)
+            .unwrap_or(DEFAULT_MEMORY_MIB)
     }
 
     fn is_deterministic(&self) -> bool {
         self.deterministic || self.side_by_side
     }
 
-    /// `cargo xtask test --side-by-side` asks by the environment, for guests that count instructions.
-    fn wants_side_by_side(&self) -> bool {
-        self.side_by_side || (self.deterministic && side_by_side::is_asked_for())
+    /// `cargo xtask test --side-by-side` requests it by the environment, for guests that count instructions.
+    fn needs_side_by_side(&self) -> bool {
+        self.side_by_side || (self.deterministic && side_by_side::is_requested())
     }
 }
 
@@ -143,7 +145,7 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// A copy of `source` to its usual place.
+    /// A copy of `source` to its default target.
     pub fn plain(source: impl Into<PathBuf>) -> Self {
         Self {
             source: source.into(),
@@ -151,15 +153,15 @@ impl Copy {
         }
     }
 
-    /// Where it goes in the guest.
+    /// Its path in the guest.
     fn guest_path(&self, is_folder: bool, is_executable: bool) -> Result<String> {
         let name = self.source.canonicalize().ok();
         let name = name.as_deref().unwrap_or(&self.source).file_name();
-        // A link keeps its own name: it is what the user typed.
+        // A link keeps its own name, because that is what the user typed.
         let name = self.source.file_name().or(name);
         let Some(name) = name.map(|name| name.to_string_lossy().into_owned()) else {
             bail!(
-                "cannot copy {}: say where to with SRC:DST",
+                "cannot copy {}: it has no file name; give one with SRC:DST",
                 self.source.display()
             );
         };
@@ -207,7 +209,7 @@ impl FromStr for Copy {
 pub struct Fetch {
     /// The file in the guest.
     pub guest: String,
-    /// Where it goes on this machine.
+    /// Its path on this machine.
     pub host: PathBuf,
 }
 
@@ -246,18 +248,18 @@ pub enum Mode {
 pub enum End {
     /// The command ended with this status.
     Exited(i32),
-    /// Time was up.
+    /// The time-out expired.
     TimedOut,
-    /// The guest went away before its command had ended.
+    /// The guest ended before its command.
     Died,
     /// This process got a signal of this number, or the user left the console.
     Interrupted(i32),
-    /// Nobody reads our output any more.
+    /// The reader of our output has closed it.
     OutputClosed,
 }
 
 impl End {
-    /// The exit status that says so.
+    /// The exit status of xtask.
     pub fn status(self) -> i32 {
         match self {
             Self::Exited(status) => status,
@@ -271,16 +273,16 @@ impl End {
 
 /// Runs `cargo xtask vm`.
 pub fn run(args: &VmArgs) -> Result<i32> {
-    let shape = shape(args)?;
+    let topology = topology(args)?;
     let command = command(args)?;
     let cache = tree::cache()?;
     setup::ensure(Purpose::vm(args.arch()))?;
     let kernel = kernel::find(&cache, &args.kernel, args.arch())?;
     let (binaries, copies) = programs(args)?;
     let deterministic = args.is_deterministic();
-    let emulator = emulator(args, &cache, deterministic && shape.cpus() > 1)?;
+    let emulator = emulator(args, &cache, deterministic && topology.cpus() > 1)?;
     let mode = mode(args, &command);
-    sweep();
+    remove_stale_folders();
     let folder = tempfile::Builder::new()
         .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))
         .tempdir()
@@ -301,8 +303,8 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     initramfs::write(&root, &content)?;
     let machine = qemu::Machine {
         arch: args.arch(),
-        shape,
-        memory_mib: args.memory_mib(),
+        topology,
+        memory_mib: args.guest_memory_mib(),
         deterministic,
         side_by_side: emulator.is_side_by_side(),
         shows_dies: emulator.shows_dies(),
@@ -322,8 +324,8 @@ pub fn run(args: &VmArgs) -> Result<i32> {
         ui::note(&format!(
             "kernel {}, {} CPU(s), {} MiB{time}",
             kernel.name(),
-            shape.cpus(),
-            args.memory_mib()
+            topology.cpus(),
+            args.guest_memory_mib()
         ));
     }
     let guest = qemu::Guest::start(&emulator, &machine)?;
@@ -332,18 +334,18 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     Ok(outcome.end.status())
 }
 
-/// The emulator for this guest. Side by side needs one of the lab's own; where that cannot be built, it
-/// is the stock one.
+/// The emulator for this guest: the side-by-side one if needed and if it can be built, else the stock
+/// one.
 fn emulator(args: &VmArgs, cache: &Path, fine_counting: bool) -> Result<qemu::Emulator> {
-    if args.wants_side_by_side()
-        && let Some(program) = side_by_side::emulator_or_warning(cache, args.arch())
+    if args.needs_side_by_side()
+        && let Some(program) = side_by_side::emulator_or_warn(cache, args.arch())
     {
-        return Ok(qemu::Emulator::side_by_side(program, args.quantum));
+        return Ok(qemu::Emulator::side_by_side(program, args.quantum_ns));
     }
     qemu::Emulator::find(cache, args.arch(), fine_counting)
 }
 
-/// This tree's programs for the guest: its release binaries, and everything to copy.
+/// The release binaries of this tree, and everything to copy.
 fn programs(args: &VmArgs) -> Result<(Vec<PathBuf>, Vec<Copy>)> {
     let mut copies = args.copy.clone();
     if args.no_binaries && args.with_test.is_empty() {
@@ -369,8 +371,8 @@ fn programs(args: &VmArgs) -> Result<(Vec<PathBuf>, Vec<Copy>)> {
     Ok((binaries, copies))
 }
 
-/// Removes the folders of runs that were killed before they could do it themselves.
-fn sweep() {
+/// Removes the folders that killed runs have left.
+fn remove_stale_folders() {
     for entry in fs::read_dir(std::env::temp_dir())
         .into_iter()
         .flatten()
@@ -384,13 +386,13 @@ fn sweep() {
         if owner
             .is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
         {
-            // Another run may sweep at the same time: gone is gone.
+            // Another run may remove it at the same time.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Says why a guest ended that should not have, and brings its files home.
+/// Reports why a guest failed, and copies its files to this machine.
 fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) -> Result<()> {
     let log = machine.kernel_log();
     if let Some(target) = &args.kernel_log {
@@ -431,20 +433,23 @@ fn finish(args: &VmArgs, machine: &qemu::Machine<'_>, outcome: &relay::Outcome) 
             let data = fs::read(machine.fetched_file(index + 1))?;
             crate::files::write_atomically(&fetch.host, &data)?;
         } else {
-            ui::failure(&format!("{} was not there to bring back", fetch.guest));
+            ui::failure(&format!(
+                "cannot fetch {}: no such file in the guest",
+                fetch.guest
+            ));
         }
     }
     Ok(())
 }
 
-/// The processors of the guest, from `--cpus` and `--topology` together.
-fn shape(args: &VmArgs) -> Result<Topology> {
+/// The CPUs of the guest, from `--cpus` and `--topology` together.
+fn topology(args: &VmArgs) -> Result<Topology> {
     if let Some(machine) = args.machine {
-        return Ok(machine.shape());
+        return Ok(machine.topology());
     }
     match (args.topology, args.cpus) {
         (Some(topology), Some(cpus)) if topology.cpus() != cpus => Err(ui::UsageError(format!(
-            "--topology {topology} has {} CPUs and --cpus says {cpus}: leave one of them out",
+            "--topology {topology} has {} CPUs and --cpus is {cpus}: leave one of them out",
             topology.cpus()
         ))
         .into()),
@@ -454,7 +459,7 @@ fn shape(args: &VmArgs) -> Result<Topology> {
     }
 }
 
-/// The words to run. Without any, input that comes from a pipe or a file is a script.
+/// The command. Without one, standard input is a script unless it is a terminal.
 fn command(args: &VmArgs) -> Result<Vec<String>> {
     if !args.command.is_empty() || io::stdin().is_terminal() {
         return Ok(args.command.clone());
@@ -493,25 +498,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copies_know_their_place() {
-        let place = |text: &str, folder, executable| {
+    fn copy_target_depends_on_kind_and_dst() {
+        let target = |text: &str, folder, executable| {
             text.parse::<Copy>()
                 .unwrap()
                 .guest_path(folder, executable)
                 .unwrap()
         };
-        assert_eq!(place("/x/tool", false, true), "/usr/local/bin/tool");
-        assert_eq!(place("/x/data.txt", false, false), "/root/data.txt");
-        assert_eq!(place("/x/folder", true, true), "/root/folder");
-        assert_eq!(place("/x/tool:/opt/", false, true), "/opt/tool");
-        assert_eq!(place("/x/tool:/opt/other", false, true), "/opt/other");
-        assert_eq!(place("/x/tool:other", false, true), "/root/other");
+        assert_eq!(target("/x/tool", false, true), "/usr/local/bin/tool");
+        assert_eq!(target("/x/data.txt", false, false), "/root/data.txt");
+        assert_eq!(target("/x/folder", true, true), "/root/folder");
+        assert_eq!(target("/x/tool:/opt/", false, true), "/opt/tool");
+        assert_eq!(target("/x/tool:/opt/other", false, true), "/opt/other");
+        assert_eq!(target("/x/tool:other", false, true), "/root/other");
         assert!(":x".parse::<Copy>().is_err());
         assert!("x:".parse::<Copy>().is_err());
     }
 
     #[test]
-    fn fetches_need_an_absolute_path() {
+    fn fetch_needs_an_absolute_guest_path() {
         let fetch: Fetch = "/tmp/a:b".parse().unwrap();
         assert_eq!(
             fetch,
@@ -525,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_have_the_statuses_of_the_contract() {
+    fn each_end_has_its_exit_status() {
         let ends = [
             End::Exited(7),
             End::TimedOut,
@@ -537,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_positive() {
+    fn timeout_is_positive() {
         assert_eq!(parse_seconds("1.5"), Ok(Duration::from_millis(1500)));
         for text in ["0", "-1", "x", "", "inf", "nan"] {
             assert!(parse_seconds(text).is_err(), "{text}");

@@ -6,13 +6,13 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// About what a busybox weighs, for the progress bar.
+/// Approximate size of busybox, for the progress bar.
 const BUSYBOX_SIZE_BYTES: u64 = 1 << 20;
-/// About what the four packages weigh, for the progress bar.
+/// Approximate size of the four packages of QEMU, for the progress bar.
 const QEMU_SIZE_BYTES: u64 = 16 << 20;
 
-/// The static busybox for guests of `arch`: this machine's own, or one of the other architecture
-/// from the Debian mirror.
+/// The static busybox for guests of `arch`: this machine's, or one of another architecture from the
+/// Debian mirror.
 pub fn busybox(arch: Arch, cache: &Path) -> Result<PathBuf> {
     if arch == Arch::host() {
         return host::static_busybox().context("no static busybox: run `cargo xtask setup`");
@@ -20,7 +20,7 @@ pub fn busybox(arch: Arch, cache: &Path) -> Result<PathBuf> {
     foreign_busybox(cache, arch)
 }
 
-/// The folder of a QEMU that counts instructions finely, unpacked beside this machine's own.
+/// The folder of a QEMU that counts instructions finely, unpacked in the cache.
 pub fn newer_qemu(cache: &Path, arch: Arch) -> Result<PathBuf> {
     let package = match arch {
         Arch::X86_64 => "qemu-system-x86",

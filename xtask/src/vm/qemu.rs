@@ -13,28 +13,28 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// From this major version on, until ours, a guest that asks for the topology of dies ends the emulator.
+/// From this major version on, stock QEMU aborts when a guest reads the topology of dies.
 const DIES_FAIL_MAJOR: u32 = 9;
-/// From this major version on instruction counting is fine enough for several CPUs.
+/// The first major version whose instruction counting is fine enough for several CPUs.
 const FINE_COUNTING_MAJOR: u32 = 10;
 
-/// Where Debian's packages put firmware; the emulator that the lab builds has none of its own.
+/// Firmware folders of Debian's packages. The side-by-side emulator has no firmware of its own.
 const FIRMWARE: [&str; 2] = ["/usr/share/qemu", "/usr/share/seabios"];
 
 /// A QEMU that can be started.
 #[derive(Debug)]
 pub struct Emulator {
     program: PathBuf,
-    /// Where its firmware lies, when that is not its usual place.
+    /// Its firmware folders, if they are not the default ones.
     firmware: Vec<PathBuf>,
-    /// How far CPUs may run apart, in ns of guest time; none when they take turns on one clock.
+    /// How far the clocks of CPUs may differ, in ns of guest time; none if all CPUs have one clock.
     quantum_ns: Option<u32>,
-    /// Whether a guest can be shown its dies, beside the caches that they have.
+    /// Whether CPUID may show the dies. It always shows their caches.
     shows_dies: bool,
 }
 
 impl Emulator {
-    /// This machine's QEMU; a newer one from the cache when the guest needs it.
+    /// This machine's QEMU, or a newer one from the cache if the guest needs it.
     pub fn find(cache: &Path, arch: Arch, fine_counting: bool) -> Result<Self> {
         let name = format!("qemu-system-{}", arch.name());
         let program = host::program(&name)
@@ -58,7 +58,7 @@ impl Emulator {
         })
     }
 
-    /// The lab's own, at `program`, whose CPUs run side by side.
+    /// The side-by-side emulator at `program`.
     pub fn side_by_side(program: PathBuf, quantum_ns: u32) -> Self {
         Self {
             program,
@@ -73,7 +73,7 @@ impl Emulator {
         self.quantum_ns.is_some()
     }
 
-    /// Whether a guest may ask for the topology of its dies.
+    /// Whether CPUID may show the dies.
     pub fn shows_dies(&self) -> bool {
         self.shows_dies
     }
@@ -86,7 +86,7 @@ fn major(program: &Path) -> Result<u32> {
     match parse_major(&text) {
         Some(major) => Ok(major),
         None => bail!(
-            "{} does not tell its version: {}",
+            "unexpected output of `{} --version`: {}",
             program.display(),
             text.trim()
         ),
@@ -107,21 +107,21 @@ fn parse_major(text: &str) -> Option<u32> {
 pub struct Machine<'a> {
     /// The architecture.
     pub arch: Arch,
-    /// The processors.
-    pub shape: Topology,
+    /// The CPUs.
+    pub topology: Topology,
     /// The memory.
     pub memory_mib: u32,
     /// Whether instructions are counted instead of time.
     pub deterministic: bool,
     /// Whether each CPU has a clock of its own.
     pub side_by_side: bool,
-    /// Whether the guest is told which dies its CPUs are on, beside the caches that these have.
+    /// Whether CPUID shows the dies.
     pub shows_dies: bool,
     /// The kernel image.
     pub kernel: &'a Path,
     /// The root file system.
     pub initramfs: &'a Path,
-    /// More words for the kernel.
+    /// Further parameters of the kernel.
     pub extra_cmdline: Option<&'a str>,
     /// A folder of this run's own for logs and fetched files.
     pub folder: &'a Path,
@@ -137,7 +137,7 @@ impl Machine<'_> {
         self.folder.join("kernel.log")
     }
 
-    /// What the emulator itself had to say.
+    /// The output of the emulator.
     pub fn emulator_log(&self) -> PathBuf {
         self.folder.join("qemu.log")
     }
@@ -148,13 +148,13 @@ impl Machine<'_> {
     }
 
     fn cmdline(&self) -> String {
-        // cryptomgr.notests: no self-tests of ciphers that go on for seconds beside what is measured.
-        // nokaslr and mitigations=off: the same addresses and costs every time. panic=-1 with
-        // -no-reboot: a panic ends the emulator. oops=panic: a guest that limps is a dead guest.
+        // cryptomgr.notests: self-tests of ciphers would run for seconds during a measurement.
+        // nokaslr and mitigations=off: the same addresses and costs in each run. panic=-1 with
+        // -no-reboot: a panic ends the emulator. oops=panic: no guest continues after an oops.
         let common = "rdinit=/init mitigations=off nokaslr cryptomgr.notests panic=-1 oops=panic \
                       loglevel=5";
         let own = match self.arch {
-            // no_timer_check: on a busy host the timer test of the boot fails for want of turns.
+            // no_timer_check: the boot's timer test fails on a busy host.
             Arch::X86_64 => "console=ttyS0 tsc=reliable no_timer_check",
             Arch::Aarch64 => "console=ttyAMA0",
         };
@@ -176,35 +176,35 @@ impl Machine<'_> {
         ]);
         match self.arch {
             // Only an Intel processor has dies that the guest's kernel sees, with an L3 each.
-            Arch::X86_64 if self.shape.dies > 1 => {
-                // Leaf 0x1f tells of dies, leaf 4 of their caches.
+            Arch::X86_64 if self.topology.dies > 1 => {
+                // CPUID leaf 0x1f describes dies, leaf 4 their caches.
                 let level = if self.shows_dies { "" } else { ",level=0x1e" };
                 let processor = format!("max,vendor=GenuineIntel{level}");
                 add(&["-M", "q35", "-cpu", &processor]);
             }
             Arch::X86_64 => add(&["-M", "q35", "-cpu", "max"]),
             // The second version of the interrupt controller serves 8 CPUs.
-            Arch::Aarch64 if self.shape.cpus() > 8 => {
+            Arch::Aarch64 if self.topology.cpus() > 8 => {
                 add(&["-M", "virt,gic-version=3", "-cpu", "cortex-a76"]);
             }
             Arch::Aarch64 => add(&["-M", "virt", "-cpu", "cortex-a76"]),
         }
-        // One thread for all CPUs: with several, this kernel's code patching trips over itself.
-        // Emptying the buffer of translated code ends a turn, so its size must not be the host's to say.
+        // One thread for all CPUs: with several threads, code patching in the guest's kernel fails.
+        // Flushing the translation buffer ends a vCPU's time slice, so its size must not depend on the host.
         let accel = match self.side_by_side {
             true => "tcg,thread=single,tb-size=512",
             false => "tcg,thread=single",
         };
         add(&["-accel", accel, "-m", &format!("{}M", self.memory_mib)]);
-        for word in self.shape.qemu_arguments(self.memory_mib) {
+        for word in self.topology.qemu_arguments(self.memory_mib) {
             add(&[&word]);
         }
         if self.deterministic {
             add(&["-icount", "shift=0,sleep=off", "-seed", "1"]);
             add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
-            if self.shape.cpus() > 1 && !self.side_by_side {
-                // A timer of 10 us of guest time shortens the turns that the CPUs take. With 50 us, a
-                // real-time thread beside hogs starts up to 50 us late (docs/design/benchmark.md).
+            if self.topology.cpus() > 1 && !self.side_by_side {
+                // A timer of 10 us of guest time limits the time slices of vCPUs. With 50 us, a real-time thread
+                // beside CPU-bound tasks starts up to 50 us late (docs/design/benchmark.md).
                 add(&["-netdev", "hubport,id=n0,hubid=0"]);
                 add(&[
                     "-object",
@@ -224,15 +224,15 @@ impl Machine<'_> {
             "-chardev",
             &format!("file,id=log,path={}", file(&self.kernel_log())),
         ]);
-        // When instructions are counted, what the guest writes must be taken at that very instruction:
-        // handed to another thread of the emulator, its interrupt would come at the host's whim, and no
-        // two boots would be alike.
-        let handed_over = if self.deterministic {
+        // When instructions are counted, a device must handle a write of the guest at that instruction.
+        // Another thread of the emulator would raise the interrupt at a time that depends on the host, and
+        // no two boots would be equal.
+        let ioeventfd = if self.deterministic {
             ",ioeventfd=off"
         } else {
             ""
         };
-        let serial = format!("virtio-serial-pci,max_ports=31{handed_over}");
+        let serial = format!("virtio-serial-pci,max_ports=31{ioeventfd}");
         add(&["-serial", "chardev:log", "-device", &serial]);
         for (index, (name, descriptor)) in ports.iter().enumerate() {
             add(&["-chardev", &format!("socket,id={name},fd={descriptor}")]);
@@ -267,7 +267,7 @@ pub struct Guest {
     pub stdout: Option<UnixStream>,
     /// The command's standard error.
     pub stderr: Option<UnixStream>,
-    /// What the guest's first process says.
+    /// Messages of the guest's first process.
     pub control: Option<UnixStream>,
     /// The guest's terminal.
     pub console: Option<UnixStream>,
@@ -281,7 +281,7 @@ impl Guest {
         let mut theirs = Vec::new();
         let names = ["control", "stdout", "stderr", "console"];
         for name in &names[..if machine.console { 4 } else { 3 }] {
-            let (our_end, their_end) = UnixStream::pair().context("cannot make a socket pair")?;
+            let (our_end, their_end) = UnixStream::pair().context("cannot create a socket pair")?;
             our_end
                 .set_nonblocking(true)
                 .context("cannot set a socket up")?;
@@ -341,20 +341,20 @@ impl Guest {
         })
     }
 
-    /// Whether something can still come from the guest.
+    /// Whether a port is still open.
     pub fn any_open(&self) -> bool {
         [&self.control, &self.stdout, &self.stderr, &self.console]
             .into_iter()
             .any(Option::is_some)
     }
 
-    /// Ends the emulator; what is in the sockets stays readable.
+    /// Ends the emulator. Data in the sockets can still be read.
     pub fn kill(&mut self) {
-        // It fails only when the child has ended already.
+        // It fails only if the child has ended already.
         let _ = self.child.kill();
     }
 
-    /// Reaps the emulator once it has ended.
+    /// Waits until the emulator has ended, and reaps it.
     pub fn wait(&mut self) {
         let _ = self.child.wait();
     }
@@ -374,7 +374,7 @@ mod tests {
     fn machine(arch: Arch, cpus: u32, deterministic: bool) -> String {
         let machine = Machine {
             arch,
-            shape: Topology::flat(cpus),
+            topology: Topology::flat(cpus),
             memory_mib: 512,
             deterministic,
             side_by_side: false,
@@ -420,10 +420,10 @@ mod tests {
     }
 
     #[test]
-    fn dies_need_a_processor_that_has_some() {
+    fn several_dies_need_an_intel_processor() {
         let mut machine = Machine {
             arch: Arch::X86_64,
-            shape: Topology {
+            topology: Topology {
                 dies: 4,
                 ..Topology::flat(2)
             },
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_read() {
+    fn major_version_of_qemu_is_parsed() {
         assert_eq!(
             parse_major("QEMU emulator version 7.2.22 (Debian 1:7.2)"),
             Some(7)

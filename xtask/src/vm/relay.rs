@@ -19,17 +19,17 @@ const ESCAPE: u8 = 0x1d;
 /// What a terminal sends for "no more input": ctrl and D.
 const END_OF_INPUT: u8 = 0x04;
 
-/// What came of a guest.
+/// The result of a guest.
 pub struct Outcome {
     /// How it ended.
     pub end: End,
-    /// Its `uname -r`; none when it never got as far as its first process.
+    /// Its `uname -r`; none if its first process did not start.
     pub guest_release: Option<String>,
-    /// The numbers of the files that it handed back.
+    /// The numbers of the files that it has sent.
     pub fetched: BTreeSet<usize>,
 }
 
-/// Relays until the guest has ended and all its output is out.
+/// Relays until the guest has ended and all its output is written.
 pub fn run(mut guest: Guest, mode: Mode, timeout: Option<Duration>) -> Result<Outcome> {
     let signals = block_signals()?;
     let interactive = mode != Mode::Stream && io::stdin().is_terminal();
@@ -55,7 +55,7 @@ pub fn run(mut guest: Guest, mode: Mode, timeout: Option<Duration>) -> Result<Ou
         }
         relay.step(&mut guest, &signals)?;
         if relay.end.is_some() {
-            // The ports are drained to their ends in any case; nothing more is worth waiting for.
+            // The ports are still read to their ends.
             guest.kill();
         }
     }
@@ -81,7 +81,7 @@ struct Relay {
 }
 
 impl Relay {
-    /// Waits for one thing to happen and deals with it.
+    /// Waits for an event and handles it.
     fn step(&mut self, guest: &mut Guest, signals: &SignalFd) -> Result<()> {
         let ready = self.wait(guest, signals)?;
         if ready.signal
@@ -96,7 +96,7 @@ impl Relay {
         {
             self.end.get_or_insert(End::TimedOut);
         }
-        // Output before control: what the command said comes out before its end is acted upon.
+        // Output before control: the output of the command is written before its end is handled.
         for (port, to_stderr) in [
             (&mut guest.stdout, false),
             (&mut guest.stderr, true),
@@ -114,20 +114,20 @@ impl Relay {
             }
         }
         if let Some(data) = read_port(&mut guest.control)? {
-            self.control(&String::from_utf8_lossy(&data));
+            self.handle_control(&String::from_utf8_lossy(&data));
         }
         if ready.stdin {
             self.read_stdin();
         }
-        self.feed(guest.console.as_mut())
+        self.write_console(guest.console.as_mut())
     }
 
     fn wait(&self, guest: &Guest, signals: &SignalFd) -> Result<Ready> {
         let stdin = io::stdin();
-        let wants_stdin =
+        let polls_stdin =
             self.stdin_open && self.to_guest.is_empty() && self.guest_release.is_some();
         let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        if wants_stdin {
+        if polls_stdin {
             polled.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
         }
         for port in [&guest.stdout, &guest.stderr, &guest.control]
@@ -161,12 +161,12 @@ impl Relay {
         let fired = |entry: Option<&PollFd<'_>>| entry.and_then(PollFd::any).unwrap_or(false);
         Ok(Ready {
             signal: fired(polled.first()),
-            stdin: wants_stdin && fired(polled.get(1)),
+            stdin: polls_stdin && fired(polled.get(1)),
         })
     }
 
-    /// Takes what the guest's first process says: `up RELEASE`, `fetched N`, `exit STATUS`.
-    fn control(&mut self, text: &str) {
+    /// Handles messages of the guest's first process: `up RELEASE`, `fetched N`, `exit STATUS`.
+    fn handle_control(&mut self, text: &str) {
         self.control_text.push_str(text);
         while let Some((line, rest)) = self.control_text.split_once('\n') {
             match line.trim_end().split_once(' ') {
@@ -201,8 +201,8 @@ impl Relay {
         }
     }
 
-    /// Writes what waits for the console as far as it goes.
-    fn feed(&mut self, console: Option<&mut UnixStream>) -> Result<()> {
+    /// Writes pending input to the console until it would block.
+    fn write_console(&mut self, console: Option<&mut UnixStream>) -> Result<()> {
         let Some(console) = console.filter(|_| !self.to_guest.is_empty()) else {
             return Ok(());
         };
@@ -222,7 +222,7 @@ struct Ready {
     stdin: bool,
 }
 
-/// Reads what a port has; at its end the port is closed.
+/// Reads from a port. Closes it at its end.
 fn read_port(port: &mut Option<UnixStream>) -> Result<Option<Vec<u8>>> {
     let Some(stream) = port else { return Ok(None) };
     let mut buffer = vec![0; 65536];
@@ -251,7 +251,7 @@ fn put(sink: &mut impl Write, data: &[u8]) -> io::Result<()> {
     sink.flush()
 }
 
-/// From here on these signals are read from a file descriptor, so that no path skips the clean-up.
+/// Blocks signals, and returns a file descriptor to read them from: so none of them skips the clean-up.
 fn block_signals() -> Result<SignalFd> {
     let mut signals = SigSet::empty();
     for signal in [
@@ -264,10 +264,10 @@ fn block_signals() -> Result<SignalFd> {
     }
     signals.thread_block().context("cannot block signals")?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        .context("cannot make a signal descriptor")
+        .context("cannot create a signal descriptor")
 }
 
-/// Lines and columns of the user's terminal; 24 and 80 when there is none.
+/// Lines and columns of the user's terminal; 24 and 80 if there is none.
 pub fn terminal_size() -> (u16, u16) {
     let term = console::Term::stdout();
     term.size_checked().unwrap_or((24, 80))
@@ -292,7 +292,7 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        // Nothing can be done about a terminal that has gone away.
+        // It fails only if the terminal does not exist any more.
         let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.before);
     }
 }

@@ -1,4 +1,4 @@
-//! The shape of a guest's processors and memory, as QEMU wants to hear it.
+//! The topology of a guest's CPUs and memory, and QEMU's arguments for it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -67,9 +67,9 @@ impl Topology {
         if sockets > 1 {
             let per_socket = cpus / sockets;
             for node in 0..sockets {
-                // What does not divide evenly goes to the first node.
-                let spare_mib = if node == 0 { memory_mib % sockets } else { 0 };
-                let size_mib = memory_mib / sockets + spare_mib;
+                // The remainder goes to the first node.
+                let remainder_mib = if node == 0 { memory_mib % sockets } else { 0 };
+                let size_mib = memory_mib / sockets + remainder_mib;
                 let (first, last) = (node * per_socket, (node + 1) * per_socket - 1);
                 arguments.extend([
                     "-object".to_owned(),
@@ -89,7 +89,7 @@ impl FromStr for Topology {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no topology: give SOCKETS:CORES:THREADS or SOCKETS:DIES:CORES:THREADS, as in 2:2:1"
+                "`{text}` is not a topology: give SOCKETS:CORES:THREADS or SOCKETS:DIES:CORES:THREADS, as in 2:2:1"
             )
         };
         let fields: Vec<u32> = text
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_three_and_four_fields() {
+    fn three_and_four_fields_are_parsed() {
         let three: Topology = "2:4:2".parse().unwrap();
         assert_eq!(
             three,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_nonsense() {
+    fn invalid_topologies_are_rejected() {
         for text in [
             "",
             "2",
@@ -194,15 +194,15 @@ mod tests {
 
     #[test]
     fn cores_with_one_thread_are_plugged() {
-        let shape = Topology {
+        let topology = Topology {
             cores: 3,
             threads: 2,
             single_threaded: 1,
             ..Topology::flat(1)
         };
-        assert_eq!(shape.cpus(), 5);
+        assert_eq!(topology.cpus(), 5);
         assert_eq!(
-            shape.qemu_arguments(512),
+            topology.qemu_arguments(512),
             [
                 "-smp",
                 "4,sockets=1,cores=3,threads=2,maxcpus=6",
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_nodes_that_share_the_memory() {
+    fn sockets_are_numa_nodes_that_share_the_memory() {
         let arguments = "2:2:1".parse::<Topology>().unwrap().qemu_arguments(1025);
         assert_eq!(
             arguments,
