@@ -1,4 +1,14 @@
 //! The words check: words that the glossary replaces, and tasks that are called persons.
+//!
+//! It compares whole words, so it does not find expressions of several words ("left alone") and longer names
+//! (`side_end_turn`). In `xtask` it finds further words, which are in use elsewhere in the tree. Exempt there
+//! too, because tools use them in another sense:
+//!
+//! - `call` (system calls), `floor` (`scx_floor`), `hogs` and `sleepers` (stressors), `wants` (systemd);
+//! - `late`, `later`, `level`, `place`: common English;
+//! - files without one of the extensions of [`is_exempt`], such as `bpf-clang`;
+//! - `side_by_side/side-by-side.c.inc`: it is part of the emulator, and every edit makes each machine build that
+//!   again.
 
 use crate::tree::Tree;
 use anyhow::{Context, Result, bail};
@@ -6,12 +16,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Where text of ours stands.
+/// Files and folders with text of the project.
 const PLACES: [&str; 9] = [
     "*.md", "src", "scx_ops", "xtask", "tests", "dist", "docs", "crates", "build.rs",
 ];
-/// Where the words may stand: the glossary explains them, and results are not edited.
-const EXCUSED: [&str; 3] = [
+/// Files that may have the words: the glossary and this file list them, and results are not edited.
+const EXEMPT: [&str; 3] = [
     "docs/design/glossary.md",
     "docs/results/",
     "xtask/src/check/words.rs",
@@ -25,8 +35,8 @@ const PERSONS: [&str; 6] = [
     "everybody",
     "anybody",
 ];
-/// Words of the left column of the glossary's last table that mean nothing else in the field. (`hogs` is the name
-/// of a stressor, and stays.)
+/// Words of the left column of the glossary's last table that have no other meaning in the field. (`hogs` is the
+/// name of a stressor.)
 const REPLACED: [&str; 32] = [
     "adopt",
     "contestant",
@@ -62,14 +72,98 @@ const REPLACED: [&str; 32] = [
     "vtime_now",
 ];
 
-/// Lists every place with such a word.
+/// Further words of that column, which may not stand in [`XTASK`]: there they have no other meaning.
+const REPLACED_IN_XTASK: [&str; 64] = [
+    "admit",
+    "ahead",
+    "behind",
+    "beneath",
+    "bias",
+    "blind",
+    "board",
+    "brief",
+    "burst",
+    "burst_ns",
+    "charge",
+    "contestants",
+    "count_in",
+    "count_out",
+    "crew",
+    "desk",
+    "doubt",
+    "due",
+    "eyes",
+    "factor",
+    "gap_ns",
+    "gates",
+    "intake",
+    "judge",
+    "lab",
+    "labs",
+    "lead",
+    "leg",
+    "legs",
+    "look",
+    "looks",
+    "move_up",
+    "opening",
+    "pace",
+    "park",
+    "picture",
+    "pictures",
+    "race",
+    "races",
+    "reach",
+    "seat",
+    "sit",
+    "sleeper",
+    "sooner",
+    "spare",
+    "spares",
+    "stay_down",
+    "strangers",
+    "stretch",
+    "stretches",
+    "sum_up",
+    "tell",
+    "tells",
+    "thrown",
+    "told",
+    "torn",
+    "trend",
+    "turn",
+    "turn_ns",
+    "turns",
+    "waits_pid",
+    "waits_sleeper",
+    "wake_lag",
+    "witness",
+];
+/// The folder of [`REPLACED_IN_XTASK`].
+const XTASK: &str = "xtask/";
+
+/// Prints every such word with its file and line.
 ///
 /// # Errors
-/// If there is one, or git cannot be asked for the files.
+/// If there is one, or git fails.
 pub fn run(tree: &Tree) -> Result<()> {
+    let words = replaced_words(tree, &PLACES)?;
+    if !words.is_empty() {
+        println!("{}", words.join("\n"));
+        bail!(
+            "{} words that docs/design/glossary.md replaces: use the field's word",
+            words.len()
+        );
+    }
+    println!("no word that docs/design/glossary.md replaces");
+    Ok(())
+}
+
+/// `FILE:LINE: WORD` for each replaced word in these files and folders.
+fn replaced_words(tree: &Tree, places: &[&str]) -> Result<Vec<String>> {
     let output = Command::new("git")
         .args(["ls-files", "--"])
-        .args(PLACES)
+        .args(places)
         .current_dir(&tree.top)
         .output()
         .context("cannot run git: is it in the PATH?")?;
@@ -77,25 +171,19 @@ pub fn run(tree: &Tree) -> Result<()> {
         bail!("`git ls-files` failed in {}", tree.top.display());
     }
     let files = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut count = 0;
-    for file in files.lines().filter(|file| !is_excused(file)) {
-        // A picture or a binary is no text of ours.
+    let mut words = Vec::new();
+    for file in files.lines().filter(|file| !is_exempt(file)) {
+        // An image or a binary is not text.
         let Ok(text) = fs::read_to_string(tree.top.join(file)) else {
             continue;
         };
-        for (number, word) in found(&text) {
-            println!("{file}:{number}: {word}");
-            count += 1;
-        }
+        let found = found(&text, file.starts_with(XTASK));
+        words.extend(found.map(|(line, word)| format!("{file}:{line}: {word}")));
     }
-    if count > 0 {
-        bail!("{count} words that docs/design/glossary.md replaces: use the field's word");
-    }
-    println!("no word that the glossary replaces");
-    Ok(())
+    Ok(words)
 }
 
-fn is_excused(file: &str) -> bool {
+fn is_exempt(file: &str) -> bool {
     let is_text = ["md", "rs", "h", "c", "sh", "toml", "service", "snap"]
         .iter()
         .any(|end| {
@@ -103,22 +191,24 @@ fn is_excused(file: &str) -> bool {
                 .extension()
                 .is_some_and(|extension| extension == *end)
         });
-    !is_text || EXCUSED.iter().any(|excused| file.starts_with(excused))
+    !is_text || EXEMPT.iter().any(|exempt| file.starts_with(exempt))
 }
 
-/// Line number, from 1, and word.
-fn found(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().flat_map(|(at, line)| {
+/// Line number, from 1, and word. `in_xtask` adds the words of [`REPLACED_IN_XTASK`].
+fn found(text: &str, in_xtask: bool) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().flat_map(move |(at, line)| {
         let words = line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         words
-            .filter(|word| is_replaced(word))
+            .filter(move |word| is_replaced(word, in_xtask))
             .map(move |word| (at + 1, word))
     })
 }
 
-fn is_replaced(word: &str) -> bool {
+fn is_replaced(word: &str, in_xtask: bool) -> bool {
     let is = |known: &&str| known.eq_ignore_ascii_case(word);
-    PERSONS.iter().any(is) || REPLACED.iter().any(is)
+    PERSONS.iter().any(is)
+        || REPLACED.iter().any(is)
+        || in_xtask && REPLACED_IN_XTASK.iter().any(is)
 }
 
 #[cfg(test)]
@@ -128,15 +218,30 @@ mod tests {
     #[test]
     fn words_are_found_whole_and_in_any_case() {
         let text = "the whole task\nWhoever is `owed` waits\nborrowed\n";
-        let found: Vec<_> = found(text).collect();
+        let found: Vec<_> = found(text, false).collect();
         assert_eq!(found, [(2, "Whoever"), (2, "owed")]);
     }
 
     #[test]
-    fn the_glossary_and_the_results_are_excused() {
-        assert!(is_excused("docs/design/glossary.md"));
-        assert!(is_excused("docs/results/2026-11-22-x.md"));
-        assert!(!is_excused("docs/design/policy.md"));
-        assert!(is_excused("docs/results/a.svg"));
+    fn further_words_are_found_in_xtask_only() {
+        let text = "the lab takes turns\n";
+        assert_eq!(found(text, false).count(), 0);
+        let found: Vec<_> = found(text, true).collect();
+        assert_eq!(found, [(1, "lab"), (1, "turns")]);
+    }
+
+    /// The rest of the tree is not checked here: other parts still have such words.
+    #[test]
+    fn xtask_has_no_replaced_word() {
+        let tree = Tree::find().unwrap();
+        assert_eq!(replaced_words(&tree, &[XTASK]).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn glossary_and_results_are_exempt() {
+        assert!(is_exempt("docs/design/glossary.md"));
+        assert!(is_exempt("docs/results/2026-11-22-x.md"));
+        assert!(!is_exempt("docs/design/policy.md"));
+        assert!(is_exempt("docs/results/a.svg"));
     }
 }
