@@ -54,7 +54,7 @@ pub struct RunArgs {
     #[arg(long, value_enum)]
     pub profile: Option<Profile>,
 
-    /// Leave the knobs as they are set, whatever the goal.
+    /// Leave the tunables as they are set, whatever the goal.
     #[arg(long)]
     pub no_tune: bool,
 
@@ -70,7 +70,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub metrics: Option<SocketAddr>,
 
-    /// Print what is worth telling one by one: long waits, preemptions, migrations, knobs, faults. Each
+    /// Print what is worth telling one by one: long waits, preemptions, migrations, tunables, faults. Each
     /// as a line, or as JSON.
     #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true,
           default_missing_value = "lines")]
@@ -89,9 +89,9 @@ pub struct RunArgs {
     #[command(flatten)]
     pub libbpf: LibbpfOpts,
 
-    /// Turn a knob: NAME=VALUE in nanoseconds (for experiments; may be repeated).
-    #[arg(long = "set", value_name = "KNOB=NS", hide = true)]
-    pub knobs: Vec<String>,
+    /// Set a tunable: NAME=VALUE in nanoseconds (for experiments; may be repeated).
+    #[arg(long = "set", value_name = "TUNABLE=NS", hide = true)]
+    pub tunables: Vec<String>,
 
     /// Write what the tuner sees and does to this file, one JSON object a line (for plots).
     #[arg(long, value_name = "FILE", hide = true)]
@@ -122,7 +122,7 @@ impl RunArgs {
             file: self.config.as_deref(),
             profile: self.profile,
             no_tune: self.no_tune,
-            settings: &self.knobs,
+            settings: &self.tunables,
         }
     }
 }
@@ -133,16 +133,16 @@ impl RunArgs {
 #[allow(missing_docs)]
 pub enum PolicyRule {
     Preempt = intf::takt_without_TAKT_WITHOUT_PREEMPT,
-    Spare = intf::takt_without_TAKT_WITHOUT_SPARE,
-    Owed = intf::takt_without_TAKT_WITHOUT_OWED,
-    GiveWay = intf::takt_without_TAKT_WITHOUT_GIVE_WAY,
+    Protect = intf::takt_without_TAKT_WITHOUT_PROTECT,
+    LagPreempt = intf::takt_without_TAKT_WITHOUT_LAG_PREEMPT,
+    ParkCurrent = intf::takt_without_TAKT_WITHOUT_PARK_CURRENT,
     Handoff = intf::takt_without_TAKT_WITHOUT_HANDOFF,
     Sync = intf::takt_without_TAKT_WITHOUT_SYNC,
-    Keep = intf::takt_without_TAKT_WITHOUT_KEEP,
+    ContinueCurrent = intf::takt_without_TAKT_WITHOUT_CONTINUE_CURRENT,
     Cgroup = intf::takt_without_TAKT_WITHOUT_CGROUP,
-    Rest = intf::takt_without_TAKT_WITHOUT_REST,
-    First = intf::takt_without_TAKT_WITHOUT_FIRST,
-    Dowry = intf::takt_without_TAKT_WITHOUT_DOWRY,
+    KeepSlice = intf::takt_without_TAKT_WITHOUT_KEEP_SLICE,
+    LagBeforeParked = intf::takt_without_TAKT_WITHOUT_LAG_BEFORE_PARKED,
+    ForkLag = intf::takt_without_TAKT_WITHOUT_FORK_LAG,
 }
 
 /// How events are printed.

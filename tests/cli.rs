@@ -105,7 +105,7 @@ fn config_file(text: &str) -> tempfile::NamedTempFile {
 
 #[test]
 fn a_wrong_configuration_is_status_2_with_its_place() {
-    let file = config_file("[knobs]\nslice_mx_ns = 5\n");
+    let file = config_file("[tunables]\nslice_mx_ns = 5\n");
     let path = file.path().to_str().unwrap();
     let place = format!("{path}:2:1: ");
     let words = [&place[..], "did you mean \"slice_max_ns\"?"];
@@ -307,7 +307,7 @@ fn observe_without_root_says_so_in_one_line() {
     let output = match command.output() {
         Ok(output) => output,
         Err(error) => {
-            eprintln!("SKIPPED: cannot run it as nobody: {error}");
+            eprintln!("SKIPPED: cannot run it without privileges: {error}");
             return;
         }
     };

@@ -65,7 +65,7 @@ impl Agent {
 struct Dump {
     at_ns: u64,
     counters: Figures,
-    knobs: Figures,
+    tunables: Figures,
     callbacks: BTreeMap<String, (u64, u64)>,
     /// Busy and idle time of each CPU.
     cpus: Vec<(u64, u64)>,
@@ -76,7 +76,7 @@ struct Dump {
 /// The live maps.
 struct Maps {
     counters: Map,
-    knobs: Map,
+    tunables: Map,
 }
 
 impl Maps {
@@ -84,7 +84,7 @@ impl Maps {
         Dump {
             at_ns: now_ns(),
             counters: self.counters.sums(),
-            knobs: self.knobs.sums(),
+            tunables: self.tunables.sums(),
             callbacks: kernel::callbacks(),
             cpus: cpus(),
             ran: threads(),
@@ -177,9 +177,9 @@ fn by_pointer(counters: &Figures) -> Figures {
     sums
 }
 
-/// The knobs of the slot that is active.
+/// The tunables of the slot that is active.
 fn in_force(slots: &Figures) -> Figures {
-    let active = format!("knobs.slot[{}].", slots["knobs.active"]);
+    let active = format!("tunables.slot[{}].", slots["tunables.active"]);
     let of_it = slots.iter().filter_map(|(field, value)| {
         let name = field.strip_prefix(&active)?;
         Some((name.to_owned(), *value))
@@ -196,11 +196,11 @@ fn bounds(before: &Dump, after: &Dump) -> Bounds {
         let least = then[&pointer];
         bounds.insert(pointer, least..=now);
     }
-    let then = in_force(&before.knobs);
-    for (name, now) in in_force(&after.knobs) {
+    let then = in_force(&before.tunables);
+    for (name, now) in in_force(&after.tunables) {
         // The tuner may have turned it in between.
         let bounds_of_it = then[&name].min(now)..=then[&name].max(now);
-        bounds.insert(format!("/knobs/{name}"), bounds_of_it);
+        bounds.insert(format!("/tunables/{name}"), bounds_of_it);
     }
     for (i, (then, now)) in before.cpus.iter().zip(&after.cpus).enumerate() {
         bounds.insert(format!("/cpus/{i}/busy_ns"), then.0..=now.0);
@@ -249,7 +249,7 @@ fn invented(picture: &Value, bounds: &Bounds) -> Vec<String> {
             .map(|name| format!("{parent}/{name}"))
             .collect::<Vec<_>>()
     };
-    let parents = ["/activity/placed", "/activity/counters", "/knobs"];
+    let parents = ["/activity/placed", "/activity/counters", "/tunables"];
     let names = parents.iter().flat_map(|parent| of(parent));
     names.filter(|name| !bounds.contains_key(name)).collect()
 }
@@ -372,7 +372,7 @@ fn assert_errors_are_seen(picture: &Value, bounds: &Bounds) {
 fn each_figure_agrees_with_the_map_that_it_comes_from() {
     let maps = Maps {
         counters: Map::find("cpu_stats"),
-        knobs: Map::find(".data.knobs"),
+        tunables: Map::find(".data.tunables"),
     };
     let mut agent = Agent::connect();
     agent.ask("snapshot"); // from now on all is counted

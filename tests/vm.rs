@@ -127,7 +127,7 @@ fn refuses_malformed_btf_of_7_2_12() {
 /// than the kernel's watchdog, which is set to 30 s.
 const STALL_S: &str = "25";
 
-/// The mixed load: nobody left behind, nobody rejected, and the scheduler still there afterwards.
+/// The mixed load: no task left behind, none rejected, and the scheduler still there afterwards.
 fn bears_stress(vm: Vm, flags: &str, seconds: u32) {
     let script = r#"
         start_agent
@@ -335,8 +335,8 @@ fn long_attaches_and_detaches_50_times_under_everything() {
 fn says_what_is_wrong() {
     Vm::new("7.2").passes(
         r#"
-        rejects 1 'root|privilege|CAP_' as_nobody scx_takt
-        rejects 1 'root' as_nobody scx_takt observe --seconds 1
+        rejects 1 'root|privilege|CAP_' as_plain_user scx_takt
+        rejects 1 'root' as_plain_user scx_takt observe --seconds 1
         rejects 2 'no-such-flag' scx_takt --no-such-flag
         rejects 2 'stats' scx_takt --stats 0
         rejects 2 'stats' scx_takt --stats abc

@@ -1,4 +1,4 @@
-//! What scx_takt does not do for cgroups, told to the administrator who relies on it.
+//! What scx_takt does not do for cgroups, told to an administrator that relies on it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

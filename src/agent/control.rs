@@ -1,6 +1,6 @@
-//! The closed loop around a running scheduler: configuration in, figures in, knobs and rules out.
+//! The closed loop around a running scheduler: configuration in, figures in, tunables and rules out.
 //!
-//! Everything here happens beside scheduling. If this process stalls, the last knobs hold.
+//! Everything here happens beside scheduling. If this process stalls, the last tunables hold.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::rules::Rules;
-use super::{power, tunables};
+use super::{power, set_tunables};
 use crate::base::clock;
 use crate::bpf_abi::BpfSkel;
-use crate::bpf_abi::intf::takt_knobs;
+use crate::bpf_abi::intf::takt_tunables;
 use crate::cli::RunArgs;
 use crate::config::profile::Profile;
 use crate::config::watch::Watch;
-use crate::config::{Config, Goal, knobs};
+use crate::config::{Config, Goal, tunables};
 use crate::snapshot::Counters;
 use crate::tuner::{Change, Figures, Task, Tuner};
 use crate::wakeups::{LATENCY, NORMAL, Wakeups};
@@ -62,7 +62,7 @@ pub struct Reload {
 }
 
 impl<'a> Control<'a> {
-    /// Puts the configuration into force. The knobs themselves were set before the scheduler was loaded.
+    /// Puts the configuration into force. The tunables themselves were set before the scheduler was loaded.
     ///
     /// # Errors
     /// If the rules cannot be put into force, or the file to record to cannot be made.
@@ -124,14 +124,14 @@ impl<'a> Control<'a> {
         period.saturating_sub(self.last_at.elapsed())
     }
 
-    /// The latest turn of the knobs, with its reason.
+    /// The latest turn of the tunables, with its reason.
     pub fn last_change(&self) -> Option<&str> {
         self.tuner.last_change()
     }
 
-    /// The knobs in force.
-    pub fn knobs(&self) -> &takt_knobs {
-        self.tuner.knobs()
+    /// The tunables in force.
+    pub fn tunables(&self) -> &takt_tunables {
+        self.tuner.tunables()
     }
 
     /// The profile in force.
@@ -295,8 +295,8 @@ impl<'a> Control<'a> {
         let Some(change) = change else {
             return;
         };
-        if let Err(error) = tunables::write(skel, &change.knobs) {
-            eprintln!("scx_takt: knobs not turned: {error:#}");
+        if let Err(error) = set_tunables::write(skel, &change.tunables) {
+            eprintln!("scx_takt: tunables not set: {error:#}");
             return;
         }
         if change.is_important {
@@ -328,7 +328,7 @@ impl<'a> Control<'a> {
             "class_p99_ns": figures.wakeups.each_ref().map(|seen| seen.quantile_ns(990)),
             "p99_ns": all.quantile_ns(990),
             "load": figures.load,
-            "knobs": knobs::named(self.tuner.knobs()),
+            "tunables": tunables::named(self.tuner.tunables()),
             "change": change.map(|change| &change.reason),
         });
         if let Err(error) = writeln!(file, "{line}") {
@@ -340,7 +340,7 @@ impl<'a> Control<'a> {
 
 fn task(config: &Config, on_battery: bool) -> Task {
     Task {
-        base: config.knobs(on_battery),
+        base: config.tunables(on_battery),
         goal: config.goal,
         profile: config.profile,
     }

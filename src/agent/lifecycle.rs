@@ -20,7 +20,7 @@ use super::power;
 use crate::base::clock;
 use crate::bpf_abi::{BpfSkel, OpenBpfSkel, intf};
 use crate::cli::RunArgs;
-use crate::config::{Config, knobs};
+use crate::config::{Config, tunables};
 use crate::events::{Intake, Printer};
 use crate::signals::Signals;
 use crate::snapshot::Ejection;
@@ -65,7 +65,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
         &mut opened,
         &machine,
         args,
-        &config.knobs(power::on_battery()),
+        &config.tunables(power::on_battery()),
     )?;
     let mut skel = load(opened)?;
     skel.progs
@@ -83,12 +83,12 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
     let mut intake = Intake::new(&skel.maps.events)?;
     let mut printer = Printer::new(args, &machine);
     let mut control = Control::new(&mut skel, args, config, machine.nr_cpus)?;
-    printer.knobs(
-        &knobs::default_knobs(),
-        control.knobs(),
+    printer.tunables(
+        &tunables::default_tunables(),
+        control.tunables(),
         "set on the command line, in the configuration or by the profile",
     );
-    session.desk.open(&skel, control.knobs());
+    session.desk.open(&skel, control.tunables());
     let watched = session.watch(&mut skel, &mut intake, &mut printer, &mut control, args);
     let load_again = control.must_load_again();
     drop(control);
@@ -137,12 +137,12 @@ fn leave_out_rules(skel: &mut OpenBpfSkel<'_>) {
     }
 }
 
-/// Tells the BPF side about the machine and its knobs, and takes out what this kernel lacks.
+/// Tells the BPF side about the machine and its tunables, and takes out what this kernel lacks.
 pub fn configure(
     opened: &mut Opened<'_>,
     machine: &Machine,
     args: &RunArgs,
-    knobs: &intf::takt_knobs,
+    tunables: &intf::takt_tunables,
 ) -> Result<()> {
     let (mut callbacks, kfuncs): (Vec<_>, Vec<_>) = args
         .pretend_lacks
@@ -209,11 +209,11 @@ pub fn configure(
     switches.set_autoload(traces_switches && machine.nr_cpus > 1);
     let slots = skel
         .maps
-        .data_knobs_data
+        .data_tunables_data
         .as_mut()
-        .context("the BPF object has no knobs")?;
-    // SAFETY: bindgen's and the skeleton's `takt_knobs` are made from the same C type.
-    slots.knobs.slot = [unsafe { std::mem::transmute_copy(knobs) }; 2];
+        .context("the BPF object has no tunables")?;
+    // SAFETY: bindgen's and the skeleton's `takt_tunables` are made from the same C type.
+    slots.tunables.slot = [unsafe { std::mem::transmute_copy(tunables) }; 2];
     let masked = compat::mask_callbacks(skel.open_object_mut(), types, OPS, &callbacks)?;
     if args.verbose {
         eprintln!(

@@ -38,7 +38,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reports, answers and turns knobs until the scheduler is told to stop or has left the kernel.
+    /// Reports, answers and sets tunables until the scheduler is told to stop or has left the kernel.
     ///
     /// # Errors
     /// If the scheduler's maps cannot be read, or standard output cannot be written to.
@@ -99,13 +99,13 @@ impl Session {
         ControlFlow::Continue(())
     }
 
-    /// Takes over what has changed, turns knobs if need be, and tells of both.
+    /// Takes over what has changed, sets tunables if need be, and tells of both.
     fn steer(&mut self, skel: &mut BpfSkel<'_>, control: &mut Control<'_>, printer: &mut Printer) {
         control.look_at_file(skel);
         control.tick(skel);
         let changes = control.take_changes();
         for change in &changes {
-            printer.knobs(&change.from, &change.knobs, &change.why);
+            printer.tunables(&change.from, &change.tunables, &change.why);
         }
         for reload in control.take_reloads() {
             printer.config(reload.taken, &reload.what);
@@ -146,7 +146,7 @@ struct Reporter {
     last_at: Instant,
     last: Counters,
     lost: u64,
-    /// The latest turn of the knobs that was printed.
+    /// The latest turn of the tunables that was printed.
     told: String,
 }
 
@@ -174,7 +174,7 @@ impl Reporter {
         change: Option<&str>,
     ) -> Result<ControlFlow<()>> {
         if let Some(change) = change.filter(|change| self.told != *change) {
-            let _ = output::print(&format!("knobs: {change}"))?;
+            let _ = output::print(&format!("tunables: {change}"))?;
             self.told = change.to_owned();
         }
         let (now, longest_ns) = agent.for_stats(skel)?;

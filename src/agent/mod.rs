@@ -15,4 +15,4 @@ pub mod main_loop;
 pub mod open;
 pub mod power;
 pub mod rules;
-pub mod tunables;
+pub mod set_tunables;

@@ -1,4 +1,4 @@
-//! Output files: opened before the measurement starts, so that an unwritable one costs nobody half
+//! Output files: opened before the measurement starts, so that an unwritable one does not cost half
 //! an hour, and put in place in one step, so that no half-written one is ever seen.
 
 use std::fs::{File, OpenOptions, Permissions};

@@ -1,4 +1,4 @@
-//! What shall be measured: flags turned into contestants, workloads, rules and opened outputs.
+//! What shall be measured: flags turned into schedulers, workloads, rules and opened outputs.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::gate::{self, Rule};
 use super::output::Output;
-use super::scheduler::{self, Contestant, Limits};
+use super::scheduler::{self, Limits, Scheduler};
 use super::sysfs;
 use super::workload::{self, Setting, Workload};
 use crate::cli::BenchArgs;
@@ -31,8 +31,8 @@ impl std::error::Error for Usage {}
 
 /// Everything that is settled before the first measurement.
 pub struct Plan {
-    /// Who races; EEVDF comes first.
-    pub contestants: Vec<Contestant>,
+    /// The schedulers under test; EEVDF comes first.
+    pub schedulers: Vec<Scheduler>,
     /// Index of the one that all others are compared with.
     pub baseline: usize,
     /// What is run.
@@ -65,10 +65,10 @@ impl Plan {
         let rules = gate::parse(&args.gate).map_err(|error| Usage(format!("--gate: {error:#}")))?;
         let workloads = chosen_workloads(args)?;
         check_rules(&rules, &workloads)?;
-        let contestants = contestants(args)?;
+        let schedulers = schedulers(args)?;
         Ok(Self {
-            baseline: baseline(&args.baseline, &contestants)?,
-            contestants,
+            baseline: baseline(&args.baseline, &schedulers)?,
+            schedulers,
             workloads,
             rounds: args.rounds,
             setting: setting(args)?,
@@ -83,10 +83,10 @@ impl Plan {
         })
     }
 
-    /// The contestants of one round in random order, as indices.
+    /// The schedulers of one round in random order, as indices.
     pub fn order(&self, round: u32) -> Vec<usize> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.setting.seed.wrapping_add(u64::from(round)));
-        let mut order: Vec<usize> = (0..self.contestants.len()).collect();
+        let mut order: Vec<usize> = (0..self.schedulers.len()).collect();
         order.shuffle(&mut rng);
         order
     }
@@ -94,10 +94,10 @@ impl Plan {
     /// The schedulers that `--gate` speaks of: scx_takt, or without it every one but the baseline.
     pub fn gated(&self) -> Vec<&str> {
         let own = env!("CARGO_PKG_NAME");
-        let others = (0..self.contestants.len()).filter(|index| *index != self.baseline);
+        let others = (0..self.schedulers.len()).filter(|index| *index != self.baseline);
         let names: Vec<&str> = others
-            .filter_map(|index| self.contestants.get(index))
-            .map(|contestant| contestant.name.as_str())
+            .filter_map(|index| self.schedulers.get(index))
+            .map(|scheduler| scheduler.name.as_str())
             .collect();
         if names.contains(&own) {
             vec![own]
@@ -107,14 +107,14 @@ impl Plan {
     }
 }
 
-fn baseline(name: &str, contestants: &[Contestant]) -> Result<usize> {
-    let found = contestants
+fn baseline(name: &str, schedulers: &[Scheduler]) -> Result<usize> {
+    let found = schedulers
         .iter()
-        .position(|contestant| contestant.name == name);
+        .position(|scheduler| scheduler.name == name);
     found.ok_or_else(|| {
-        let names: Vec<_> = contestants
+        let names: Vec<_> = schedulers
             .iter()
-            .map(|contestant| contestant.name.as_str())
+            .map(|scheduler| scheduler.name.as_str())
             .collect();
         Usage(format!(
             "--baseline: '{name}' does not race; there are {}",
@@ -204,10 +204,10 @@ fn check_rules(rules: &[Rule], workloads: &[&dyn Workload]) -> Result<()> {
 }
 
 /// EEVDF, scx_takt, and whom the user named, as far as this machine lets them run.
-fn contestants(args: &BenchArgs) -> Result<Vec<Contestant>> {
+fn schedulers(args: &BenchArgs) -> Result<Vec<Scheduler>> {
     let named = scheduler::parse_against(&args.against)?;
     let obstacle = obstacle();
-    let mut contestants = vec![Contestant {
+    let mut schedulers = vec![Scheduler {
         name: EEVDF.to_owned(),
         command: None,
     }];
@@ -215,24 +215,24 @@ fn contestants(args: &BenchArgs) -> Result<Vec<Contestant>> {
         None => scheduler::refuse_if_active()?,
         Some(why) if named.is_empty() => {
             eprintln!("only EEVDF is measured: {why}");
-            return Ok(contestants);
+            return Ok(schedulers);
         }
         Some(why) => bail!("{why}; only EEVDF can be measured here: --against {EEVDF}"),
     }
     if !args.no_self {
         let command = Some((scheduler::this_program()?, Vec::new()));
-        contestants.push(Contestant {
+        schedulers.push(Scheduler {
             name: env!("CARGO_PKG_NAME").to_owned(),
             command,
         });
     }
-    contestants.extend(beside_own(named, args.no_self));
-    scheduler::make_names_unique(&mut contestants);
-    Ok(contestants)
+    schedulers.extend(beside_own(named, args.no_self));
+    scheduler::make_names_unique(&mut schedulers);
+    Ok(schedulers)
 }
 
 /// The named ones without scx_takt by its plain name, which takes part anyway. Named twice, it races itself.
-fn beside_own(mut named: Vec<Contestant>, no_self: bool) -> Vec<Contestant> {
+fn beside_own(mut named: Vec<Scheduler>, no_self: bool) -> Vec<Scheduler> {
     if !no_self && let Some(index) = named.iter().position(is_own) {
         named.remove(index);
     }
@@ -240,9 +240,9 @@ fn beside_own(mut named: Vec<Contestant>, no_self: bool) -> Vec<Contestant> {
 }
 
 /// Whether this is scx_takt without arguments.
-fn is_own(contestant: &Contestant) -> bool {
-    let arguments = contestant.command.as_ref().map(|(_, arguments)| arguments);
-    contestant.name == env!("CARGO_PKG_NAME") && arguments.is_some_and(Vec::is_empty)
+fn is_own(scheduler: &Scheduler) -> bool {
+    let arguments = scheduler.command.as_ref().map(|(_, arguments)| arguments);
+    scheduler.name == env!("CARGO_PKG_NAME") && arguments.is_some_and(Vec::is_empty)
 }
 
 /// Why no scheduler can be loaded, if so.
@@ -269,7 +269,7 @@ mod tests {
         let beside = |list: &str, no_self| -> Vec<String> {
             let named = scheduler::parse_against(&[list.to_owned()]).unwrap();
             let left = beside_own(named, no_self).into_iter();
-            left.map(|contestant| contestant.name).collect()
+            left.map(|scheduler| scheduler.name).collect()
         };
         let list = "eevdf,scx_takt,scx_takt --stats 1";
         assert_eq!(beside(list, false), ["scx_takt --stats 1"]);

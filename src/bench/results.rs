@@ -29,7 +29,7 @@ pub struct Results {
     pub baseline: String,
     /// False if the benchmark was interrupted.
     pub complete: bool,
-    /// Who took part.
+    /// The schedulers that took part.
     pub schedulers: Vec<Entrant>,
     /// One entry for each workload, metric and scheduler.
     pub results: Vec<Figure>,
@@ -123,7 +123,7 @@ pub struct CallbackCost {
 /// What the runner has of one metric under one scheduler: a place for each counted round.
 pub type Samples = Vec<Option<f64>>;
 
-/// Who a figure is about, and what went wrong there, if anything did.
+/// What a figure is about, and what went wrong there, if anything did.
 pub struct Subject<'a> {
     /// Workload.
     pub workload: &'a str,

@@ -51,7 +51,7 @@ pub struct Race<'a> {
 }
 
 impl<'a> Race<'a> {
-    /// Lines everybody up.
+    /// Lines the schedulers up.
     pub fn new(plan: &'a Plan, interrupt: &'a Interrupt) -> Self {
         let workloads = plan.workloads.len();
         let record = || Record {
@@ -64,7 +64,7 @@ impl<'a> Race<'a> {
             plan,
             interrupt,
             progress: Progress::new(steps(plan)),
-            records: plan.contestants.iter().map(|_| record()).collect(),
+            records: plan.schedulers.iter().map(|_| record()).collect(),
             callbacks: Vec::new(),
             waits: Vec::new(),
             waits_missing: None,
@@ -76,8 +76,8 @@ impl<'a> Race<'a> {
     /// Runs all rounds, then the passes that disturb. Ends early when interrupted.
     pub fn run(&mut self) -> Result<()> {
         for round in 0..=self.plan.rounds {
-            for contestant in self.plan.order(round) {
-                self.leg(round, contestant)?;
+            for scheduler in self.plan.order(round) {
+                self.leg(round, scheduler)?;
                 if self.interrupt.raised() {
                     return Ok(());
                 }
@@ -88,35 +88,35 @@ impl<'a> Race<'a> {
                 _ => format!("round {round} of {} done", self.plan.rounds),
             });
         }
-        for contestant in 0..self.plan.contestants.len() {
-            self.passes(contestant)?;
+        for scheduler in 0..self.plan.schedulers.len() {
+            self.passes(scheduler)?;
         }
         self.complete = !self.interrupt.raised();
         Ok(())
     }
 
     /// One scheduler's part of a round.
-    fn leg(&mut self, round: u32, contestant: usize) -> Result<()> {
-        let Some(mut loaded) = self.load(contestant)? else {
+    fn leg(&mut self, round: u32, scheduler: usize) -> Result<()> {
+        let Some(mut loaded) = self.load(scheduler)? else {
             return Ok(());
         };
         for workload in 0..self.plan.workloads.len() {
-            let outcome = self.measure(round, contestant, workload, loaded.scheduler())?;
+            let outcome = self.measure(round, scheduler, workload, loaded.scheduler())?;
             let ejected = loaded.ejected()?;
             if let Some(reason) = ejected {
-                self.eject(contestant, &reason);
+                self.eject(scheduler, &reason);
                 break;
             }
             if self.interrupt.raised() {
                 break;
             }
-            self.keep(round, contestant, workload, outcome);
+            self.keep(round, scheduler, workload, outcome);
         }
         loaded.stop()
     }
 
-    fn keep(&mut self, round: u32, contestant: usize, workload: usize, outcome: Option<Outcome>) {
-        let record = &mut self.records[contestant];
+    fn keep(&mut self, round: u32, scheduler: usize, workload: usize, outcome: Option<Outcome>) {
+        let record = &mut self.records[scheduler];
         if let Some(place) = round.checked_sub(1) {
             record.outcomes[workload][place as usize] = outcome;
         }
@@ -126,23 +126,23 @@ impl<'a> Race<'a> {
     fn measure(
         &mut self,
         round: u32,
-        contestant: usize,
+        scheduler: usize,
         workload: usize,
         loaded: Option<&Loaded>,
     ) -> Result<Option<Outcome>> {
         let setting = self.setting(round);
         let name = self.plan.workloads[workload].name();
-        let what = format!("{}: {name}", self.plan.contestants[contestant].name);
+        let what = format!("{}: {name}", self.plan.schedulers[scheduler].name);
         let (interrupt, limit) = (self.interrupt, self.plan.limits.workload);
         let watched = loaded.map(Loaded::fd);
-        let run = self.progress.step((contestant, workload), &what, || {
+        let run = self.progress.step((scheduler, workload), &what, || {
             isolate::run(name, &setting, watched, interrupt, limit)
         })?;
         match run {
             Run::Done(outcome) => Ok(Some(outcome)),
             Run::Failed(why) => {
                 self.progress.line(&format!("{what} failed: {why}"));
-                self.records[contestant].trouble[workload] = Some(format!("failed: {why}"));
+                self.records[scheduler].trouble[workload] = Some(format!("failed: {why}"));
                 Ok(None)
             }
             Run::SchedulerGone | Run::Interrupted => Ok(None),
@@ -159,41 +159,41 @@ impl<'a> Race<'a> {
     }
 
     /// Starts a scheduler, unless it has been thrown out before. None: nothing to measure now.
-    fn load(&mut self, contestant: usize) -> Result<Option<Field>> {
-        if self.records[contestant].ejected.is_some() {
+    fn load(&mut self, scheduler: usize) -> Result<Option<Field>> {
+        if self.records[scheduler].ejected.is_some() {
             return Ok(None);
         }
-        let Some((program, arguments)) = &self.plan.contestants[contestant].command else {
+        let Some((program, arguments)) = &self.plan.schedulers[scheduler].command else {
             return Ok(Some(Field::Baseline));
         };
-        let started = self.start(contestant, program, arguments)?;
+        let started = self.start(scheduler, program, arguments)?;
         match started {
             Start::Loaded(loaded) => {
-                let record = &mut self.records[contestant];
+                let record = &mut self.records[scheduler];
                 record.ops = Some(loaded.ops.clone());
                 record.load_s.push(loaded.load_s);
                 Ok(Some(Field::Loaded(loaded)))
             }
             Start::Failed(why) => {
-                self.eject(contestant, &why);
+                self.eject(scheduler, &why);
                 Ok(None)
             }
             Start::Interrupted => Ok(None),
         }
     }
 
-    fn start(&mut self, contestant: usize, program: &PathBuf, args: &[String]) -> Result<Start> {
-        let what = format!("{}: loading", self.plan.contestants[contestant].name);
+    fn start(&mut self, scheduler: usize, program: &PathBuf, args: &[String]) -> Result<Start> {
+        let what = format!("{}: loading", self.plan.schedulers[scheduler].name);
         let (interrupt, limits) = (self.interrupt, self.plan.limits);
-        self.progress.step((contestant, LOADING), &what, || {
+        self.progress.step((scheduler, LOADING), &what, || {
             scheduler::start(program, args, limits, interrupt)
         })
     }
 
-    fn eject(&mut self, contestant: usize, reason: &str) {
-        let name = &self.plan.contestants[contestant].name;
+    fn eject(&mut self, scheduler: usize, reason: &str) {
+        let name = &self.plan.schedulers[scheduler].name;
         self.progress.line(&format!("{name}: ejected: {reason}"));
-        self.records[contestant].ejected = Some(reason.to_owned());
+        self.records[scheduler].ejected = Some(reason.to_owned());
     }
 
     /// Draws up the results of what has been run.
@@ -207,7 +207,7 @@ impl<'a> Race<'a> {
             side_by_side: plan.side_by_side,
             machine: plan.machine.clone(),
             rounds: self.rounds_done,
-            baseline: plan.contestants[plan.baseline].name.clone(),
+            baseline: plan.schedulers[plan.baseline].name.clone(),
             complete: self.complete,
             schedulers: self.entrants(),
             results: self.figures(),
@@ -231,12 +231,12 @@ impl<'a> Race<'a> {
     }
 
     fn entrants(&self) -> Vec<Entrant> {
-        let contestants = self.plan.contestants.iter().zip(&self.records);
-        contestants
-            .map(|(contestant, record)| Entrant {
-                name: contestant.name.clone(),
+        let schedulers = self.plan.schedulers.iter().zip(&self.records);
+        schedulers
+            .map(|(scheduler, record)| Entrant {
+                name: scheduler.name.clone(),
                 ops: record.ops.clone(),
-                command: contestant.command_line(),
+                command: scheduler.command_line(),
                 load_s: stats::median(&record.load_s),
                 ejected: record.ejected.clone(),
             })
@@ -247,7 +247,7 @@ impl<'a> Race<'a> {
         let mut figures = Vec::new();
         for (workload, known) in self.plan.workloads.iter().enumerate() {
             for metric in known.metrics() {
-                let samples = |contestant| self.samples(contestant, workload, metric.name);
+                let samples = |scheduler| self.samples(scheduler, workload, metric.name);
                 self.add_figures(&mut figures, workload, metric, samples);
             }
             if self
@@ -255,12 +255,12 @@ impl<'a> Race<'a> {
                 .iter()
                 .any(|record| record.idle[workload].is_some())
             {
-                let sample = |contestant: usize| vec![self.records[contestant].idle[workload]];
+                let sample = |scheduler: usize| vec![self.records[scheduler].idle[workload]];
                 self.add_figures(&mut figures, workload, &IDLE_WHILE_RUNNABLE, sample);
             }
         }
-        for contestant in &self.plan.contestants {
-            take_back_chance_finds(&mut figures, &contestant.name);
+        for scheduler in &self.plan.schedulers {
+            take_back_chance_finds(&mut figures, &scheduler.name);
         }
         figures
     }
@@ -274,21 +274,21 @@ impl<'a> Race<'a> {
         samples: impl Fn(usize) -> Samples,
     ) {
         let base = samples(self.plan.baseline);
-        for (contestant, record) in self.records.iter().enumerate() {
+        for (scheduler, record) in self.records.iter().enumerate() {
             let ejected = record.ejected.as_ref().map(|why| format!("ejected: {why}"));
             let subject = Subject {
                 workload: self.plan.workloads[workload].name(),
-                scheduler: &self.plan.contestants[contestant].name,
+                scheduler: &self.plan.schedulers[scheduler].name,
                 trouble: record.trouble[workload].clone().or(ejected),
             };
-            let base = (contestant != self.plan.baseline).then_some(&base);
+            let base = (scheduler != self.plan.baseline).then_some(&base);
             let seed = self.plan.setting.seed;
-            figures.push(figure(subject, metric, &samples(contestant), base, seed));
+            figures.push(figure(subject, metric, &samples(scheduler), base, seed));
         }
     }
 
-    fn samples(&self, contestant: usize, workload: usize, metric: &str) -> Samples {
-        let outcomes = self.records[contestant].outcomes[workload].iter();
+    fn samples(&self, scheduler: usize, workload: usize, metric: &str) -> Samples {
+        let outcomes = self.records[scheduler].outcomes[workload].iter();
         let value = |outcome: &Outcome| outcome.values.get(metric).copied();
         outcomes
             .map(|outcome| outcome.as_ref().and_then(value))
@@ -297,7 +297,7 @@ impl<'a> Race<'a> {
 
     fn distributions(&self) -> Distributions {
         let mut all = Distributions::new();
-        for (contestant, record) in self.plan.contestants.iter().zip(&self.records) {
+        for (scheduler, record) in self.plan.schedulers.iter().zip(&self.records) {
             for (workload, outcomes) in self.plan.workloads.iter().zip(&record.outcomes) {
                 let steps: Vec<[u64; 2]> = outcomes
                     .iter()
@@ -305,7 +305,7 @@ impl<'a> Race<'a> {
                     .flat_map(|run| run.distribution.clone())
                     .collect();
                 if !steps.is_empty() {
-                    all.push((workload.name().to_owned(), contestant.name.clone(), steps));
+                    all.push((workload.name().to_owned(), scheduler.name.clone(), steps));
                 }
             }
         }
@@ -347,19 +347,19 @@ impl Field {
 
 /// Everything that will take time.
 fn steps(plan: &Plan) -> Vec<Step> {
-    let legs = (0..=plan.rounds).flat_map(|_| 0..plan.contestants.len());
+    let legs = (0..=plan.rounds).flat_map(|_| 0..plan.schedulers.len());
     let mut steps: Vec<Step> = legs
-        .flat_map(|contestant| {
-            let loading = (contestant > 0).then_some(LOADING);
+        .flat_map(|scheduler| {
+            let loading = (scheduler > 0).then_some(LOADING);
             let workloads = 0..plan.workloads.len();
             loading
                 .into_iter()
                 .chain(workloads)
-                .map(move |what| (contestant, what))
+                .map(move |what| (scheduler, what))
         })
         .collect();
-    for contestant in 0..plan.contestants.len() {
-        steps.extend(passes::steps(plan, contestant));
+    for scheduler in 0..plan.schedulers.len() {
+        steps.extend(passes::steps(plan, scheduler));
     }
     steps
 }

@@ -31,16 +31,16 @@ pub struct Limits {
     pub workload: Duration,
 }
 
-/// Who takes part in the race.
+/// A scheduler under test.
 #[derive(Clone, Debug)]
-pub struct Contestant {
+pub struct Scheduler {
     /// Name in the results.
     pub name: String,
     /// Program and arguments; none is EEVDF.
     pub command: Option<(PathBuf, Vec<String>)>,
 }
 
-impl Contestant {
+impl Scheduler {
     /// The command line as one would type it; empty for EEVDF.
     pub fn command_line(&self) -> String {
         let Some((program, arguments)) = &self.command else {
@@ -171,7 +171,7 @@ fn wait_until_back() -> Result<()> {
     Ok(())
 }
 
-/// Refuses to race while somebody else's scheduler is at work.
+/// Refuses to start while another scheduler is at work.
 pub fn refuse_if_active() -> Result<()> {
     if sysfs::active() {
         bail!(
@@ -183,8 +183,8 @@ pub fn refuse_if_active() -> Result<()> {
 }
 
 /// Reads `--against`: comma separated commands; commas and spaces in quotes do not count.
-pub fn parse_against(lists: &[String]) -> Result<Vec<Contestant>> {
-    let mut contestants = Vec::new();
+pub fn parse_against(lists: &[String]) -> Result<Vec<Scheduler>> {
+    let mut schedulers = Vec::new();
     for entry in lists.iter().flat_map(|list| split_outside_quotes(list)) {
         let words = shlex::split(&entry)
             .with_context(|| format!("--against: unbalanced quotes in '{entry}'"))?;
@@ -194,12 +194,12 @@ pub fn parse_against(lists: &[String]) -> Result<Vec<Contestant>> {
         if program == "eevdf" && arguments.is_empty() {
             continue;
         }
-        contestants.push(Contestant {
+        schedulers.push(Scheduler {
             name: name_of(program, arguments),
             command: Some((find_program(program)?, arguments.to_vec())),
         });
     }
-    Ok(contestants)
+    Ok(schedulers)
 }
 
 fn name_of(program: &str, arguments: &[String]) -> String {
@@ -211,9 +211,9 @@ fn name_of(program: &str, arguments: &[String]) -> String {
 }
 
 /// Gives the second of two equal names a number.
-pub fn make_names_unique(contestants: &mut [Contestant]) {
-    for index in 1..contestants.len() {
-        let (before, after) = contestants.split_at_mut(index);
+pub fn make_names_unique(schedulers: &mut [Scheduler]) {
+    for index in 1..schedulers.len() {
+        let (before, after) = schedulers.split_at_mut(index);
         let Some(current) = after.first_mut() else {
             continue;
         };
@@ -272,10 +272,7 @@ mod tests {
 
     fn names(list: &str) -> Vec<String> {
         let found = parse_against(&[list.to_owned()]).unwrap();
-        found
-            .into_iter()
-            .map(|contestant| contestant.name)
-            .collect()
+        found.into_iter().map(|scheduler| scheduler.name).collect()
     }
 
     #[test]
@@ -298,7 +295,7 @@ mod tests {
         make_names_unique(&mut found);
         let names: Vec<_> = found
             .iter()
-            .map(|contestant| contestant.name.as_str())
+            .map(|scheduler| scheduler.name.as_str())
             .collect();
         assert_eq!(names, ["x", "x#2", "x#3"]);
     }

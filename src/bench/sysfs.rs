@@ -34,7 +34,7 @@ pub fn ops() -> Option<String> {
 }
 
 /// How often a scheduler has been enabled since boot: it tells a restart. The kernel counts after it has
-/// told of the enabling, so that whoever is quick still reads the number of before.
+/// told of the enabling, so that a quick reader still reads the number of before.
 pub fn enable_seq() -> u64 {
     read("enable_seq").parse().unwrap_or(0)
 }
@@ -52,7 +52,7 @@ fn read(name: &str) -> String {
 pub struct Uevents(Option<OwnedFd>);
 
 impl Uevents {
-    /// Listens; without the right to, it just never wakes anybody.
+    /// Listens; without the right to, it just never wakes a reader.
     pub fn listen() -> Self {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let opened = socket(

@@ -49,23 +49,23 @@
 #define LONG_AWAKE 4 /* times burst_max: too long for a run, spinning included */
 #define FEW_WOKEN  3 /* a process that is forked and runs a program wakes fewer */
 
-static __always_inline bool is_very_short(const struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline bool is_very_short(const struct task_ctx *t, const struct takt_tunables *k)
 {
 	return t->est_run_ns && t->est_run_ns <= k->preempt_after_ns;
 }
 
-static __always_inline bool is_short(const struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline bool is_short(const struct task_ctx *t, const struct takt_tunables *k)
 {
 	u64 awake_max_ns = k->burst_max_ns * (is_very_short(t, k) ? 1 : LONG_AWAKE);
 
-	return has(SPARE) && t->est_run_ns && t->est_run_ns <= k->burst_max_ns &&
+	return rule_enabled(PROTECT) && t->est_run_ns && t->est_run_ns <= k->burst_max_ns &&
 	       t->runtime_ns <= awake_max_ns;
 }
 
 /* @t starts to run on @c, or continues: until when is it protected from very short-running tasks?
  */
 static __always_inline void set_protection(struct cpu_ctx *c, const struct task_ctx *t,
-					   const struct takt_knobs *k)
+					   const struct takt_tunables *k)
 {
 	c->sleeps = is_short(t, k);
 	c->protect_ns = t->est_run_ns || t->nr_woke > FEW_WOKEN ? k->preempt_after_ns : 0;
@@ -87,7 +87,7 @@ static __always_inline bool is_within_run(const struct task_ctx *t, const struct
 }
 
 /* A task goes to sleep after having run for @t->runtime_ns. */
-static __always_inline void update_run_estimate(struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline void update_run_estimate(struct task_ctx *t, const struct takt_tunables *k)
 {
 	u64 burst = t->est_run_ns, longest = 2 * max_u64(burst, k->preempt_after_ns);
 

@@ -158,19 +158,21 @@ static __always_inline s64 lag_beyond(const struct task_ctx *t, u32 queue, u64 v
 }
 
 /* Has @t had clearly more than its share? */
-static __always_inline bool has_negative_lag(const struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline bool has_negative_lag(const struct task_ctx *t,
+					     const struct takt_tunables *k)
 {
 	return -lag_of(t) > (s64)k->preempt_margin_ns;
 }
 
 /* Has @t had clearly less than its share? */
-static __always_inline bool has_positive_lag(const struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline bool has_positive_lag(const struct task_ctx *t,
+					     const struct takt_tunables *k)
 {
 	return lag_of(t) > (s64)k->lag_max_ns / 2;
 }
 
 /* What a task that wakes brings along: its lag, up to lag_max. */
-static __always_inline void clamp_wakeup_lag(struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline void clamp_wakeup_lag(struct task_ctx *t, const struct takt_tunables *k)
 {
 	u64 lag_max_ns = k->lag_max_ns << is_urgent(t);
 	u64 oldest = queue_ctx_of(t->queue)->avg_vruntime - lag_max_ns;
@@ -195,7 +197,7 @@ static __always_inline void transfer_lag_to_child(struct task_ctx *child)
 	u64 given = READ_ONCE(c->given);
 	s64 lag;
 
-	if (!has(DOWRY) || !started_at || READ_ONCE(c->pid) != (s32)pid)
+	if (!rule_enabled(FORK_LAG) || !started_at || READ_ONCE(c->pid) != (s32)pid)
 		return;
 	given = given >> 32 == pid ? (u32)given : 0;
 	lag = queue_ctx_of(c->queue)->avg_vruntime - READ_ONCE(c->vruntime) - given -
@@ -235,14 +237,14 @@ static __always_inline s64 wait_for(s64 lag, const struct queue_ctx *q)
 }
 
 /* Has @t used up a slice since it woke? */
-static __always_inline bool is_cpu_bound(const struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline bool is_cpu_bound(const struct task_ctx *t, const struct takt_tunables *k)
 {
 	return t->runtime_ns >= k->slice_min_ns;
 }
 
 /* How long a task that has to wait for @wait_ns until the others have caught up waits at most. */
 static __always_inline u64 limit_wait(u64 wait_ns, const struct task_ctx *t, u64 weight_1024,
-				      const struct takt_knobs *k)
+				      const struct takt_tunables *k)
 {
 	u64 limit = k->lead_max_ns;
 
@@ -255,7 +257,7 @@ static __always_inline u64 limit_wait(u64 wait_ns, const struct task_ctx *t, u64
 /* How early a task that is due since @early_ns comes at most. A light task comes no earlier than
  * others: it would make those wait for longer than the bound says. */
 static __always_inline u64 limit_early(u64 early_ns, const struct task_ctx *t, u64 weight_1024,
-				       const struct takt_knobs *k)
+				       const struct takt_tunables *k)
 {
 	u64 limit = overdue_max_ns(k);
 
@@ -267,20 +269,20 @@ static __always_inline u64 limit_early(u64 early_ns, const struct task_ctx *t, u
 
 /* The deadline of a task that is to wait for @wait_ns, within the limit. */
 static __always_inline u64 deadline_in(u64 wait_ns, const struct task_ctx *t, u64 weight_1024,
-				       u64 now, const struct takt_knobs *k)
+				       u64 now, const struct takt_tunables *k)
 {
 	return now + ruled_lead(t, limit_wait(wait_ns, t, weight_1024, k), k);
 }
 
 /* The deadline of a task that is due since @early_ns, within the limit. */
 static __always_inline u64 deadline_since(u64 early_ns, const struct task_ctx *t, u64 weight_1024,
-					  u64 now, const struct takt_knobs *k)
+					  u64 now, const struct takt_tunables *k)
 {
 	return now + ruled_lead(t, -(s64)limit_early(early_ns, t, weight_1024, k), k);
 }
 
 static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024, u64 now,
-				       const struct takt_knobs *k)
+				       const struct takt_tunables *k)
 {
 	const struct queue_ctx *q = queue_ctx_of(t->queue);
 	s64 lag = q->avg_vruntime - t->vruntime, wait;
@@ -304,7 +306,7 @@ static __always_inline u64 sane_slice(u64 slice_ns)
 }
 
 /* The slice of a task of a weight when @nr_queued others wait. */
-static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struct takt_knobs *k)
+static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struct takt_tunables *k)
 {
 	u64 slice = k->slice_max_ns;
 
@@ -325,7 +327,7 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
  * time would weigh too much. At a rate of 0.0114 (nice -20) one slice of nice 19 is 24 s of V.
  */
 static __always_inline s64 limit_error(s64 error, const struct task_ctx *t, u64 weight_1024,
-				       const struct queue_ctx *q, const struct takt_knobs *k)
+				       const struct queue_ctx *q, const struct takt_tunables *k)
 {
 	u64 real_ns = real_time_of(error < 0 ? -error : error, q), limited_ns;
 
@@ -354,7 +356,7 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 
 	q->moved_at = now;
 	q->avg_vruntime += real_ns * q->rate_q20 / RATE_ONE;
-	error = limit_error(v - q->avg_vruntime, t, weight_1024, q, knobs_now());
+	error = limit_error(v - q->avg_vruntime, t, weight_1024, q, tunables_now());
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
 	q->avg_vruntime += part;
 	if (nr_queued)
@@ -395,7 +397,7 @@ static __always_inline u64 update_bound_vtime(const struct task_ctx *t, u64 here
 }
 
 /* No task waits: the one that runs takes nothing from any other, and gets no lag by it. */
-static __always_inline void reset_lag(struct task_ctx *t, const struct takt_knobs *k)
+static __always_inline void reset_lag(struct task_ctx *t, const struct takt_tunables *k)
 {
 	struct queue_ctx *q = queue_ctx_of(t->queue);
 

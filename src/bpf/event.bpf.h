@@ -145,7 +145,7 @@ static void tell_fault(const struct task_struct *p, u32 fault)
 /* Notes how long @p waited for the CPU that it has just got. Only called while watched. */
 static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s32 ran_before)
 {
-	const struct takt_knobs *k = knobs_now();
+	const struct takt_tunables *k = tunables_now();
 	struct takt_cpu_stats *s = stats_here();
 	u32 type, bucket = log2_of(wait_ns);
 

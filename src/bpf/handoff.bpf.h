@@ -66,16 +66,16 @@ static __always_inline bool matches_profile(const struct cpu_ctx *c, u64 now)
 /* Will the task that runs on @cpu, and has just woken another, sleep at once, while no other task
  * waits? */
 static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, u64 now,
-					      const struct takt_knobs *k)
+					      const struct takt_tunables *k)
 {
-	return has(SYNC) && c->started_at && c->profile.gap_ns < k->handoff_gap_ns &&
+	return rule_enabled(SYNC) && c->started_at && c->profile.gap_ns < k->handoff_gap_ns &&
 	       matches_profile(c, now) && is_next_in_line(cpu, c);
 }
 
 /* Have the task that runs on @c and @p, that it wakes, proven to be a reciprocal pair? */
 static __always_inline bool is_reciprocal_pair(const struct cpu_ctx *c, const struct task_struct *p)
 {
-	return has(HANDOFF) && c->profile.reciprocal_streak >= HANDOFF_ECHOES &&
+	return rule_enabled(HANDOFF) && c->profile.reciprocal_streak >= HANDOFF_ECHOES &&
 	       p->pid == c->woken_by;
 }
 
@@ -83,7 +83,7 @@ static __always_inline bool is_reciprocal_pair(const struct cpu_ctx *c, const st
  * it, and @p is back soon. */
 static __always_inline bool is_sync(const struct cpu_ctx *c, const struct task_struct *p,
 				    const struct task_ctx *t, u64 wake_flags,
-				    const struct takt_knobs *k)
+				    const struct takt_tunables *k)
 {
 	return (wake_flags & SCX_WAKE_SYNC) ||
 	       (is_reciprocal_pair(c, p) && c->profile.gap_ns < k->handoff_gap_ns / 4 &&
@@ -120,7 +120,7 @@ static __always_inline bool take_resume_next(const struct task_struct *p, struct
 /* @t gets a CPU. If it had handed its own over and waited for long, it could have worked meanwhile:
  * the guess was wrong. */
 static __always_inline void back_off_handoff(struct task_ctx *t, u64 now,
-					     const struct takt_knobs *k)
+					     const struct takt_tunables *k)
 {
 	if (!t->profile.handed || waited_ns(t, now) <= 4 * k->handoff_gap_ns)
 		return;
@@ -138,7 +138,7 @@ static __always_inline void reset_reciprocal_streak(struct waker_profile *h)
 
 /* The task of @c goes to sleep: how soon after waking another? Averages over about 4. */
 static __always_inline void update_waker_profile(struct cpu_ctx *c, u64 now,
-						 const struct takt_knobs *k)
+						 const struct takt_tunables *k)
 {
 	struct waker_profile *h = &c->profile;
 	u64 gap_ns;

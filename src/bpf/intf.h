@@ -38,7 +38,7 @@ enum takt_consts {
  * The tunables: what may be changed while the scheduler runs. The agent checks the ranges
  * (src/config/); deadline.bpf.h and its neighbours clamp where a wild value could hurt.
  */
-struct takt_knobs {
+struct takt_tunables {
 	u64 slice_max_ns; /* slice of a task while no other waits */
 	u64 slice_min_ns; /* slice under the longest queue */
 	u64 latency_ns;	  /* every queued task should get a slice within this, while slices allow */
@@ -52,8 +52,8 @@ struct takt_knobs {
 };
 
 /* The agent writes the slot that is not active, then flips: BPF never sees half a change. */
-struct takt_knob_slots {
-	struct takt_knobs slot[2];
+struct takt_tunable_slots {
+	struct takt_tunables slot[2];
 	u32 active;
 	u32 version;
 };
@@ -116,17 +116,20 @@ struct takt_cpu_set {
 /* Bits of the rules that may be switched off, for the table of
  * docs/results/2026-11-22-rules-switched-off.md. */
 enum takt_without {
-	TAKT_WITHOUT_PREEMPT = 1 << 0,	/* a wakeup never preempts */
-	TAKT_WITHOUT_SPARE = 1 << 1,	/* no task is protected as short-running */
-	TAKT_WITHOUT_OWED = 1 << 2,	/* positive lag alone is no reason to preempt */
-	TAKT_WITHOUT_GIVE_WAY = 1 << 3, /* a preempted task passes through the queue */
-	TAKT_WITHOUT_HANDOFF = 1 << 4,	/* no handoff between a reciprocal pair */
-	TAKT_WITHOUT_SYNC = 1 << 5,	/* a wakee is not placed behind a waker that sleeps soon */
-	TAKT_WITHOUT_KEEP = 1 << 7,	/* a used-up slice ends a run, whatever the deadlines */
-	TAKT_WITHOUT_CGROUP = 1 << 8,	/* cpu.weight counts for nothing */
-	TAKT_WITHOUT_FIRST = 1 << 10,	/* positive lag does not go before a parked task */
-	TAKT_WITHOUT_DOWRY = 1 << 11,	/* a new task inherits no lag */
-	TAKT_WITHOUT_REST = 1 << 9, /* a preempted task is queued by its lag, with a new slice */
+	TAKT_WITHOUT_PREEMPT = 1 << 0,	    /* a wakeup never preempts */
+	TAKT_WITHOUT_PROTECT = 1 << 1,	    /* no task is protected as short-running */
+	TAKT_WITHOUT_LAG_PREEMPT = 1 << 2,  /* positive lag alone is no reason to preempt */
+	TAKT_WITHOUT_PARK_CURRENT = 1 << 3, /* a preempted task passes through the queue */
+	TAKT_WITHOUT_HANDOFF = 1 << 4,	    /* no handoff between a reciprocal pair */
+	TAKT_WITHOUT_SYNC = 1 << 5, /* a wakee is not placed behind a waker that sleeps soon */
+	TAKT_WITHOUT_CONTINUE_CURRENT =
+		1 << 7,		      /* a used-up slice ends a run, whatever the deadlines */
+	TAKT_WITHOUT_CGROUP = 1 << 8, /* cpu.weight counts for nothing */
+	TAKT_WITHOUT_LAG_BEFORE_PARKED = 1
+					 << 10, /* positive lag does not go before a parked task */
+	TAKT_WITHOUT_FORK_LAG = 1 << 11,	/* a new task inherits no lag */
+	TAKT_WITHOUT_KEEP_SLICE =
+		1 << 9, /* a preempted task is queued by its lag, with a new slice */
 };
 
 /* Where a task that became runnable was put. */

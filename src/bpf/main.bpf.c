@@ -40,13 +40,13 @@
 
 /* Inserts @p into @queue: by its deadline, or with the rest of its slice at the front. */
 static __always_inline void queue_task(struct task_struct *p, const struct task_ctx *t, u32 queue,
-				       const struct takt_knobs *k, u64 enq_flags)
+				       const struct takt_tunables *k, u64 enq_flags)
 {
 	u64 weight_1024 = weight_1024_of(p, t);
 	u64 slice = slice_for(count_waiting(queue), weight_1024, k);
 	u64 deadline = deadline_of(t, weight_1024, t->ready_at, k);
 
-	if (has(REST) && t->slice_left_ns && !is_background(t)) {
+	if (rule_enabled(KEEP_SLICE) && t->slice_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->slice_left_ns);
 		deadline = t->ready_at - k->lag_max_ns;
 	}
@@ -56,7 +56,7 @@ static __always_inline void queue_task(struct task_struct *p, const struct task_
 
 s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
-	const struct takt_knobs *k = knobs_now();
+	const struct takt_tunables *k = tunables_now();
 	struct task_ctx *t = task_ctx_of(p);
 	s32 here = bpf_get_smp_processor_id(), cpu;
 	u64 now = scx_bpf_now();
@@ -84,7 +84,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 
 void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 {
-	const struct takt_knobs *k = knobs_now();
+	const struct takt_tunables *k = tunables_now();
 	struct task_ctx *t = task_ctx_of(p);
 	s32 cpu = cpu_of(p);
 	u64 now = scx_bpf_now();
@@ -142,7 +142,7 @@ enum next {
  */
 static enum next end_slice(s32 cpu, struct task_struct *prev)
 {
-	const struct takt_knobs *k = knobs_now();
+	const struct takt_tunables *k = tunables_now();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(prev);
 	struct head head = earliest_for(cpu);
@@ -183,10 +183,10 @@ static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_st
 	if (yielded) {
 		account_runtime(cpu, c, t, now);
 		t->slice_left_ns = 0;
-		reset_lag(t, knobs_now());
+		reset_lag(t, tunables_now());
 		start_segment(c, t, now);
 	}
-	continue_current(cpu, c, prev, t, knobs_now());
+	continue_current(cpu, c, prev, t, tunables_now());
 }
 
 /* There is no work for @cpu. */
@@ -225,7 +225,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 		count(nr_pulled);
 		return;
 	}
-	if (runnable && !yielded && has(KEEP))
+	if (runnable && !yielded && rule_enabled(CONTINUE_CURRENT))
 		next = end_slice(cpu, prev);
 	if (next == NEXT_CURRENT)
 		count(nr_kept);
@@ -241,7 +241,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 
 void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 {
-	const struct takt_knobs *k = knobs_now();
+	const struct takt_tunables *k = tunables_now();
 	s32 cpu = cpu_of(p);
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(p);

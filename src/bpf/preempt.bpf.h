@@ -34,12 +34,12 @@
 /* Is @t one that waits rather than preempt any task? */
 static __always_inline bool never_preempts(const struct task_ctx *t)
 {
-	return !has(PREEMPT) || is_background(t) || t->policy == SCHED_BATCH;
+	return !rule_enabled(PREEMPT) || is_background(t) || t->policy == SCHED_BATCH;
 }
 
 /* Is the task that has been running on @c for @ran_ns protected from @t? */
 static __always_inline bool is_protected_from(const struct task_ctx *t, const struct cpu_ctx *c,
-					      u64 ran_ns, const struct takt_knobs *k)
+					      u64 ran_ns, const struct takt_tunables *k)
 {
 	if (!spares(t, c->class))
 		return false;
@@ -65,7 +65,7 @@ static __always_inline bool has_placed(const struct cpu_ctx *c)
  * cpu_ctx.
  */
 static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct task_ctx *t,
-					   u64 now, const struct takt_knobs *k)
+					   u64 now, const struct takt_tunables *k)
 {
 	u64 started_at = c->started_at;
 	s64 ran_ns = now - started_at;
@@ -80,7 +80,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 	beyond = lag_beyond(t, c->queue, c->vruntime + delta_vruntime(ran_ns, c->weight_1024));
 	if (is_urgent(t))
 		margin /= 4;
-	return beyond > margin || (has(OWED) && has_positive_lag(t, k));
+	return beyond > margin || (rule_enabled(LAG_PREEMPT) && has_positive_lag(t, k));
 }
 
 /*
@@ -88,7 +88,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
  * same LLC; negative: none. Looking costs a cache line per CPU.
  */
 static __always_inline s32 find_victim(const struct task_struct *p, const struct task_ctx *t,
-				       s32 prev_cpu, u64 now, const struct takt_knobs *k)
+				       s32 prev_cpu, u64 now, const struct takt_tunables *k)
 {
 	u32 i, cpu = prev_cpu, llc = llc_of(prev_cpu);
 

@@ -104,7 +104,7 @@ static __always_inline u32 ruled_weight(const struct task_ctx *t, u32 weight)
 
 /* @lead: ns from now to the deadline, clamped already. Returns the same for the class of @t. */
 static __always_inline s64 ruled_lead(const struct task_ctx *t, s64 lead,
-				      const struct takt_knobs *k)
+				      const struct takt_tunables *k)
 {
 	if (is_urgent(t))
 		return lead - (s64)k->lag_max_ns;

@@ -35,7 +35,7 @@ static __always_inline void apply_placement(struct task_struct *p,
 
 /* Places @p on the CPU of its waker, which sleeps soon: now or next. */
 static __always_inline struct placement place_at_waker(struct task_struct *p, struct cpu_ctx *c,
-						       const struct takt_knobs *k)
+						       const struct takt_tunables *k)
 {
 	u64 preempt = try_handoff(c, p);
 
@@ -53,14 +53,14 @@ static __always_inline struct placement place_at_waker(struct task_struct *p, st
  */
 static __always_inline struct placement place_at_victim(struct task_struct *p,
 							const struct task_ctx *t, s32 cpu, u64 now,
-							const struct takt_knobs *k)
+							const struct takt_tunables *k)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 
 	note_preempt(p, cpu, t, now);
 	if (c->placed_in == c->started_at)
 		c->resume_next_pid = 0;
-	else if (has(GIVE_WAY) && is_very_short(t, k))
+	else if (rule_enabled(PARK_CURRENT) && is_very_short(t, k))
 		c->resume_next_pid = c->pid;
 	c->placed_in = c->started_at;
 	c->placed_sync = false;
@@ -72,10 +72,10 @@ static __always_inline struct placement place_at_victim(struct task_struct *p,
  * before a short-running task, which stays on its CPU since it may hold a lock.
  */
 static __always_inline bool precedes_parked(struct task_struct *p, const struct task_ctx *t,
-					    const struct cpu_ctx *c, const struct takt_knobs *k)
+					    const struct cpu_ctx *c, const struct takt_tunables *k)
 {
-	return has(FIRST) && c->parked_pid && c->parked_pid != p->pid && !c->parked_is_short &&
-	       has_positive_lag(t, k) && !is_background(t);
+	return rule_enabled(LAG_BEFORE_PARKED) && c->parked_pid && c->parked_pid != p->pid &&
+	       !c->parked_is_short && has_positive_lag(t, k) && !is_background(t);
 }
 
 /*
@@ -96,7 +96,8 @@ static __always_inline void cancel_resume(s32 cpu)
  */
 static __always_inline s32 select_placement(struct task_struct *p, struct task_ctx *t, s32 here,
 					    s32 prev_cpu, u64 wake_flags, u64 now,
-					    const struct takt_knobs *k, struct placement *placement)
+					    const struct takt_tunables *k,
+					    struct placement *placement)
 {
 	struct cpu_ctx *c = cpu_ctx_of(here);
 	s32 cpu;
@@ -132,7 +133,7 @@ static __always_inline s32 select_placement(struct task_struct *p, struct task_c
 /* Selects a placement for @p, that may use no other CPU than @cpu and wakes; false: it has to wait.
  */
 static __always_inline bool select_pinned_placement(struct task_struct *p, struct task_ctx *t,
-						    s32 cpu, u64 now, const struct takt_knobs *k,
+						    s32 cpu, u64 now, const struct takt_tunables *k,
 						    struct placement *placement)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);

@@ -20,7 +20,7 @@ static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t,
 
 /* @prev continues on @cpu with a new slice. */
 static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
-					     struct task_ctx *t, const struct takt_knobs *k)
+					     struct task_ctx *t, const struct takt_tunables *k)
 {
 	c->slice_ns = slice_for(nr_waiting(cpu), c->weight_1024, k);
 	set_protection(c, t, k);
@@ -43,7 +43,7 @@ static __always_inline void resume_segment(struct cpu_ctx *c, struct task_ctx *t
 
 /* @p, which has waited, gets the CPU of @c. */
 static __always_inline void note_running(struct task_struct *p, struct task_ctx *t,
-					 struct cpu_ctx *c, u64 now, const struct takt_knobs *k)
+					 struct cpu_ctx *c, u64 now, const struct takt_tunables *k)
 {
 	if (watched)
 		note_wait(p, now, waited_ns(t, now), c->pid);
@@ -81,8 +81,8 @@ static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t
 {
 	remove_runnable_weight(t);
 	cancel_big(p, c);
-	update_waker_profile(c, now, knobs_now());
-	update_run_estimate(t, knobs_now());
+	update_waker_profile(c, now, tunables_now());
+	update_run_estimate(t, tunables_now());
 	if (nr_cpus_at_start > 1)
 		t->slept_at = now;
 	t->slept_after_ns = t->runtime_ns;
@@ -93,7 +93,7 @@ static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t
 /* @nr_queued tasks wait for the CPU of @p: makes its slice a shorter one. */
 static __always_inline void shrink_slice(struct task_struct *p, struct cpu_ctx *c, u32 nr_queued)
 {
-	u64 slice_ns = slice_for(nr_queued, c->weight_1024, knobs_now());
+	u64 slice_ns = slice_for(nr_queued, c->weight_1024, tunables_now());
 	u64 used_ns = c->slice_ns - min_u64(p->scx.slice, c->slice_ns);
 
 	if (slice_ns >= c->slice_ns)

@@ -46,7 +46,7 @@ u32 events_wanted; /* a bit per event type that a reader wants; changes while we
 
 s32 agent_tgid; /* our own agent, in class background so that it delays no other task */
 
-struct takt_knob_slots knobs SEC(".data.knobs");
+struct takt_tunable_slots tunables SEC(".data.tunables");
 
 /* What is known of a task as a waker: see handoff.bpf.h. One load, one store. */
 struct waker_profile {
@@ -269,9 +269,9 @@ static __always_inline struct queue_ctx *queue_ctx_of(u32 queue)
 
 /* The tunables in force. Read once per decision: the agent does not write the slot that the pointer
  * is to, unless it changes them twice meanwhile. */
-static __always_inline const struct takt_knobs *knobs_now(void)
+static __always_inline const struct takt_tunables *tunables_now(void)
 {
-	return &knobs.slot[knobs.active & 1];
+	return &tunables.slot[tunables.active & 1];
 }
 
 #define OWN_COUNTED (1ULL << 32) /* see cpu_ctx.own */
@@ -283,12 +283,12 @@ static __always_inline u32 nr_own_of(const struct cpu_ctx *c)
 }
 
 /* How far before now a deadline may be, while slices are few: deadline.bpf.h. */
-static __always_inline u64 overdue_max_ns(const struct takt_knobs *k)
+static __always_inline u64 overdue_max_ns(const struct takt_tunables *k)
 {
 	return k->lead_max_ns / 4;
 }
 
-#define has(RULE) (!(without & TAKT_WITHOUT_##RULE))
+#define rule_enabled(RULE) (!(without & TAKT_WITHOUT_##RULE))
 
 static __always_inline u64 max_u64(u64 a, u64 b)
 {

@@ -21,7 +21,7 @@ pub use tasks::{Local as LocalTasks, TaskIterator, Temper};
 pub use crate::base::clock::monotonic_ns;
 use crate::base::clock::unix_s;
 use crate::bpf_abi::{BpfSkel, intf};
-use crate::config::knobs;
+use crate::config::tunables;
 use crate::snapshot::{Change, Counters, Event, LongestWait, Queue, Scheduler, Snapshot, Turn};
 use crate::state;
 use crate::tuner;
@@ -83,12 +83,12 @@ fn scheduler() -> Scheduler {
 #[derive(Default)]
 pub struct Agent {
     system: System,
-    knobs: BTreeMap<String, u64>,
+    tunables: BTreeMap<String, u64>,
     events: VecDeque<Event>,
     longest: LongestWait,
     /// Name of the profile in force.
     pub profile: String,
-    /// The last change of the knobs and its reason.
+    /// The last change of the tunables and its reason.
     pub last_change: Option<Change>,
     /// Times that the scheduler was loaded again.
     pub restarts: u64,
@@ -118,20 +118,20 @@ impl Attachment {
 }
 
 impl Agent {
-    /// The knobs in force from now on.
-    pub fn set_knobs(&mut self, knobs: &intf::takt_knobs) {
-        self.knobs = knobs::named(knobs);
+    /// The tunables in force from now on.
+    pub fn set_tunables(&mut self, tunables: &intf::takt_tunables) {
+        self.tunables = tunables::named(tunables);
     }
 
-    /// Knobs that were turned just now.
+    /// Tunables that were turned just now.
     pub fn note_change(&mut self, change: &tuner::Change) {
-        self.set_knobs(&change.knobs);
-        let turned = knobs::turned(&change.from, &change.knobs).into_iter();
+        self.set_tunables(&change.tunables);
+        let turned = tunables::turned(&change.from, &change.tunables).into_iter();
         self.last_change = Some(Change {
             unix_s: unix_s(),
             turned: turned
-                .map(|(knob, from_ns, to_ns)| Turn {
-                    knob: knob.to_owned(),
+                .map(|(tunable, from_ns, to_ns)| Turn {
+                    tunable: tunable.to_owned(),
                     from_ns,
                     to_ns,
                 })
@@ -158,12 +158,12 @@ impl Agent {
         attachment: &mut Attachment,
     ) -> Result<Snapshot> {
         let counters = self.counters(skel)?;
-        let knob = |name| self.knobs.get(name).copied().unwrap_or(0);
+        let tunable = |name| self.tunables.get(name).copied().unwrap_or(0);
         let temper = Temper {
             all_ext: true,
             ours: true,
-            preempt_margin_ns: knob("preempt_margin_ns"),
-            burst_max_ns: knob("burst_max_ns"),
+            preempt_margin_ns: tunable("preempt_margin_ns"),
+            burst_max_ns: tunable("burst_max_ns"),
         };
         let tasks = attachment.tasks.read()?;
         let mut snapshot = self.system.picture(&tasks, temper);
@@ -175,7 +175,7 @@ impl Agent {
         snapshot.waits = Layout::waits(&counters, longest_ns);
         snapshot.wakeups = Layout::wakeups(&counters);
         add_llc_queues(&mut snapshot.queues, skel);
-        snapshot.knobs.clone_from(&self.knobs);
+        snapshot.tunables.clone_from(&self.tunables);
         snapshot.last_change.clone_from(&self.last_change);
         snapshot.cost = attachment.costs.look();
         snapshot.cost.events_lost = counters.sum.ev_failed.iter().sum();

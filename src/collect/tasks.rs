@@ -106,9 +106,9 @@ pub struct Temper {
     pub all_ext: bool,
     /// scx_takt schedules: the task's lead and bursts are known.
     pub ours: bool,
-    /// Knob `preempt_margin_ns`.
+    /// Tunable `preempt_margin_ns`.
     pub preempt_margin_ns: u64,
-    /// Knob `burst_max_ns`.
+    /// Tunable `burst_max_ns`.
     pub burst_max_ns: u64,
 }
 

@@ -15,7 +15,7 @@ use crate::agent::{lifecycle, open};
 use crate::base::output;
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::{CheckArgs, Cli};
-use crate::config::knobs;
+use crate::config::tunables;
 use crate::events::Intake;
 use crate::topology::Machine;
 
@@ -295,7 +295,7 @@ fn load(storage: &mut MaybeUninit<libbpf_rs::OpenObject>) -> Result<BpfSkel<'_>>
         &mut opened,
         &Machine::read()?,
         &args,
-        &knobs::default_knobs(),
+        &tunables::default_tunables(),
     )?;
     lifecycle::load(opened)
 }

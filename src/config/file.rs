@@ -30,7 +30,7 @@ pub struct Raw {
     pub profile: Option<Profile>,
     pub goal: RawGoal,
     pub tuner: RawTuner,
-    pub knobs: BTreeMap<Spanned<String>, Spanned<i64>>,
+    pub tunables: BTreeMap<Spanned<String>, Spanned<i64>>,
     pub rule: Vec<Spanned<RawRule>>,
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::knobs::{KNOBS, default_knobs};
+use super::tunables::{TUNABLES, default_tunables};
 
 /// One key.
 pub struct Key {
@@ -38,10 +38,10 @@ pub const TABLES: [(&str, &str); 4] = [
     ),
     (
         "tuner",
-        "The control loop that turns the knobs toward the goal.",
+        "The control loop that sets the tunables toward the goal.",
     ),
     (
-        "knobs",
+        "tunables",
         "Where the tuner starts from, if not from what the profile says. Nanoseconds.",
     ),
     (
@@ -85,7 +85,7 @@ pub fn all() -> Vec<Key> {
             "true",
             true,
             "true or false",
-            "false: knobs stay as they are set",
+            "false: tunables stay as they are set",
         ),
         key(
             "tuner",
@@ -96,16 +96,16 @@ pub fn all() -> Vec<Key> {
             "how often it looks",
         ),
     ];
-    let defaults = default_knobs();
-    keys.extend(KNOBS.iter().map(|knob| {
-        let value = digits(knob.of(&defaults));
+    let defaults = default_tunables();
+    keys.extend(TUNABLES.iter().map(|tunable| {
+        let value = digits(tunable.of(&defaults));
         key(
-            "knobs",
-            knob.name,
+            "tunables",
+            tunable.name,
             &value,
             true,
-            &range(knob.range, "nanoseconds"),
-            knob.doc,
+            &range(tunable.range, "nanoseconds"),
+            tunable.doc,
         )
     }));
     keys.extend(rule_keys());

@@ -1,14 +1,14 @@
 //! What the user wants: flags, file, profile, in this order of precedence, checked as a whole.
 //!
 //! ```text
-//! flags  >  file  >  profile's knobs  >  defaults
+//! flags  >  file  >  profile's tunables  >  defaults
 //! ```
 
 pub mod file;
 pub mod keys;
-pub mod knobs;
 pub mod profile;
 pub mod rules;
+pub mod tunables;
 pub mod watch;
 
 use std::fmt;
@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use crate::bpf_abi::intf::takt_knobs;
+use crate::bpf_abi::intf::takt_tunables;
 use file::{Raw, Source};
-use knobs::Knob;
 use profile::Profile;
 use rules::Rule;
+use tunables::Tunable;
 
 /// Where the file is looked for when no flag names one; it may be missing.
 pub const DEFAULT_PATH: &str = "/etc/scx_takt/config.toml";
@@ -84,7 +84,7 @@ pub struct Config {
     pub profile: Profile,
     /// What to reach.
     pub goal: Goal,
-    /// Does the tuner turn knobs?
+    /// Does the tuner set tunables?
     pub tune: bool,
     /// How often it looks.
     pub period: Duration,
@@ -94,8 +94,8 @@ pub struct Config {
     pub path: PathBuf,
     /// What is not wrong but perhaps not what was meant.
     pub warnings: Vec<String>,
-    /// Knobs that the file or a flag sets, whatever the profile says.
-    set: Vec<(&'static Knob, u64)>,
+    /// Tunables that the file or a flag sets, whatever the profile says.
+    set: Vec<(&'static Tunable, u64)>,
 }
 
 impl Config {
@@ -113,7 +113,7 @@ impl Config {
         config.profile = flags.profile.unwrap_or(config.profile);
         config.tune &= !flags.no_tune;
         let settings =
-            knobs::parse(flags.settings).map_err(|error| Wrong::one(error.to_string()))?;
+            tunables::parse(flags.settings).map_err(|error| Wrong::one(error.to_string()))?;
         config.set.extend(settings);
         Ok(config)
     }
@@ -166,9 +166,9 @@ impl Config {
             tune: raw.tuner.enabled.unwrap_or(true),
             period: Duration::from_millis(period_ms.unwrap_or(keys::PERIOD_DEFAULT_MS)),
             set: raw
-                .knobs
+                .tunables
                 .iter()
-                .filter_map(|(name, value)| checker.knob(name, value))
+                .filter_map(|(name, value)| checker.tunable(name, value))
                 .collect(),
             rules,
             path: PathBuf::new(),
@@ -176,13 +176,13 @@ impl Config {
         }
     }
 
-    /// The knobs to start from. `on_battery` matters to the profile `auto`.
-    pub fn knobs(&self, on_battery: bool) -> takt_knobs {
-        let mut knobs = self.profile.knobs(on_battery);
-        for (knob, value) in &self.set {
-            knob.set(&mut knobs, *value);
+    /// The tunables to start from. `on_battery` matters to the profile `auto`.
+    pub fn tunables(&self, on_battery: bool) -> takt_tunables {
+        let mut tunables = self.profile.tunables(on_battery);
+        for (tunable, value) in &self.set {
+            tunable.set(&mut tunables, *value);
         }
-        knobs
+        tunables
     }
 }
 
@@ -248,20 +248,20 @@ impl Checker<'_> {
         number
     }
 
-    fn knob(
+    fn tunable(
         &mut self,
         name: &Spanned<String>,
         value: &Spanned<i64>,
-    ) -> Option<(&'static Knob, u64)> {
-        let Some(knob) = knobs::find(name.get_ref()) else {
-            let known = knobs::KNOBS.iter().map(|knob| knob.name);
+    ) -> Option<(&'static Tunable, u64)> {
+        let Some(tunable) = tunables::find(name.get_ref()) else {
+            let known = tunables::TUNABLES.iter().map(|tunable| tunable.name);
             self.wrong(
                 name.span().start,
-                file::unknown("knob", name.get_ref(), known),
+                file::unknown("tunable", name.get_ref(), known),
             );
             return None;
         };
-        Some((knob, self.number(knob.name, value, knob.range)?))
+        Some((tunable, self.number(tunable.name, value, tunable.range)?))
     }
 }
 

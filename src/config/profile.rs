@@ -1,4 +1,4 @@
-//! Profiles: what the machine is for, as sets of knobs.
+//! Profiles: what the machine is for, as sets of tunables.
 //!
 //! A profile is where the tuner starts from and what it returns to when a goal is met. What stands
 //! here differs from `auto` only where there is a reason to; the reason stands beside it.
@@ -6,8 +6,8 @@
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use super::knobs::default_knobs;
-use crate::bpf_abi::intf::takt_knobs;
+use super::tunables::default_tunables;
+use crate::bpf_abi::intf::takt_tunables;
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
@@ -50,16 +50,16 @@ impl Profile {
             .map_or("auto", |(_, name)| name)
     }
 
-    /// Its knobs. `on_battery` matters to `auto` only.
-    pub fn knobs(self, on_battery: bool) -> takt_knobs {
-        let base = default_knobs();
+    /// Its tunables. `on_battery` matters to `auto` only.
+    pub fn tunables(self, on_battery: bool) -> takt_tunables {
+        let base = default_tunables();
         match self {
-            Self::Auto if on_battery => Self::Powersave.knobs(false),
+            Self::Auto if on_battery => Self::Powersave.tunables(false),
             Self::Auto => base,
-            // Turns shorter than a third of a frame of 60 Hz. Work in progress is spared up to a fifth of a
+            // Slices shorter than a third of a frame of 60 Hz. Work in progress is protected up to a fifth of a
             // frame: what takes longer in one go has to make room for the threads of a game, each of
             // which has but a part of the frame's time.
-            Self::Gaming => takt_knobs {
+            Self::Gaming => takt_tunables {
                 slice_max_ns: 10 * MS,
                 slice_min_ns: 2 * MS,
                 latency_ns: 6 * MS,
@@ -70,7 +70,7 @@ impl Profile {
             },
             // Short turns, early preemption, twice the credit for those that sleep, and little sparing of
             // work in progress.
-            Self::Latency => takt_knobs {
+            Self::Latency => takt_tunables {
                 slice_max_ns: 10 * MS,
                 slice_min_ns: MS,
                 latency_ns: 4 * MS,
@@ -80,8 +80,8 @@ impl Profile {
                 burst_max_ns: 2 * MS,
                 ..base
             },
-            // Long turns keep caches warm; work in progress is spared for longer.
-            Self::Server => takt_knobs {
+            // Long slices keep caches warm; work in progress is protected for longer.
+            Self::Server => takt_tunables {
                 slice_max_ns: 40 * MS,
                 slice_min_ns: 6 * MS,
                 latency_ns: 48 * MS,
@@ -93,7 +93,7 @@ impl Profile {
             // No task is preempted for a small difference, and CPU-bound tasks get longer slices where no other
             // waits. Turns among many stay as they are: longer ones cost frames (docs/user/tuning.md), and a
             // laptop on battery draws too.
-            Self::Powersave => takt_knobs {
+            Self::Powersave => takt_tunables {
                 slice_max_ns: 50 * MS,
                 preempt_margin_ns: 500 * US,
                 ..base
@@ -101,7 +101,7 @@ impl Profile {
             // Half as many turns: each may cost 512 KiB of cache. Twice the time for work in
             // progress: the core takes about twice as long for it. docs/user/raspberry-pi-5.md has the
             // price: one wakeup in a thousand waits for milliseconds.
-            Self::Pi => takt_knobs {
+            Self::Pi => takt_tunables {
                 slice_min_ns: 6 * MS,
                 latency_ns: 12 * MS,
                 preempt_after_ns: 2 * MS,
@@ -121,14 +121,18 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::knobs;
+    use crate::config::tunables;
 
     #[test]
     fn every_profile_keeps_to_the_ranges() {
         for (profile, name) in Profile::ALL {
             for on_battery in [false, true] {
-                let wrong = knobs::out_of_range(&profile.knobs(on_battery));
-                assert!(wrong.is_none(), "{name}: {:?}", wrong.map(|knob| knob.name));
+                let wrong = tunables::out_of_range(&profile.tunables(on_battery));
+                assert!(
+                    wrong.is_none(),
+                    "{name}: {:?}",
+                    wrong.map(|tunable| tunable.name)
+                );
             }
             assert_eq!(profile.name(), name);
         }

@@ -18,18 +18,21 @@ fn nothing_is_the_defaults() {
     assert_eq!(config.profile, Profile::Auto);
     assert!(config.tune && !config.goal.is_set() && config.rules.is_empty());
     assert!(config.warnings.is_empty());
-    let knobs = config.knobs(false);
-    assert_eq!(knobs.slice_max_ns, knobs::default_knobs().slice_max_ns);
+    let tunables = config.tunables(false);
+    assert_eq!(
+        tunables.slice_max_ns,
+        tunables::default_tunables().slice_max_ns
+    );
 }
 
 #[test]
 fn the_file_comes_before_the_profile() {
-    let config = read("profile = \"server\"\n[knobs]\nslice_max_ns = 7_000_000").unwrap();
-    let knobs = config.knobs(false);
-    assert_eq!(knobs.slice_max_ns, 7_000_000);
+    let config = read("profile = \"server\"\n[tunables]\nslice_max_ns = 7_000_000").unwrap();
+    let tunables = config.tunables(false);
+    assert_eq!(tunables.slice_max_ns, 7_000_000);
     assert_eq!(
-        knobs.slice_min_ns,
-        Profile::Server.knobs(false).slice_min_ns
+        tunables.slice_min_ns,
+        Profile::Server.tunables(false).slice_min_ns
     );
 }
 
@@ -57,11 +60,11 @@ fn what_is_wrong_is_said_with_its_place() {
             "f.toml:2:17: wakeup_p99_us takes 20 to 1_000_000, not -5",
         ),
         (
-            "\n[knobs]\nslice_mx_ns = 1",
-            "f.toml:3:1: unknown knob \"slice_mx_ns\"; did you mean \"slice_max_ns\"?",
+            "\n[tunables]\nslice_mx_ns = 1",
+            "f.toml:3:1: unknown tunable \"slice_mx_ns\"; did you mean \"slice_max_ns\"?",
         ),
         (
-            "[knobs]\nslice_max_ns = 1",
+            "[tunables]\nslice_max_ns = 1",
             "f.toml:2:16: slice_max_ns takes 100_000 to 100_000_000, not 1",
         ),
         (
@@ -141,7 +144,7 @@ fn what_is_wrong_is_said_with_its_place() {
 
 #[test]
 fn all_that_is_out_of_range_is_said_at_once() {
-    let said = complaint("[goal]\nwakeup_p99_us = 1\n[knobs]\nslice_max_ns = 1\nnope_nope = 2");
+    let said = complaint("[goal]\nwakeup_p99_us = 1\n[tunables]\nslice_max_ns = 1\nnope_nope = 2");
     assert_eq!(said.lines().count(), 3, "{said}");
 }
 
@@ -168,7 +171,7 @@ fn large_files_are_read_at_once() {
             true,
         ),
         (fill("[[rule]]\ncgroup = \"", "/a", "\""), true),
-        (fill("[knobs]\n", "a", " = 1"), false),
+        (fill("[tunables]\n", "a", " = 1"), false),
         (fill("", "a", " = 1"), false),
         (fill("profile = \"", "a", "\""), false),
         (fill("goal", ".a", " = 1"), false),
@@ -342,7 +345,13 @@ fn line() -> impl Strategy<Value = String> {
     prop_oneof![
         (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
         prop::sample::select(vec![
-            "[goal]", "[tuner]", "[knobs]", "[[rule]]", "[", "]]", "= ="
+            "[goal]",
+            "[tuner]",
+            "[tunables]",
+            "[[rule]]",
+            "[",
+            "]]",
+            "= ="
         ])
         .prop_map(String::from),
         any::<String>(),
@@ -355,7 +364,7 @@ proptest! {
     fn no_text_makes_the_reader_panic(lines in prop::collection::vec(line(), 0..30)) {
         let text = lines.join("\n");
         match read(&text) {
-            Ok(config) => prop_assert!(knobs::out_of_range(&config.knobs(false)).is_none()),
+            Ok(config) => prop_assert!(tunables::out_of_range(&config.tunables(false)).is_none()),
             Err(wrong) => prop_assert!(wrong.to_string().len() < 4096 + 64 * text.len()),
         }
     }

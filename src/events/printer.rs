@@ -9,9 +9,9 @@ use scx_ops::ring::Imbalance;
 use super::intake::Account;
 use super::told::{Places, Told};
 use crate::base::output;
-use crate::bpf_abi::intf::{takt_event, takt_knobs};
+use crate::bpf_abi::intf::{takt_event, takt_tunables};
 use crate::cli::{EventFormat, RunArgs};
-use crate::config::knobs;
+use crate::config::tunables;
 use crate::topology::Machine;
 
 /// Prints events as the flags want them.
@@ -54,14 +54,14 @@ impl Printer {
         (!matches!(told, Told::Exit { .. })).then(|| told.to_string())
     }
 
-    /// Tells which knobs differ.
-    pub fn knobs(&mut self, from: &takt_knobs, to: &takt_knobs, reason: &str) {
+    /// Tells which tunables differ.
+    pub fn tunables(&mut self, from: &takt_tunables, to: &takt_tunables, reason: &str) {
         if self.format.is_none() {
             return;
         }
-        for (knob, from, to) in knobs::turned(from, to) {
-            self.tell(&Told::Knob {
-                knob,
+        for (tunable, from, to) in tunables::turned(from, to) {
+            self.tell(&Told::Tunable {
+                tunable,
                 from,
                 to,
                 reason: reason.to_owned(),

@@ -67,9 +67,9 @@ pub enum Told {
         from_node: u32,
         to_node: u32,
     },
-    /// A knob has a new value. Told by the agent, which turns it.
-    Knob {
-        knob: &'static str,
+    /// A tunable has a new value. Told by the agent, which turns it.
+    Tunable {
+        tunable: &'static str,
         from: u64,
         to: u64,
         reason: String,
@@ -157,7 +157,9 @@ impl Told {
             | Self::Preempt { at_ns, .. }
             | Self::Migrate { at_ns, .. }
             | Self::Exit { at_ns } => Some(*at_ns),
-            Self::Knob { .. } | Self::Config { .. } | Self::Fault { .. } | Self::Account(_) => None,
+            Self::Tunable { .. } | Self::Config { .. } | Self::Fault { .. } | Self::Account(_) => {
+                None
+            }
         }
     }
 }
@@ -233,13 +235,13 @@ impl fmt::Display for Told {
                     false => write!(f, ", node {from_node} to {to_node}"),
                 }
             }
-            Self::Knob {
-                knob,
+            Self::Tunable {
+                tunable,
                 from,
                 to,
                 reason,
             } => {
-                write!(f, "knob: {knob} from {from} to {to}: {reason}")
+                write!(f, "tunable: {tunable} from {from} to {to}: {reason}")
             }
             Self::Config { what, .. } => write!(f, "configuration: {what}"),
             Self::Fault { what } => write!(f, "FAULT: {what}"),
@@ -296,7 +298,7 @@ mod tests {
         };
         Told::new(event, &places, |pid| {
             if pid == 9 {
-                "hog".into()
+                "gcc".into()
             } else {
                 String::new()
             }
@@ -308,11 +310,11 @@ mod tests {
         let cases = [
             (
                 intf::takt_event_type_TAKT_EV_LONG_WAIT,
-                "long wait: wakee (pid 7) waited 60.0 ms for CPU 3 behind hog (pid 9)",
+                "long wait: wakee (pid 7) waited 60.0 ms for CPU 3 behind gcc (pid 9)",
             ),
             (
                 intf::takt_event_type_TAKT_EV_PREEMPT,
-                "preempt: wakee (pid 7) takes CPU 3 from hog (pid 9), ahead by 60.0 ms",
+                "preempt: wakee (pid 7) takes CPU 3 from gcc (pid 9), ahead by 60.0 ms",
             ),
             (
                 intf::takt_event_type_TAKT_EV_MIGRATE,
@@ -336,7 +338,7 @@ mod tests {
         assert_eq!(json["event"], "starved");
         assert_eq!(
             (&json["task"]["pid"], &json["behind"]["comm"]),
-            (&7.into(), &"hog".into())
+            (&7.into(), &"gcc".into())
         );
     }
 

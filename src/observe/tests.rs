@@ -76,7 +76,11 @@ fn total(reading: &Reading) -> (u64, u64, u64) {
 }
 
 /// Keeps `gettid()` computing on CPU 0, until told to stop.
-fn hog(stop: &AtomicBool, begun: &Barrier, account_of: impl Fn(Pid) -> (u64, u64)) -> (u64, u64) {
+fn compute(
+    stop: &AtomicBool,
+    begun: &Barrier,
+    account_of: impl Fn(Pid) -> (u64, u64),
+) -> (u64, u64) {
     let mut only_first = CpuSet::new();
     only_first.set(0).unwrap();
     sched_setaffinity(Pid::from_raw(0), &only_first).unwrap();
@@ -103,7 +107,7 @@ fn sees_the_waits_and_slices_of_threads_that_share_a_cpu() {
         let (stop, begun, tell) = (Arc::clone(&stop), Arc::clone(&begun), tell.clone());
         thread::spawn(move || {
             tell.send(gettid()).unwrap();
-            hog(&stop, &begun, account)
+            compute(&stop, &begun, account)
         })
     });
     begun.wait();
@@ -116,22 +120,22 @@ fn sees_the_waits_and_slices_of_threads_that_share_a_cpu() {
         thread::sleep(Duration::from_millis(50));
     }
     stop.store(true, Ordering::Relaxed);
-    let accounts = hogs.map(|hog| hog.join().unwrap());
+    let accounts = hogs.map(|thread| thread.join().unwrap());
     let waited: u64 = accounts.iter().map(|account| account.0).sum();
     let (seen, ran, _) = total(&observer.read().unwrap().since(&before));
-    let hogs_ran: u64 = accounts.iter().map(|account| account.1).sum();
+    let others_ran: u64 = accounts.iter().map(|account| account.1).sum();
     assert!(waited > 0, "three threads on one CPU must have waited");
     // It is the same account, so that no wait may be short of it.
     assert!(seen >= waited, "{seen} of {waited} ns");
     // What interrupts take is not a task's in the kernel's account of running.
     assert!(
-        ran as f64 >= hogs_ran as f64 * 0.98,
-        "{ran} of {hogs_ran} ns"
+        ran as f64 >= others_ran as f64 * 0.98,
+        "{ran} of {others_ran} ns"
     );
 }
 
-/// Two threads that wake each other through pipes: their waits count as wakeups. What hogs wait for, who
-/// never sleep, does not.
+/// Two threads that wake each other through pipes: their waits count as wakeups. The waits of CPU-bound
+/// threads, which never sleep, do not.
 #[test]
 fn tells_wakeups_from_turns() {
     or_skip!();
@@ -162,7 +166,7 @@ fn tells_wakeups_from_turns() {
     let begun = Arc::new(Barrier::new(4));
     let hogs = [(); 3].map(|()| {
         let (stop, begun) = (Arc::clone(&stop), Arc::clone(&begun));
-        thread::spawn(move || hog(&stop, &begun, |_| (0, 0)))
+        thread::spawn(move || compute(&stop, &begun, |_| (0, 0)))
     });
     begun.wait();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -174,7 +178,7 @@ fn tells_wakeups_from_turns() {
         thread::sleep(Duration::from_millis(50));
     }
     stop.store(true, Ordering::Relaxed);
-    let _ = hogs.map(|hog| hog.join().unwrap());
+    let _ = hogs.map(|thread| thread.join().unwrap());
     assert!(turns() >= 100, "{} turns of three hogs on one CPU", turns());
 }
 

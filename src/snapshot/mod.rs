@@ -45,9 +45,9 @@ figures! {
         level queues: Vec<Queue>,
         /// Tasks that run and that wait.
         level tasks: Tasks,
-        /// The knobs in force, nanoseconds by name.
-        level knobs: BTreeMap<String, u64>,
-        /// The last change of the knobs.
+        /// The tunables in force, nanoseconds by name.
+        level tunables: BTreeMap<String, u64>,
+        /// The last change of the tunables.
         level last_change: Option<Change>,
         /// What scheduling and watching cost.
         count cost: Cost,
@@ -163,7 +163,7 @@ figures! {
         level why: String,
     }
 
-    /// Knobs were turned.
+    /// Tunables were turned.
     pub struct Change {
         /// When, in seconds since 1970.
         level unix_s: u64,
@@ -173,10 +173,10 @@ figures! {
         level reason: String,
     }
 
-    /// One knob was turned.
+    /// One tunable was turned.
     pub struct Turn {
         /// Which one.
-        level knob: String,
+        level tunable: String,
         /// Its value before, in nanoseconds.
         level from_ns: u64,
         /// Its value after.
@@ -272,7 +272,7 @@ mod tests {
             counters: BTreeMap::from([("nr_runs".into(), 4)]),
         });
         before.tasks.longest = Some(Task {
-            comm: "hog".into(),
+            comm: "gcc".into(),
             ..Default::default()
         });
         let json = serde_json::to_string(&before).unwrap();

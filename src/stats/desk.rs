@@ -42,10 +42,10 @@ impl Desk {
         })
     }
 
-    /// The scheduler is attached, with these knobs: from now on readers are answered. That there can be
+    /// The scheduler is attached, with these tunables: from now on readers are answered. That there can be
     /// no statistics is said, but is no reason not to schedule.
-    pub fn open(&mut self, skel: &BpfSkel<'_>, knobs: &intf::takt_knobs) {
-        self.agent.set_knobs(knobs);
+    pub fn open(&mut self, skel: &BpfSkel<'_>, tunables: &intf::takt_tunables) {
+        self.agent.set_tunables(tunables);
         self.attachment = Attachment::new(skel).map_err(complain).ok();
         if self.server.is_some() {
             self.agent.restarts += 1;
@@ -76,7 +76,7 @@ impl Desk {
         }
     }
 
-    /// The profile in force, and the knobs that were turned.
+    /// The profile in force, and the tunables that were turned.
     pub fn follow(&mut self, profile: Profile, changes: &[Change]) {
         profile.name().clone_into(&mut self.agent.profile);
         for change in changes {

@@ -225,7 +225,7 @@ fn add_tasks(registry: &mut Registry, snapshot: &Snapshot) {
         queued,
     );
     let tunables = Gauges::default();
-    for (tunable, ns) in &snapshot.knobs {
+    for (tunable, ns) in &snapshot.tunables {
         let labels = vec![("tunable", tunable.trim_end_matches("_ns").to_owned())];
         tunables.get_or_create(&labels).set(seconds(*ns));
     }

@@ -212,7 +212,7 @@ mod tests {
     fn an_agent_that_does_not_answer_is_not_asked_at_every_look() {
         let dir = tempfile::tempdir().unwrap();
         let mut source = Source::new();
-        source.socket = dir.path().join("nobody");
+        source.socket = dir.path().join("absent");
         assert!(source.ask_with_patience().is_none());
         assert!(source.blind.contains("does not answer"), "{}", source.blind);
         let failed_at = source.failed.as_ref().unwrap().0;

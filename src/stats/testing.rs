@@ -57,16 +57,16 @@ pub fn snapshot(second: u64) -> Snapshot {
     snapshot.cpus = (0..4).map(|id| cpu(id, second)).collect();
     snapshot.tasks.total = 120;
     snapshot.tasks.waiting = 2;
-    snapshot.tasks.waiters = vec![task(41, "hog", 900, "CPU-bound (12 ms): preemptible")];
+    snapshot.tasks.waiters = vec![task(41, "gcc", 900, "CPU-bound (12 ms): preemptible")];
     snapshot.tasks.runners = vec![
-        task(42, "hog", 500, "CPU-bound (12 ms): preemptible"),
+        task(42, "gcc", 500, "CPU-bound (12 ms): preemptible"),
         task(77, "game-render", 120, "short-running (1.5 ms): protected"),
     ];
     snapshot.tasks.longest = Some(Task {
         waits_ns: 12_300_000,
-        ..task(41, "hog", 900, "CPU-bound (12 ms): preemptible")
+        ..task(41, "gcc", 900, "CPU-bound (12 ms): preemptible")
     });
-    snapshot.knobs = BTreeMap::from([
+    snapshot.tunables = BTreeMap::from([
         ("slice_max_ns".to_owned(), 20_000_000),
         ("preempt_margin_ns".to_owned(), 200_000),
     ]);

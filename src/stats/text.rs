@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(
             line(&testing::snapshot(1), &testing::snapshot(3)),
             "healthy  takt_0.1.0_x86_64  up 1:01:04  busy 50 %  wakeup p50 3 us p99 48 us  longest wait 900 us  \
-             2 of 120 tasks wait  hog (41) for 12.3 ms  \
+             2 of 120 tasks wait  gcc (41) for 12.3 ms  \
              placed 400/s (idle 40 %, next 5 %, preempt 20 %, queue 35 %)"
         );
     }

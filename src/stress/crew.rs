@@ -1,5 +1,5 @@
 //! The workers of a load: threads (and processes) that each tick a counter of their own, so that it
-//! can be seen from outside who gets on and who does not.
+//! can be seen from outside which worker gets on and which does not.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -100,7 +100,7 @@ impl Load {
     pub fn stop(&self) {
         self.stopping.store(1, Ordering::Relaxed);
         sys::futex_wake_all(&self.stopping);
-        // Those who wait for the begin must wake to end.
+        // Workers that wait for the begin must wake to end.
         self.begin();
     }
 
@@ -297,14 +297,14 @@ impl<'a> Crew<'a> {
             slot,
         };
         let (started, start) = mpsc::channel();
-        let who = name.clone();
+        let name_of_worker = name.clone();
         let run = move || {
             let presence = presence;
             // The receiver may have lost its patience; then the stop comes soon.
             started.send(sys::tid()).ok();
             presence.0.wait_for_begin();
             if let Err(error) = body(&mut worker) {
-                presence.0.fault(format!("{who}: {error:#}"));
+                presence.0.fault(format!("{name_of_worker}: {error:#}"));
             }
         };
         thread::Builder::new()
@@ -357,7 +357,7 @@ mod tests {
         }
         assert!(
             !load.wait_for_end(Duration::from_millis(1)),
-            "nobody has asked it to end"
+            "it was not asked to end"
         );
         load.stop();
         assert!(load.wait_for_end(Duration::from_secs(60)));

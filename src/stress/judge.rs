@@ -49,7 +49,7 @@ pub struct Waits {
 /// One wait.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Wait {
-    /// Name of who waited.
+    /// Name of the task that waited.
     pub task: String,
     /// Its PID.
     pub pid: i32,
@@ -262,7 +262,7 @@ mod tests {
             limit,
             ..Waits::default()
         };
-        waits.add(&cpu(0, wait(b"hog", 900, 20), wait(b"cat", 200, 190)));
+        waits.add(&cpu(0, wait(b"gcc", 900, 20), wait(b"cat", 200, 190)));
         assert_eq!(waits.problem(), None);
         waits.add(&cpu(1, wait(b"dog", 400, 400), wait(b"dog", 400, 400)));
         let problem = waits.problem().unwrap();
@@ -277,7 +277,7 @@ mod tests {
         let text = waits.to_string();
         assert!(text.starts_with("waits: 20, 4 beyond 312 ms"), "{text}");
         assert!(
-            text.contains("longest wait: 900.0 ms, of which 20.0 ms were left: hog"),
+            text.contains("longest wait: 900.0 ms, of which 20.0 ms were left: gcc"),
             "{text}"
         );
     }

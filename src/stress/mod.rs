@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         self.load.begin();
     }
 
-    /// Looks on until the time is over and everybody has begun, something stops the load, or a worker fails.
+    /// Looks on until the time is over and all have begun, something stops the load, or a worker fails.
     /// On a slow machine a worker's first operation may take longer than the time: it is the watch's to say
     /// whether that is too long.
     fn watch(&mut self) {
@@ -218,7 +218,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// How long anybody had to wait.
+    /// The longest waits.
     fn judge(&mut self, judge: Option<&Judge>) -> Option<Waits> {
         match judge?.read() {
             Ok(waits) => {
@@ -284,7 +284,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A line on standard error, if anybody still reads it.
+/// A line on standard error, if it is still read.
 fn say(line: &str) {
     writeln!(io::stderr(), "{line}").ok();
 }

@@ -135,14 +135,14 @@ impl Summary {
 
     fn scheduler(&self) -> String {
         let (start, end) = (self.start.describe(), self.end.describe());
-        let who = if start == end {
+        let cpus = if start == end {
             start
         } else {
             format!("{start}, at the end {end}")
         };
         match self.end.nr_rejected {
-            Some(rejected) => format!("{who}; nr_rejected {rejected}"),
-            None => who,
+            Some(rejected) => format!("{cpus}; nr_rejected {rejected}"),
+            None => cpus,
         }
     }
 }
@@ -214,11 +214,11 @@ mod tests {
         let mut summary = summary();
         summary
             .problems
-            .push("hog/0 made no progress for 11.0 s".into());
+            .push("compute/0 made no progress for 11.0 s".into());
         summary.end.state = Some("disabled".into());
         summary.end.nr_rejected = Some(3);
         let text = text(&summary);
-        assert!(text.contains("problem: hog/0 made"), "{text}");
+        assert!(text.contains("problem: compute/0 made"), "{text}");
         assert!(
             text.contains("at the end sched_ext disabled; nr_rejected 3"),
             "{text}"

@@ -43,7 +43,7 @@ impl SchedExt {
         self.state.as_deref() == Some("enabled")
     }
 
-    /// Who schedules, in words.
+    /// The scheduler that is at work, in words.
     pub fn describe(&self) -> String {
         match (&self.state, &self.ops) {
             (None, _) => "no sched_ext in this kernel".to_owned(),

@@ -113,7 +113,7 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, expected, &timeout) };
 }
 
-/// Wakes all who wait on `word`; returns how many they were.
+/// Wakes all threads that wait on `word`; returns how many they were.
 pub fn futex_wake_all(word: &AtomicU32) -> usize {
     let op = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
     // SAFETY: `word` lives through the call.

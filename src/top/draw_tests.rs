@@ -88,7 +88,7 @@ fn degraded() {
         snapshot.last_change = Some(Change {
             unix_s: snapshot.unix_s - 61,
             turned: vec![Turn {
-                knob: "slice_max_ns".into(),
+                tunable: "slice_max_ns".into(),
                 from_ns: 20_000_000,
                 to_ns: 10_000_000,
             }],
@@ -106,10 +106,10 @@ fn ejected_while_watched() {
     after.scheduler.name = Snapshot::KERNELS_OWN.into();
     after.scheduler.last_ejection = Some(Ejection {
         unix_s: after.unix_s,
-        reason: "runnable task stall (hog[41] failed to run for 30.0s)".into(),
+        reason: "runnable task stall (gcc[41] failed to run for 30.0s)".into(),
     });
     (after.activity, after.wakeups) = (None, Waits::default());
-    after.knobs.clear();
+    after.tunables.clear();
     view.take(after);
     insta::assert_snapshot!(screen(&view, 80, 24));
 }
@@ -136,7 +136,7 @@ fn no_scheduler() {
         snapshot.activity = None;
         snapshot.wakeups = Waits::default();
         snapshot.tasks = Default::default();
-        snapshot.knobs.clear();
+        snapshot.tunables.clear();
     });
     view.blind = "tasks are not seen: that takes root: use sudo".into();
     insta::assert_snapshot!(screen(&view, 80, 24));
@@ -176,7 +176,7 @@ fn pages() {
     let mut view = view(RICH, |snapshot| {
         snapshot.events = vec![Event {
             at_ns: snapshot.at_ns - 500_000_000,
-            text: "long wait: hog (pid 41) waited 60.0 ms for CPU 1 behind pid 42".into(),
+            text: "long wait: gcc (pid 41) waited 60.0 ms for CPU 1 behind pid 42".into(),
         }];
     });
     for (page, name) in [

@@ -105,18 +105,18 @@ impl Table<'_> {
 
 /// Tunables and cost. `tall`: there is room for all tunables.
 pub fn bottom(view: &View, width: u16, tall: bool) -> Vec<Line<'static>> {
-    let mut lines = knobs(view, width, if tall { 3 } else { 1 });
+    let mut lines = tunables(view, width, if tall { 3 } else { 1 });
     lines.extend(last_change(view, width));
     lines.extend(cost(view, width));
     lines
 }
 
-fn knobs(view: &View, width: u16, most: usize) -> Vec<Line<'static>> {
-    if view.now.knobs.is_empty() {
+fn tunables(view: &View, width: u16, most: usize) -> Vec<Line<'static>> {
+    if view.now.tunables.is_empty() {
         return Vec::new();
     }
     let mut flow = Flow::new(view, "tunables", width);
-    for (name, ns) in &view.now.knobs {
+    for (name, ns) in &view.now.tunables {
         let text = format!("{} {}", name.trim_end_matches("_ns"), time(*ns));
         flow.part([span(view, Tone::Plain, text)]);
     }
@@ -130,10 +130,10 @@ fn last_change(view: &View, width: u16) -> Vec<Line<'static>> {
     let ago = uptime(view.now.unix_s.saturating_sub(change.unix_s) * 1_000_000_000);
     let mut text = format!("{ago} ago: {}", change.reason);
     for (i, turn) in change.turned.iter().enumerate() {
-        let knob = turn.knob.trim_end_matches("_ns");
+        let tunable = turn.tunable.trim_end_matches("_ns");
         let (from, to) = (time(turn.from_ns), time(turn.to_ns));
         let before = if i == 0 { ": " } else { ", " };
-        text += &format!("{before}{knob} {from} -> {to}");
+        text += &format!("{before}{tunable} {from} -> {to}");
     }
     let mut flow = Flow::new(view, "changed", width);
     flow.words(Tone::Dim, &text).lines(2)

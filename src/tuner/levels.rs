@@ -1,77 +1,77 @@
-//! One scale for all knobs: level 0 is what the user set, each level above gives up some throughput
+//! One scale for all tunables: level 0 is what the user set, each level above gives up some throughput
 //! for latency.
 
-use crate::bpf_abi::intf::takt_knobs;
-use crate::config::knobs::{self, Knob};
+use crate::bpf_abi::intf::takt_tunables;
+use crate::config::tunables::{self, Tunable};
 
 /// The tightest level.
 pub const MAX: u8 = 12;
 
-/// How one knob moves along the scale.
+/// How one tunable moves along the scale.
 struct Turn {
-    knob: &'static str,
+    tunable: &'static str,
     /// By what it is multiplied from one level to the next.
     factor: f64,
-    /// Where it stops, in nanoseconds. A knob that starts beyond this stays where it is.
+    /// Where it stops, in nanoseconds. A tunable that starts beyond this stays where it is.
     end_ns: u64,
 }
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 
-/// What makes a wakeup wait: the slice of the running task, the margin and the spared time that keep it
+/// What makes a wakeup wait: the slice of the running task, the margin and the protected time that keep it
 /// from being preempted, and the credit that a sleeper lost while it slept. A wakeup that finds a task in
-/// the time that it is spared waits for the end of its burst, so both `burst_max_ns` and `preempt_after_ns`
+/// the time that it is protected waits for the end of its burst, so both `burst_max_ns` and `preempt_after_ns`
 /// have to come down to what a frame of a game computes, and less; `preempt_after_ns` faster, for no timer
 /// comes back for a task that wakes within it, and one wakeup in a hundred is enough to miss a goal. The starvation bound
 /// (`lead_max_ns`) is a promise and `handoff_gap_ns` is learnt behaviour: neither is turned.
 const TURNS: [Turn; 7] = [
     Turn {
-        knob: "slice_max_ns",
+        tunable: "slice_max_ns",
         factor: 0.75,
         end_ns: MS,
     },
     Turn {
-        knob: "slice_min_ns",
+        tunable: "slice_min_ns",
         factor: 0.75,
         end_ns: 300 * US,
     },
     Turn {
-        knob: "latency_ns",
+        tunable: "latency_ns",
         factor: 0.75,
         end_ns: 2 * MS,
     },
     Turn {
-        knob: "preempt_margin_ns",
+        tunable: "preempt_margin_ns",
         factor: 0.7,
         end_ns: 20 * US,
     },
     Turn {
-        knob: "preempt_after_ns",
+        tunable: "preempt_after_ns",
         factor: 0.6,
         end_ns: 20 * US,
     },
     Turn {
-        knob: "burst_max_ns",
+        tunable: "burst_max_ns",
         factor: 0.7,
         end_ns: 100 * US,
     },
     Turn {
-        knob: "lag_max_ns",
+        tunable: "lag_max_ns",
         factor: 1.15,
         end_ns: 12 * MS,
     },
 ];
 
-/// The knobs at `level`, starting from `base`. Every value is within its range.
-pub fn at(base: &takt_knobs, level: u8) -> takt_knobs {
-    let mut knobs = *base;
+/// The tunables at `level`, starting from `base`. Every value is within its range.
+pub fn at(base: &takt_tunables, level: u8) -> takt_tunables {
+    let mut tunables = *base;
     for turn in &TURNS {
-        if let Some(knob) = knobs::find(turn.knob) {
-            knob.set(&mut knobs, moved(turn, knob.of(base), level.min(MAX)));
+        if let Some(tunable) = tunables::find(turn.tunable) {
+            tunable.set(&mut tunables, moved(turn, tunable.of(base), level.min(MAX)));
         }
     }
-    knobs
+    tunables
 }
 
 fn moved(turn: &Turn, from_ns: u64, level: u8) -> u64 {
@@ -84,13 +84,17 @@ fn moved(turn: &Turn, from_ns: u64, level: u8) -> u64 {
 }
 
 /// What differs between two sets, for people: `slice_max 20 ms -> 10 ms, ...`.
-pub fn differences(from: &takt_knobs, to: &takt_knobs) -> String {
-    let differing = knobs::KNOBS
+pub fn differences(from: &takt_tunables, to: &takt_tunables) -> String {
+    let differing = tunables::TUNABLES
         .iter()
-        .filter(|knob| knob.of(from) != knob.of(to));
-    let told = differing.map(|knob: &Knob| {
-        let name = knob.name.trim_end_matches("_ns");
-        format!("{name} {} -> {}", time(knob.of(from)), time(knob.of(to)))
+        .filter(|tunable| tunable.of(from) != tunable.of(to));
+    let told = differing.map(|tunable: &Tunable| {
+        let name = tunable.name.trim_end_matches("_ns");
+        format!(
+            "{name} {} -> {}",
+            time(tunable.of(from)),
+            time(tunable.of(to))
+        )
     });
     told.collect::<Vec<_>>().join(", ")
 }
@@ -112,17 +116,20 @@ mod tests {
     #[test]
     fn every_level_of_every_profile_is_in_range_and_one_way() {
         for (profile, name) in Profile::ALL {
-            let base = profile.knobs(false);
+            let base = profile.tunables(false);
             for level in 0..=MAX {
-                let knobs = at(&base, level);
-                assert!(knobs::out_of_range(&knobs).is_none(), "{name} {level}");
-                let next = at(&base, level + 1);
-                assert!(next.slice_max_ns <= knobs.slice_max_ns, "{name} {level}");
+                let tunables = at(&base, level);
                 assert!(
-                    next.preempt_margin_ns <= knobs.preempt_margin_ns,
+                    tunables::out_of_range(&tunables).is_none(),
                     "{name} {level}"
                 );
-                assert!(next.lag_max_ns >= knobs.lag_max_ns, "{name} {level}");
+                let next = at(&base, level + 1);
+                assert!(next.slice_max_ns <= tunables.slice_max_ns, "{name} {level}");
+                assert!(
+                    next.preempt_margin_ns <= tunables.preempt_margin_ns,
+                    "{name} {level}"
+                );
+                assert!(next.lag_max_ns >= tunables.lag_max_ns, "{name} {level}");
                 assert_eq!(next.lead_max_ns, base.lead_max_ns);
             }
             assert_eq!(differences(&base, &at(&base, 0)), "");
@@ -130,8 +137,8 @@ mod tests {
     }
 
     #[test]
-    fn a_knob_beyond_the_end_of_its_turn_stays() {
-        let mut base = Profile::Auto.knobs(false);
+    fn a_tunable_beyond_the_end_of_its_turn_stays() {
+        let mut base = Profile::Auto.tunables(false);
         base.slice_min_ns = 200 * US;
         base.lag_max_ns = 50 * MS;
         let tight = at(&base, MAX);
@@ -140,7 +147,7 @@ mod tests {
 
     #[test]
     fn differences_are_told_with_units() {
-        let base = Profile::Auto.knobs(false);
+        let base = Profile::Auto.tunables(false);
         let text = differences(&base, &at(&base, 2));
         assert!(text.contains("slice_max 20 ms -> 11 ms"), "{text}");
         assert!(text.contains("preempt_margin 200 us -> 98 us"), "{text}");

@@ -1,11 +1,11 @@
-//! How many tasks want to run, and what that does to the knobs when there is no goal.
+//! How many tasks want to run, and what that does to the tunables when there is no goal.
 
 use std::time::Duration;
 
 use super::{Figures, Task};
-use crate::bpf_abi::intf::takt_knobs;
-use crate::config::knobs;
+use crate::bpf_abi::intf::takt_tunables;
 use crate::config::profile::Profile;
+use crate::config::tunables;
 
 /// Runnable tasks per CPU above which turns become longer, and below which they are as before.
 const CROWDED: (f64, f64) = (8.0, 4.0);
@@ -83,12 +83,12 @@ impl Load {
     }
 
     /// What to set under this load when there is no goal.
-    pub fn knobs(&self, task: &Task) -> takt_knobs {
+    pub fn tunables(&self, task: &Task) -> takt_tunables {
         let mut wanted = task.base;
         if self.crowded && task.profile == Profile::Server {
             for name in ["slice_min_ns", "latency_ns"] {
-                if let Some(knob) = knobs::find(name) {
-                    knob.set(&mut wanted, 2 * knob.of(&task.base));
+                if let Some(tunable) = tunables::find(name) {
+                    tunable.set(&mut wanted, 2 * tunable.of(&task.base));
                 }
             }
         }

@@ -1,6 +1,6 @@
-//! The control loop's law, without any BPF in it: figures in, knobs out, a reason for each change.
+//! The control loop's law, without any BPF in it: figures in, tunables out, a reason for each change.
 //!
-//! All knobs move together along one scale (see [`levels`]): level 0 is what the user set, each level
+//! All tunables move together along one scale (see [`levels`]): level 0 is what the user set, each level
 //! above it gives some throughput up for latency. With a goal, once per judgement:
 //!
 //! ```text
@@ -12,9 +12,9 @@
 //! ```
 //!
 //! A judgement takes 100 wakeups that the goal is about, or what there was within a second. The period after
-//! a change is thrown out, for its waits began under the old knobs.
+//! a change is thrown out, for its waits began under the old tunables.
 //!
-//! - *Bounded*: the level stays in 0..=12, a change is by 4 at most, so no knob moves by more than
+//! - *Bounded*: the level stays in 0..=12, a change is by 4 at most, so no tunable moves by more than
 //!   a factor of 7.8 at once, and none leaves the range of its table.
 //! - *Hysteresis*: between r = 1/2 and 1 nothing moves.
 //! - *No oscillation*: a level that was left downwards and had to be taken again costs patience: the
@@ -26,7 +26,7 @@
 //!   changes or the goal is met for as long as the patience.
 //! - *Figures that are missing or absurd*: back to level 0, said once.
 //!
-//! Without a goal nothing is measured in the kernel and the agent looks every two seconds. The knobs follow
+//! Without a goal nothing is measured in the kernel and the agent looks every two seconds. The tunables follow
 //! the power source (profile `auto`) and, where throughput was asked for (`server`), the load: with more
 //! than 8 runnable tasks per CPU for 3 seconds turns are twice as long, with less than 4 for 3 seconds as
 //! before.
@@ -41,7 +41,7 @@ mod target;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::bpf_abi::intf::takt_knobs;
+use crate::bpf_abi::intf::takt_tunables;
 use crate::config::Goal;
 use crate::config::profile::Profile;
 use crate::wakeups::Wakeups;
@@ -72,13 +72,13 @@ pub struct Figures {
     pub load: f64,
 }
 
-/// Knobs that were turned, and why.
+/// Tunables that were turned, and why.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The old ones.
-    pub from: takt_knobs,
+    pub from: takt_tunables,
     /// The new ones.
-    pub knobs: takt_knobs,
+    pub tunables: takt_tunables,
     /// "p99 1,240 us over goal 500 us 2 times".
     pub why: String,
     /// "p99 1,240 us over goal 500 us 2 times: level 2; slice_max 20 ms -> 11 ms, ...".
@@ -90,8 +90,8 @@ pub struct Change {
 /// Where the tuner starts from and what it is to reach.
 #[derive(Clone, Copy, Debug)]
 pub struct Task {
-    /// The knobs of level 0.
-    pub base: takt_knobs,
+    /// The tunables of level 0.
+    pub base: takt_tunables,
     /// What to reach.
     pub goal: Goal,
     /// What the machine is for.
@@ -102,7 +102,7 @@ pub struct Task {
 pub struct Tuner {
     task: Task,
     level: u8,
-    knobs: takt_knobs,
+    tunables: takt_tunables,
     targets: Vec<Target>,
     patience: u32,
     /// Judgements since the level fell, while that may still turn out to have been a mistake.
@@ -122,7 +122,7 @@ impl Tuner {
         Self {
             task,
             level: 0,
-            knobs: task.base,
+            tunables: task.base,
             targets: Target::all(&task.goal),
             patience: PATIENCE.0,
             relaxed: None,
@@ -135,9 +135,9 @@ impl Tuner {
         }
     }
 
-    /// The knobs in force.
-    pub fn knobs(&self) -> &takt_knobs {
-        &self.knobs
+    /// The tunables in force.
+    pub fn tunables(&self) -> &takt_tunables {
+        &self.tunables
     }
 
     /// The level in force.
@@ -154,9 +154,9 @@ impl Tuner {
     /// base moved.
     pub fn retarget(&mut self, task: Task, why: &str) -> Option<Change> {
         if task.goal != self.task.goal || task.profile != self.task.profile {
-            let (knobs, history) = (self.knobs, std::mem::take(&mut self.history));
+            let (tunables, history) = (self.tunables, std::mem::take(&mut self.history));
             *self = Self {
-                knobs,
+                tunables,
                 history,
                 ..Self::new(task)
             };
@@ -165,14 +165,14 @@ impl Tuner {
         self.turn(why.to_owned())
     }
 
-    /// No more turns: the knobs of `task` as they were set. What was learnt is forgotten.
+    /// No more turns: the tunables of `task` as they were set. What was learnt is forgotten.
     pub fn park(&mut self, task: Task, why: &str) -> Option<Change> {
-        let (from, history) = (self.knobs, std::mem::take(&mut self.history));
+        let (from, history) = (self.tunables, std::mem::take(&mut self.history));
         *self = Self {
             history,
             ..Self::new(task)
         };
-        let turned = !levels::differences(&from, &self.knobs).is_empty();
+        let turned = !levels::differences(&from, &self.tunables).is_empty();
         turned.then(|| self.tell(from, why.to_owned()))
     }
 
@@ -185,16 +185,16 @@ impl Tuner {
         self.level = 0;
         self.load = Load::default();
         self.reach.forget();
-        let from = self.knobs;
-        self.knobs = self.task.base;
-        let why = format!("no figures to go by ({why}), knobs as they were set");
+        let from = self.tunables;
+        self.tunables = self.task.base;
+        let why = format!("no figures to go by ({why}), tunables as they were set");
         Some(Change {
             is_important: true,
             ..self.tell(from, why)
         })
     }
 
-    /// Looks at what was seen and turns the knobs if need be.
+    /// Looks at what was seen and sets the tunables if need be.
     pub fn step(&mut self, figures: &Figures) -> Option<Change> {
         if let Some(what) = absurd(figures) {
             return self.missing(what);
@@ -225,8 +225,8 @@ impl Tuner {
     /// Without a goal: only load and power source matter.
     fn follow_load(&mut self) -> Option<Change> {
         let crowded = self.load.is_crowded();
-        let wanted = self.load.knobs(&self.task);
-        if levels::differences(&self.knobs, &wanted).is_empty() {
+        let wanted = self.load.tunables(&self.task);
+        if levels::differences(&self.tunables, &wanted).is_empty() {
             return None;
         }
         let what = if crowded { "many tasks" } else { "fewer tasks" };
@@ -265,7 +265,7 @@ impl Tuner {
             self.patience = (self.patience * 2).min(PATIENCE.1);
             let why = format!("{said} at every level: it cannot be met under this load");
             let change = self.turn(why.clone());
-            let change = change.unwrap_or_else(|| self.tell(self.knobs, why));
+            let change = change.unwrap_or_else(|| self.tell(self.tunables, why));
             // Once for each goal: under a load that comes and goes it would be said again and again.
             return Some(Change {
                 is_important: !std::mem::replace(&mut self.said_unmet, true),
@@ -309,25 +309,25 @@ impl Tuner {
         change
     }
 
-    /// Takes the knobs of the level and the load; `None` if they are what they were.
+    /// Takes the tunables of the level and the load; `None` if they are what they were.
     fn turn(&mut self, why: String) -> Option<Change> {
         let wanted = if self.task.goal.is_set() {
             levels::at(&self.task.base, self.level)
         } else {
-            self.load.knobs(&self.task)
+            self.load.tunables(&self.task)
         };
-        let differences = levels::differences(&self.knobs, &wanted);
+        let differences = levels::differences(&self.tunables, &wanted);
         self.clear();
         self.settling = true;
-        let from = std::mem::replace(&mut self.knobs, wanted);
+        let from = std::mem::replace(&mut self.tunables, wanted);
         if differences.is_empty() {
             return None;
         }
         Some(self.tell(from, why))
     }
 
-    fn tell(&mut self, from: takt_knobs, why: String) -> Change {
-        let differences = levels::differences(&from, &self.knobs);
+    fn tell(&mut self, from: takt_tunables, why: String) -> Change {
+        let differences = levels::differences(&from, &self.tunables);
         let reason = match &differences[..] {
             "" => why.clone(),
             _ => format!("{why}: level {}; {differences}", self.level),
@@ -338,7 +338,7 @@ impl Tuner {
         self.history.push_back(reason.clone());
         Change {
             from,
-            knobs: self.knobs,
+            tunables: self.tunables,
             why,
             reason,
             is_important: false,

@@ -114,7 +114,7 @@ impl Target {
         })
     }
 
-    /// Other knobs: what was seen under the old ones counts no longer.
+    /// Other tunables: what was seen under the old ones counts no longer.
     pub fn clear(&mut self) {
         self.window = Wakeups::default();
         self.length = Duration::ZERO;

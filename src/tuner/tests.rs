@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::model::Machine;
 use super::*;
-use crate::config::knobs;
+use crate::config::tunables;
 use crate::wakeups;
 
 const PERIOD: Duration = Duration::from_millis(250);
@@ -19,28 +19,28 @@ fn goal(us: u64) -> Goal {
 
 fn tuner(profile: Profile, goal: Goal) -> Tuner {
     Tuner::new(Task {
-        base: profile.knobs(false),
+        base: profile.tunables(false),
         goal,
         profile,
     })
 }
 
-/// Runs for `periods`; the periods in which knobs changed.
+/// Runs for `periods`; the periods in which tunables changed.
 fn run(tuner: &mut Tuner, machine: &mut Machine, periods: usize) -> Vec<usize> {
     let mut changes = Vec::new();
     for period in 0..periods {
-        let figures = machine.run(tuner.knobs(), PERIOD);
+        let figures = machine.run(tuner.tunables(), PERIOD);
         if tuner.step(&figures).is_some() {
             changes.push(period);
         }
         assert!(tuner.level() <= levels::MAX);
-        assert!(knobs::out_of_range(tuner.knobs()).is_none());
+        assert!(tunables::out_of_range(tuner.tunables()).is_none());
     }
     changes
 }
 
-fn p99_ns(machine: &mut Machine, knobs: &takt_knobs) -> u64 {
-    machine.run(knobs, Duration::from_secs(5)).wakeups[wakeups::NORMAL]
+fn p99_ns(machine: &mut Machine, tunables: &takt_tunables) -> u64 {
+    machine.run(tunables, Duration::from_secs(5)).wakeups[wakeups::NORMAL]
         .quantile_ns(990)
         .unwrap()
 }
@@ -55,16 +55,16 @@ fn a_step_of_load_is_answered_within_five_seconds_and_given_back() {
     );
     machine.hogs = 8;
     assert!(
-        p99_ns(&mut machine, tuner.knobs()) > 1_000_000,
+        p99_ns(&mut machine, tuner.tunables()) > 1_000_000,
         "the model must make it hard"
     );
     let changes = run(&mut tuner, &mut machine, 20);
     assert!(!changes.is_empty() && tuner.level() > 0);
     assert!(
-        p99_ns(&mut machine, tuner.knobs()) <= 625_000,
+        p99_ns(&mut machine, tuner.tunables()) <= 625_000,
         "within a bucket of the goal"
     );
-    assert!(machine.overhead(tuner.knobs()) < 0.05);
+    assert!(machine.overhead(tuner.tunables()) < 0.05);
     let reason = tuner.last_change().unwrap();
     assert!(
         reason.contains("over goal 500 us") && reason.contains("slice_max"),
@@ -107,7 +107,7 @@ fn a_goal_that_cannot_be_met_under_a_changing_load_is_said_once() {
     for round in 0..10 {
         machine.hogs = if round % 2 == 0 { 16 } else { 2 };
         for _ in 0..100 {
-            let figures = machine.run(tuner.knobs(), PERIOD);
+            let figures = machine.run(tuner.tunables(), PERIOD);
             let change = tuner.step(&figures);
             said += usize::from(change.is_some_and(|change| change.is_important));
         }
@@ -118,7 +118,7 @@ fn a_goal_that_cannot_be_met_under_a_changing_load_is_said_once() {
         ..tuner.task
     };
     tuner.retarget(other, "another goal");
-    let figures = machine.run(tuner.knobs(), PERIOD);
+    let figures = machine.run(tuner.tunables(), PERIOD);
     let again = (0..100).any(|_| {
         tuner
             .step(&figures)
@@ -129,7 +129,7 @@ fn a_goal_that_cannot_be_met_under_a_changing_load_is_said_once() {
 
 /// Switched off by a reload, it leaves nothing turned behind.
 #[test]
-fn parked_the_knobs_are_as_they_were_set() {
+fn parked_the_tunables_are_as_they_were_set() {
     let mut machine = Machine::new(7);
     machine.hogs = 8;
     let mut tuner = tuner(Profile::Server, goal(300));
@@ -137,13 +137,13 @@ fn parked_the_knobs_are_as_they_were_set() {
     assert!(tuner.level() > 0);
     let task = tuner.task;
     let change = tuner.park(task, "new configuration").unwrap();
-    assert!(levels::differences(&change.knobs, &task.base).is_empty());
+    assert!(levels::differences(&change.tunables, &task.base).is_empty());
     assert_eq!(tuner.level(), 0);
     assert!(tuner.park(task, "new configuration").is_none());
 }
 
 #[test]
-fn missing_and_absurd_figures_put_the_knobs_back_and_are_said_once() {
+fn missing_and_absurd_figures_put_the_tunables_back_and_are_said_once() {
     let mut machine = Machine::new(3);
     machine.hogs = 8;
     let mut tuner = tuner(Profile::Server, goal(300));
@@ -156,11 +156,11 @@ fn missing_and_absurd_figures_put_the_knobs_back_and_are_said_once() {
         change.reason
     );
     assert_eq!(
-        change.knobs.slice_max_ns,
-        Profile::Server.knobs(false).slice_max_ns
+        change.tunables.slice_max_ns,
+        Profile::Server.tunables(false).slice_max_ns
     );
     assert!(tuner.missing("the map is gone").is_none(), "said once");
-    let mut figures = machine.run(tuner.knobs(), PERIOD);
+    let mut figures = machine.run(tuner.tunables(), PERIOD);
     figures.load = f64::NAN;
     assert!(tuner.step(&figures).is_none(), "still missing");
     figures.load = 8.0;
@@ -185,8 +185,8 @@ fn without_a_goal_only_the_throughput_profile_follows_the_load() {
         machine.hogs = 0;
         run(&mut tuner, &mut machine, 100);
         assert_eq!(
-            tuner.knobs().slice_min_ns,
-            profile.knobs(false).slice_min_ns
+            tuner.tunables().slice_min_ns,
+            profile.tunables(false).slice_min_ns
         );
     }
 }
@@ -203,15 +203,15 @@ fn another_goal_starts_afresh() {
     };
     let change = tuner.retarget(task, "goal dropped").unwrap();
     assert_eq!(
-        change.knobs.slice_max_ns,
-        Profile::Server.knobs(false).slice_max_ns
+        change.tunables.slice_max_ns,
+        Profile::Server.tunables(false).slice_max_ns
     );
     assert!(change.reason.starts_with("goal dropped"));
 }
 
 #[test]
 fn the_latency_class_has_a_goal_of_its_own() {
-    let mut figures = Machine::new(6).run(&Profile::Auto.knobs(false), PERIOD);
+    let mut figures = Machine::new(6).run(&Profile::Auto.tunables(false), PERIOD);
     let mut late = Wakeups::default();
     (0..200).for_each(|_| late.add(900_000));
     figures.wakeups[wakeups::LATENCY] = late;
@@ -298,7 +298,7 @@ fn a_goal_that_can_be_met_after_all_is_taken_up_again() {
         tuner.step(&seen([(650, 400), (0, 0), (0, 0)]));
     }
     let again = (0..100).find_map(|_| tuner.step(&late)).unwrap();
-    assert!(again.knobs.slice_max_ns < again.from.slice_max_ns);
+    assert!(again.tunables.slice_max_ns < again.from.slice_max_ns);
     assert!(!again.is_important, "said once");
 }
 
@@ -340,7 +340,7 @@ proptest! {
         goal_us in 20u64..100_000,
     ) {
         prop_assume!(machine.wakeups_per_s >= 400);
-        let base = profile.knobs(false);
+        let base = profile.tunables(false);
         let possible = p99_ns(&mut machine, &levels::at(&base, levels::MAX));
         prop_assume!(possible * 2 < goal_us * 1000);
         let mut tuner = tuner(profile, goal(goal_us));
@@ -348,7 +348,7 @@ proptest! {
         // A try at less may be under way; it is taken back within a few judgements.
         let met = (0..20).any(|_| {
             run(&mut tuner, &mut machine, 1);
-            p99_ns(&mut machine, tuner.knobs()) <= goal_us * 1300
+            p99_ns(&mut machine, tuner.tunables()) <= goal_us * 1300
         });
         prop_assert!(met, "level {}: {:?}", tuner.level(), tuner.history);
     }
@@ -366,7 +366,7 @@ proptest! {
             let wakeups = [seen, Wakeups::default(), Wakeups::default()];
             tuner.step(&Figures { period: Duration::from_millis(period_ms), wakeups, load });
             prop_assert!(tuner.level() <= levels::MAX);
-            prop_assert!(knobs::out_of_range(tuner.knobs()).is_none());
+            prop_assert!(tunables::out_of_range(tuner.tunables()).is_none());
         }
     }
 }

@@ -87,10 +87,10 @@ rejects() {
 	cat /tmp/agent.err
 }
 
-# as_nobody COMMAND: without any privilege.
-as_nobody() {
-	grep -q ^nobody: /etc/passwd 2>/dev/null || echo 'nobody:x:65534:65534::/:/bin/sh' >>/etc/passwd
-	su -s /bin/sh nobody -c "$*"
+# as_plain_user COMMAND: without any privilege.
+as_plain_user() {
+	grep -q ^plain: /etc/passwd 2>/dev/null || echo 'plain:x:65534:65534::/:/bin/sh' >>/etc/passwd
+	su -s /bin/sh plain -c "$*"
 }
 
 # Hundredths of a second since boot.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use libbpf_rs::libbpf_sys as sys;
 
-/// Figures by name, as `placed[3]` or `knobs.slot[0].latency_ns`.
+/// Figures by name, as `placed[3]` or `tunables.slot[0].latency_ns`.
 pub type Figures = BTreeMap<String, u64>;
 
 const KIND_INT: u32 = 1;

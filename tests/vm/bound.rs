@@ -44,8 +44,8 @@ fn a_wait_keeps_to_the_bound_whatever_happens_to_the_task() {
     );
 }
 
-/// Real-time threads that leave each CPU for a millisecond at a time, so that nobody comes to the end of a turn: until
-/// 2026-11-22 one hog per CPU was given a new one each time, and the watchdog came.
+/// Real-time threads that leave each CPU for a millisecond at a time, so that no task comes to the end of a slice: until
+/// 2026-11-22 one CPU-bound task per CPU was given a new one each time, and the watchdog came.
 #[test]
 #[ignore = "boots a VM"]
 fn who_is_preempted_again_and_again_does_not_keep_its_cpu() {

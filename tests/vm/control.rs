@@ -11,8 +11,8 @@ mod step;
 
 /// Functions for the script of `rules_hold_at_exec_and_after_reload`.
 const LIBRARY: &str = r#"
-    # settle N: until the tuner has looked N times more.
-    settle() {
+    # await_looks N: until the tuner has looked N times more.
+    await_looks() {
         wanted=$(($(wc -l </tmp/record) + $1))
         await 60 recorded $wanted || fail "the tuner does not look any more"
     }
@@ -52,10 +52,10 @@ fn rules_hold_at_exec_and_after_reload() {
         urgent=$!
         await 30 is_urgent || fail "wakeups by class: $(wakeups)"
 
-        say "while somebody watches"
+        say "while a viewer watches"
         scx_takt stats --json >/tmp/stats.out || fail "stats --json"
         grep -q '"profile": "auto"' /tmp/stats.out || fail "$(cat /tmp/stats.out)"
-        settle 3
+        await_looks 3
         is_urgent || fail "wakeups by class: $(wakeups)"
 
         say "after a reload, for tasks that run"
@@ -68,7 +68,7 @@ fn rules_hold_at_exec_and_after_reload() {
         await 30 says 'stays as it was' || fail "a wrong file is not refused"
         rm /tmp/config.toml
         await 30 says 'config.toml is gone' || fail "a deleted file is not noticed"
-        settle 3
+        await_looks 3
         is_background || fail "wakeups by class: $(wakeups)"
 
         say "by thread name, by user, by cgroup, by unit"
@@ -98,7 +98,7 @@ fn rules_hold_at_exec_and_after_reload() {
         config cgroup /2 latency
         await 30 is_normal || fail "another cgroup: wakeups by class: $(wakeups)"
         echo $urgent >$deep/cgroup.procs
-        settle 12
+        await_looks 12
         is_normal || fail "deep: wakeups by class: $(wakeups)"
         config unit 17 background
         await 30 is_background || fail "deep unit: wakeups by class: $(wakeups)"
@@ -130,7 +130,7 @@ fn p99_us(text: &str, mark: &str) -> f64 {
     p99.unwrap_or_else(|| panic!("no p99 in {one}"))
 }
 
-/// A program that has a class by a rule wakes sooner, by its own measurement, beside work that is spared
+/// A program that has a class by a rule wakes sooner, by its own measurement, beside work that is protected
 /// otherwise; and `top`'s picture names the rule. In instruction time.
 #[test]
 #[ignore = "boots a VM"]
@@ -138,7 +138,7 @@ fn a_rule_shows_in_latency_and_in_the_picture() {
     let text = Vm::new("7.2").deterministic().passes(
         r#"
         cp "$(which scx_takt)" /tmp/urgent
-        printf '[[rule]]\ncomm = "nobody"\n' >/tmp/config.toml
+        printf '[[rule]]\ncomm = "absent"\n' >/tmp/config.toml
         start_agent --config /tmp/config.toml
         scx_takt stress --seconds 600 --kinds bursts >/dev/null 2>&1 &
         stress=$!
@@ -162,11 +162,11 @@ fn a_rule_shows_in_latency_and_in_the_picture() {
     assert!(4.0 * with < without, "{with} us with, {without} us without");
 }
 
-/// The agent stopped: the knobs as it turned them last stay in force. Figures that it cannot have: back to
+/// The agent stopped: the tunables as it turned them last stay in force. Figures that it cannot have: back to
 /// those that were set, and it says so. In instruction time.
 #[test]
 #[ignore = "boots a VM"]
-fn knobs_hold_without_the_agent_and_fall_back_without_figures() {
+fn tunables_hold_without_the_agent_and_fall_back_without_figures() {
     let text = Vm::new("7.2").deterministic().passes(
         r#"
         printf '[goal]\nwakeup_p99_us = 100\n' >/tmp/config.toml

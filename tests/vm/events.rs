@@ -20,7 +20,7 @@ fn a_flooded_ring_loses_nothing_uncounted() {
         finish_stress
         stop_agent INT
         grep -q FAULT /tmp/agent.err && fail "the account does not balance"
-        for event in long_wait preempt migrate knob exit; do
+        for event in long_wait preempt migrate tunable exit; do
             grep -q "^{\"event\":\"$event\"" /tmp/agent.out || fail "no $event"
             grep "^{\"event\":\"$event\"" /tmp/agent.out | head -n 1
         done
@@ -131,7 +131,7 @@ fn a_hand_over_is_no_preemption() {
     let told = events_of(&events, "preempt").count() as u64;
     assert!(hand_overs > 1000, "{account}");
     let all = told + account["suppressed"].as_u64().unwrap();
-    // Those there are, are of the agent: it makes room for anybody, and while it waits nobody hands over.
+    // Those there are, are of the agent: it is preemptible, and while it waits no task hands over.
     assert!(all * 4 < hand_overs, "{all} preemptions, {account}");
 }
 

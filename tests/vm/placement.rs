@@ -32,7 +32,7 @@ const LIBRARY: &str = r#"
 /// Runs on a machine of `shape` with `cpus` CPUs, of which an LLC has `room`.
 ///
 /// One that computes for each CPU, all begun on the first: a tick of a busy CPU bounds how long another may
-/// idle meanwhile, so that soon nobody idles. Fewer than an LLC has room for, that sleep and
+/// idle meanwhile, so that soon no CPU idles. Fewer than an LLC has room for, that sleep and
 /// wake: they stay.
 fn placed(shape: &str, cpus: u32, room: u32) {
     let pairs = room / 2;
@@ -59,7 +59,7 @@ fn placed(shape: &str, cpus: u32, room: u32) {
         left=$(($(crossings) - before))
         kill $pids
         echo "idle, in hundredths: $(cat /tmp/idle)"
-        [ $left -gt 0 ] || fail "nobody left a full LLC"
+        [ $left -gt 0 ] || fail "no task left a full LLC"
         expect_takt
         stop_agent INT
         "#
@@ -89,11 +89,11 @@ fn long_work_stays_in_its_llc_while_there_is_room_in_two_nodes_of_two() {
 }
 
 /// A machine of two small and two big CPUs, made of four equal ones by a copy of sysfs that says so. Two that
-/// compute, begun on a small one and then let go: they move to the big ones, although nobody wakes
+/// compute, begun on a small one and then let go: they move to the big ones, although no task wakes
 /// or waits.
 #[test]
 #[ignore = "boots a VM"]
-fn hogs_move_to_the_big_cpus() {
+fn cpu_bound_tasks_move_to_the_big_cpus() {
     Vm::new("7.2").cpus(4).deterministic().passes(
         r#"
         mkdir /tmp/cpu
@@ -148,7 +148,7 @@ fn players_of_ping_pong_share_a_cpu_whatever_they_play_over() {
         .passes(&scripts.concat());
 }
 
-/// Two that play ping-pong for a hundred round trips and then compute side by side: whoever hands over at
+/// Two that play ping-pong for a hundred round trips and then compute side by side: a task that hands over at
 /// the change stands beside an idle CPU until the tick. That happens, and is made up for with 2,000 proofs, so
 /// that few rounds have any hand-over at all.
 #[test]

@@ -1,4 +1,4 @@
-//! The plot of a tuned run: latency, knobs and work over time, one above the other.
+//! The plot of a tuned run: latency, tunables and work over time, one above the other.
 
 #![allow(clippy::unwrap_used)] // helpers are not seen as tests by clippy
 
@@ -17,8 +17,8 @@ pub struct Plot {
     pub p99_us: Points,
     /// The goal in microseconds.
     pub goal_us: f64,
-    /// Knobs by name, in milliseconds.
-    pub knobs_ms: Vec<(&'static str, Points)>,
+    /// Tunables by name, in milliseconds.
+    pub tunables_ms: Vec<(&'static str, Points)>,
     /// Work of the load, what it does untuned being 1.
     pub work: Points,
     /// When something was done to the system.
@@ -53,12 +53,12 @@ impl Plot {
         self.panel(&rows[0], "latency, us", axis, (low, high), &lines);
         let (low, high) = (0.01, 100.0);
         let axis = (low..high).log_scale();
-        let knobs: Vec<_> = self
-            .knobs_ms
+        let tunables: Vec<_> = self
+            .tunables_ms
             .iter()
             .map(|(name, points)| (*name, steps(points)))
             .collect();
-        self.panel(&rows[1], "knobs, ms", axis, (low, high), &knobs);
+        self.panel(&rows[1], "tunables, ms", axis, (low, high), &tunables);
         let (low, high) = (0.0, 1.2);
         let title =
             "work of the load, 1: untuned (time: seconds since load; grey: load, goal dropped)";

@@ -167,11 +167,11 @@ impl Seen {
         );
         assert!(given >= 0.95, "work given up");
         assert!(back >= 0.98, "work is not given back");
-        let knobs = |round: Option<&Value>| round.map(|round| round["knobs"].clone());
+        let tunables = |round: Option<&Value>| round.map(|round| round["tunables"].clone());
         assert_eq!(
-            knobs(self.rounds.first()),
-            knobs(self.rounds.last()),
-            "knobs as they were set"
+            tunables(self.rounds.first()),
+            tunables(self.rounds.last()),
+            "tunables as they were set"
         );
     }
 
@@ -184,11 +184,11 @@ impl Seen {
             let at = |round: &Value| Some((since(number(&round["clock_s"])), value(round)?));
             self.rounds.iter().filter_map(at).collect()
         };
-        // The drop turns the knobs at once; without a goal the next round comes two seconds later.
+        // The drop sets the tunables at once; without a goal the next round comes two seconds later.
         let dropped_s = since(self.dropped_s);
-        let knob = |name: &'static str| {
+        let tunable = |name: &'static str| {
             let field = format!("{name}_ns");
-            let mut points = line(&|round: &Value| Some(number(&round["knobs"][&field]) / 1e6));
+            let mut points = line(&|round: &Value| Some(number(&round["tunables"][&field]) / 1e6));
             let after = points.partition_point(|point| point.0 < dropped_s);
             if let Some(&(_, then)) = points.get(after) {
                 points.insert(after, (dropped_s, then));
@@ -203,14 +203,14 @@ impl Seen {
         let plot = plot::Plot {
             p99_us: line(&|round: &Value| self.p99_us(round)),
             goal_us: self.step.goal_us,
-            knobs_ms: [
+            tunables_ms: [
                 "slice_max",
                 "slice_min",
                 "burst_max",
                 "preempt_after",
                 "preempt_margin",
             ]
-            .map(knob)
+            .map(tunable)
             .into(),
             work: pairs.collect(),
             marks_s: vec![since(self.began_s), dropped_s],
@@ -240,7 +240,7 @@ fn rate(points: &[(f64, f64)], from: f64, to: f64) -> f64 {
     (last.1 - first.1) / (last.0 - first.0)
 }
 
-/// From an idle machine to eight hogs per CPU and a desktop that redraws itself, which the knobs as they are
+/// From an idle machine to eight hogs per CPU and a desktop that redraws itself, which the tunables as they are
 /// set spare: the goal for all wakeups is met again within 5 s, turning comes to rest, the hogs lose less
 /// than a twentieth of their work, and with the goal gone they have it back.
 #[test]
@@ -258,7 +258,7 @@ fn a_step_of_load_is_answered() {
     step.run().is_answered();
 }
 
-/// Eight plain hogs per CPU: a wakeup takes a CPU from a hog as the knobs are set, so that there is nothing
+/// Eight CPU-bound tasks per CPU: a wakeup takes a CPU from one of them as the tunables are set, so that there is nothing
 /// to do for the tuner.
 #[test]
 #[ignore = "boots a VM, takes minutes"]

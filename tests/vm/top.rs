@@ -2,7 +2,7 @@
 
 use crate::common::Vm;
 
-/// Two viewers, programs, and people who send nonsense; then the kernel throws the scheduler out while it is
+/// Two viewers, programs, and people that send nonsense; then the kernel throws the scheduler out while it is
 /// watched: the viewers stay and say so.
 #[test]
 #[ignore = "boots a VM"]
@@ -26,16 +26,16 @@ fn top_watches_a_scheduler_come_and_go() {
         say "for programs"
         scx_takt stats --json >/tmp/a.json || fail "stats --json"
         grep -q "\"name\": \"$(ops)\"" /tmp/a.json || fail "$(cat /tmp/a.json)"
-        # Who computes on and on is no sleeper for having slept once.
+        # A task that computes on and on is not short-running for having slept once.
         sh -c 'sleep 0.01; while :; do :; done' &
-        hog=$!
+        task=$!
         told() {
             scx_takt stats --json >/tmp/a.json
-            awk -F'[:, ]+' -v pid=$hog '/"pid"/{own = $3 == pid} own && /"burst_ns"/ && $3 > 1000000000 {told = 1}
+            awk -F'[:, ]+' -v pid=$task '/"pid"/{own = $3 == pid} own && /"burst_ns"/ && $3 > 1000000000 {told = 1}
                 END {exit !told}' /tmp/a.json
         }
-        await 60 told || fail "no hog: $(cat /tmp/a.json)"
-        kill -KILL $hog
+        await 60 told || fail "no CPU-bound task: $(cat /tmp/a.json)"
+        kill -KILL $task
         wget -q -O /tmp/metrics http://127.0.0.1:9101/metrics || fail "no metrics"
         egrep -q '^takt_placed_total\{place="preempt"\} [1-9]' /tmp/metrics || fail "$(cat /tmp/metrics)"
         tail -n 1 /tmp/metrics | grep -q '^# EOF' || fail "half an answer"
@@ -61,7 +61,7 @@ fn top_watches_a_scheduler_come_and_go() {
         more() { [ "$(wc -l </tmp/top.out)" -gt $((lines + 2)) ]; }
         await 60 more || fail "top is silent"
         await 60 shows "$name WAS EJECTED" /tmp/top.out || fail "$(tail -n 3 /tmp/top.out)"
-        tail -n 1 /tmp/top.out | grep ' EEVDF ' || fail "top does not say who schedules now"
+        tail -n 1 /tmp/top.out | grep ' EEVDF ' || fail "top does not name the scheduler now"
         cat /var/lib/scx_takt/last_ejection.json
         kill -TERM $top $monitor
         wait $top || fail "top ended with status $?"

@@ -2,11 +2,11 @@
 
 use super::common::Vm;
 
-/// Five threads that sleep and wake by timers, several at once now and then: beside one hog, that has never
+/// Five threads that sleep and wake by timers, several at once now and then: beside one CPU-bound task, that has never
 /// slept, and beside eight. None waits for the end of a turn.
 #[test]
 #[ignore = "boots a VM"]
-fn sleepers_wait_for_no_hog_be_it_one_or_many() {
+fn short_running_tasks_preempt_one_or_many_cpu_bound_tasks() {
     let text = Vm::new("7.2").deterministic().passes(
         r#"
         # A goal that any machine meets: wakeups are counted, and nothing is turned.
@@ -15,7 +15,7 @@ fn sleepers_wait_for_no_hog_be_it_one_or_many() {
         scx_takt stress --seconds 600 --kinds sleepers >/dev/null 2>&1 &
         sleepers=$!
         # hogs MARK N: so many for two seconds, and what the tuner has seen in four rounds of these. Nothing
-        # else runs meanwhile: a process that has just begun is spared for a millisecond.
+        # else runs meanwhile: a process that has just begun is protected for a millisecond.
         hogs() {
             pids=
             for i in $(seq $2); do

@@ -1,4 +1,4 @@
-//! `load shares`: who gets how much of the CPUs.
+//! `load shares`: how much of the CPUs each task gets.
 
 use std::str::FromStr;
 

@@ -327,7 +327,7 @@ mod tests {
 
     const METRICS: [(&str, &str); 5] = [
         ("wakeup", "p99"),
-        ("wakeup", "hog_work"),
+        ("wakeup", "cpu_work"),
         ("pipe", "time"),
         ("messaging-fork", "time"),
         ("fairness", "cgroup_error"),

@@ -19,25 +19,25 @@ const USUAL: [&str; 3] = ["wakeup", "pipe", "messaging"];
 
 impl Race<'_> {
     /// One more start of a scheduler, with the passes that it needs.
-    pub(super) fn passes(&mut self, contestant: usize) -> Result<()> {
-        if self.interrupt.raised() || steps(self.plan, contestant).is_empty() {
+    pub(super) fn passes(&mut self, scheduler: usize) -> Result<()> {
+        if self.interrupt.raised() || steps(self.plan, scheduler).is_empty() {
             return Ok(());
         }
         let others = callbacks::present();
-        let Some(mut field) = self.load(contestant)? else {
+        let Some(mut field) = self.load(scheduler)? else {
             return Ok(());
         };
         if self.plan.callbacks && field.scheduler().is_some() {
             let statistics = Statistics::enable()?;
             let take = || Ok(callbacks::snapshot(&others));
             self.pass(
-                contestant,
+                scheduler,
                 &mut field,
                 &workloads(&self.plan.workloads),
                 take,
                 |race, workload, before, after| {
                     race.add_callbacks(
-                        contestant,
+                        scheduler,
                         workload,
                         &callbacks::difference(&before, &after),
                     );
@@ -45,16 +45,16 @@ impl Race<'_> {
             )?;
             drop(statistics);
         }
-        if let Some(observers) = self.observers(contestant) {
+        if let Some(observers) = self.observers(scheduler) {
             let every: Vec<usize> = (0..self.plan.workloads.len()).collect();
             let take = || observers.read();
             self.pass(
-                contestant,
+                scheduler,
                 &mut field,
                 &every,
                 take,
                 |race, workload, before, after| {
-                    race.add_observed(contestant, workload, &before, &after);
+                    race.add_observed(scheduler, workload, &before, &after);
                 },
             )?;
         }
@@ -64,24 +64,24 @@ impl Race<'_> {
     /// Runs `workloads` under the scheduler that is loaded. What `take` gives before and after each goes to `keep`.
     fn pass<T>(
         &mut self,
-        contestant: usize,
+        scheduler: usize,
         field: &mut Field,
         workloads: &[usize],
         take: impl Fn() -> Result<T>,
         keep: impl Fn(&mut Self, usize, T, T),
     ) -> Result<()> {
         for &workload in workloads {
-            if self.interrupt.raised() || self.records[contestant].ejected.is_some() {
+            if self.interrupt.raised() || self.records[scheduler].ejected.is_some() {
                 break;
             }
-            let trouble = self.records[contestant].trouble[workload].clone();
+            let trouble = self.records[scheduler].trouble[workload].clone();
             let before = take()?;
-            let outcome = self.measure(0, contestant, workload, field.scheduler())?;
+            let outcome = self.measure(0, scheduler, workload, field.scheduler())?;
             let after = take()?;
             // A workload that is too slow while it is watched says nothing about the rounds.
-            self.records[contestant].trouble[workload] = trouble;
+            self.records[scheduler].trouble[workload] = trouble;
             if let Some(reason) = field.ejected()? {
-                self.eject(contestant, &reason);
+                self.eject(scheduler, &reason);
             } else if outcome.is_some() {
                 keep(self, workload, before, after);
             }
@@ -90,8 +90,8 @@ impl Race<'_> {
     }
 
     /// The observers at work, unless they are not wanted or this kernel has none: that is said once.
-    fn observers(&mut self, contestant: usize) -> Option<Observers> {
-        let ejected = self.records[contestant].ejected.is_some();
+    fn observers(&mut self, scheduler: usize) -> Option<Observers> {
+        let ejected = self.records[scheduler].ejected.is_some();
         if !self.plan.waits || self.waits_missing.is_some() || ejected {
             return None;
         }
@@ -109,22 +109,22 @@ impl Race<'_> {
     }
 
     /// What was observed during one workload.
-    fn add_observed(&mut self, contestant: usize, workload: usize, before: &Seen, after: &Seen) {
+    fn add_observed(&mut self, scheduler: usize, workload: usize, before: &Seen, after: &Seen) {
         let seen = after.waits.since(&before.waits);
         let wasted = after.wasted.saturating_sub(before.wasted);
         let all_cpus_s = seen.span.as_secs_f64() * self.plan.setting.cpus as f64;
-        self.records[contestant].idle[workload] = Some(100.0 * wasted.as_secs_f64() / all_cpus_s);
+        self.records[scheduler].idle[workload] = Some(100.0 * wasted.as_secs_f64() / all_cpus_s);
         if workloads(&self.plan.workloads).contains(&workload) {
-            let scheduler = &self.plan.contestants[contestant].name;
+            let scheduler = &self.plan.schedulers[scheduler].name;
             let name = self.plan.workloads[workload].name();
             self.waits.push(waits::of(scheduler, name, &seen));
         }
     }
 
-    fn add_callbacks(&mut self, contestant: usize, workload: usize, costs: &Costs) {
+    fn add_callbacks(&mut self, scheduler: usize, workload: usize, costs: &Costs) {
         self.callbacks
             .extend(costs.iter().map(|(op, cost)| CallbackCost {
-                scheduler: self.plan.contestants[contestant].name.clone(),
+                scheduler: self.plan.schedulers[scheduler].name.clone(),
                 workload: self.plan.workloads[workload].name().to_owned(),
                 op: op.clone(),
                 calls: cost.calls,
@@ -161,9 +161,9 @@ impl Observers {
     }
 }
 
-/// What the passes of a contestant do; nothing if there are none.
-pub(super) fn steps(plan: &Plan, contestant: usize) -> Vec<Step> {
-    let loaded = plan.contestants[contestant].command.is_some();
+/// What the passes of a scheduler do; nothing if there are none.
+pub(super) fn steps(plan: &Plan, scheduler: usize) -> Vec<Step> {
+    let loaded = plan.schedulers[scheduler].command.is_some();
     let mut runs = Vec::new();
     if plan.callbacks && loaded {
         runs.extend(workloads(&plan.workloads));
@@ -173,7 +173,7 @@ pub(super) fn steps(plan: &Plan, contestant: usize) -> Vec<Step> {
     }
     let loading = (loaded && !runs.is_empty()).then_some(LOADING);
     let steps = loading.into_iter().chain(runs);
-    steps.map(|what| (contestant, what)).collect()
+    steps.map(|what| (scheduler, what)).collect()
 }
 
 /// The workloads whose callbacks and waits are told: the usual ones, or else the first chosen.

@@ -37,7 +37,7 @@ pub struct Tree {
     root: PathBuf,
 }
 
-/// A cgroup for one hog.
+/// A cgroup for one CPU-bound task.
 pub struct Leaf {
     path: PathBuf,
     /// Its ideal share of the CPU, 0 to 1.

@@ -1,7 +1,7 @@
 //! `fairness`: do hogs get the shares of a CPU that their nice values and cgroup weights promise?
 //!
 //! All hogs are bound to one CPU, so that the ideal shares are the weights over their sum. The
-//! error is the part of the CPU time, in per cent, that went to the wrong hog over one second: half
+//! error is the part of the CPU time, in per cent, that went to the wrong task over one second: half
 //! the sum of all deviations from the ideal shares. The cgroups are nested, and need root and the
 //! cpu controller of cgroup v2.
 
@@ -18,7 +18,7 @@ use super::hogs::compute;
 use super::sync::{now_ns, sleep_until_ns, spawn_process};
 use super::{Metric, Outcome, Setting, Workload};
 
-/// How long the shares are counted, and how long the hogs settle before.
+/// How long the shares are counted, and how long the hogs run before.
 const COUNT_NS: u64 = 1_000_000_000;
 const SETTLE_NS: u64 = 200_000_000;
 /// Nice values, with the weights that the kernel gives them.
@@ -39,7 +39,7 @@ impl Workload for Fairness {
     }
 
     fn about(&self) -> &'static str {
-        "CPU time that goes to the wrong hog, by nice value and by nested cgroup weights, over 1 s"
+        "CPU time that goes to the wrong task, by nice value and by nested cgroup weights, over 1 s"
     }
 
     fn metrics(&self) -> &'static [Metric] {
@@ -60,13 +60,13 @@ impl Workload for Fairness {
     }
 }
 
-/// A hog in a process of its own, ended when dropped.
-struct Hog {
+/// A CPU-bound task in a process of its own, ended when dropped.
+struct CpuBound {
     pid: Pid,
     weight: f64,
 }
 
-impl Hog {
+impl CpuBound {
     /// Starts it; `prepare` runs in the new process first.
     fn start(weight: f64, prepare: impl FnOnce() -> Result<()>) -> Result<Self> {
         let pid = spawn_process(|| {
@@ -80,13 +80,13 @@ impl Hog {
 
     /// CPU time so far, in ns.
     fn cpu_ns(&self) -> Result<f64> {
-        let clock = clock_getcpuclockid(self.pid).context("a hog of fairness ended early")?;
+        let clock = clock_getcpuclockid(self.pid).context("a task of fairness ended early")?;
         let time = clock_gettime(clock).context("cannot read a CPU clock")?;
         Ok(std::time::Duration::from(time).as_nanos() as f64)
     }
 }
 
-impl Drop for Hog {
+impl Drop for CpuBound {
     fn drop(&mut self) {
         // Only fails if it has ended already.
         let _ = kill(self.pid, Signal::SIGKILL);
@@ -102,7 +102,7 @@ fn nice_error() -> Result<f64> {
     };
     let mut hogs = Vec::new();
     for (nice, weight) in NICE.into_iter().filter(|(nice, _)| *nice >= lowest) {
-        hogs.push(Hog::start(weight, || set_nice(nice))?);
+        hogs.push(CpuBound::start(weight, || set_nice(nice))?);
     }
     error_percent(&hogs)
 }
@@ -110,23 +110,29 @@ fn nice_error() -> Result<f64> {
 fn cgroup_error(tree: &Tree) -> Result<f64> {
     let mut hogs = Vec::new();
     for leaf in tree.leaves() {
-        hogs.push(Hog::start(leaf.share, || leaf.enter())?);
+        hogs.push(CpuBound::start(leaf.share, || leaf.enter())?);
     }
     error_percent(&hogs)
 }
 
 /// Lets the hogs run and compares the shares they get with their weights.
-fn error_percent(hogs: &[Hog]) -> Result<f64> {
+fn error_percent(hogs: &[CpuBound]) -> Result<f64> {
     sleep_until_ns(now_ns() + SETTLE_NS);
-    let before = hogs.iter().map(Hog::cpu_ns).collect::<Result<Vec<_>>>()?;
+    let before = hogs
+        .iter()
+        .map(CpuBound::cpu_ns)
+        .collect::<Result<Vec<_>>>()?;
     sleep_until_ns(now_ns() + COUNT_NS);
-    let after = hogs.iter().map(Hog::cpu_ns).collect::<Result<Vec<_>>>()?;
+    let after = hogs
+        .iter()
+        .map(CpuBound::cpu_ns)
+        .collect::<Result<Vec<_>>>()?;
     let got: Vec<f64> = after
         .iter()
         .zip(&before)
         .map(|(after, before)| after - before)
         .collect();
-    let weights: Vec<f64> = hogs.iter().map(|hog| hog.weight).collect();
+    let weights: Vec<f64> = hogs.iter().map(|task| task.weight).collect();
     Ok(misplaced_percent(&got, &weights))
 }
 

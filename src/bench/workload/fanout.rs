@@ -67,7 +67,7 @@ impl Workload for Fanout {
 }
 
 impl Shared {
-    /// One round: wakes everybody and waits for the last.
+    /// One round: wakes all and waits for the last.
     fn wake_all(&self, threads: u32) {
         self.left.store(threads, Ordering::Relaxed);
         self.round.fetch_add(1, Ordering::Release);
@@ -95,7 +95,7 @@ impl Shared {
                 futex_wake(&self.left, 1);
             }
         }
-        // The last round only tells everybody to end; who sees that early still counts.
+        // The last round only tells all to end; a thread that sees that early still counts.
         if done != self.round.load(Ordering::Acquire)
             && self.left.fetch_sub(1, Ordering::AcqRel) == 1
         {

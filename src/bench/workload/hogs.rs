@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::sync::{NS_PER_S, now_ns};
 
-/// Steps of the generator in one loop, the unit of a hog's work: about 2,000 instructions.
+/// Steps of the generator in one loop, the unit of a CPU-bound task's work: about 2,000 instructions.
 const STEPS_PER_LOOP: u32 = 200;
 
 /// A counter with a cache line of its own: hogs must not slow each other down by counting.
@@ -50,13 +50,14 @@ impl Hogs {
         for index in 0..count {
             let (stop, counters) = (Arc::clone(&hogs.stop), Arc::clone(&hogs.counters));
             let thread = std::thread::Builder::new()
-                .name(format!("hog-{index}"))
+                .name(format!("compute-{index}"))
                 .spawn(move || {
                     if let Some(counter) = counters.get(index) {
                         compute_until(&stop, &counter.0);
                     }
                 });
-            hogs.threads.push(thread.context("cannot start a CPU hog")?);
+            hogs.threads
+                .push(thread.context("cannot start a CPU-bound thread")?);
         }
         Ok(hogs)
     }
@@ -85,7 +86,7 @@ impl Drop for Hogs {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // A hog cannot fail: it only computes.
+            // It cannot fail: it only computes.
             let _ = thread.join();
         }
     }

@@ -1,6 +1,6 @@
 //! `longrun`: wakeup latency among hogs that have been running for a long time.
 //!
-//! Some schedulers let a hog sink so deep that its neighbours profit only at first, others let
+//! Some schedulers let a CPU-bound task sink so deep that its neighbours profit only at first, others let
 //! debts pile up. The hogs here have seconds of undisturbed running behind them before the probe
 //! starts, and it goes on for twice as long as in `wakeup`.
 
@@ -36,7 +36,7 @@ impl Workload for Longrun {
             LATENCY[0],
             LATENCY[2],
             LATENCY[3],
-            Metric::higher("hog_work", "loops/s"),
+            Metric::higher("cpu_work", "loops/s"),
         ];
         &METRICS
     }
@@ -47,7 +47,7 @@ impl Workload for Longrun {
         sleep_until_ns(now_ns() + (before_s * NS_PER_S) as u64);
         hogs.begin();
         let latencies = probe::count(setting, setting.shortened(WAKEUPS, WAKEUPS_DETERMINISTIC))?;
-        let hog_work = hogs.loops_per_s();
-        Ok(latencies.outcome().with("hog_work", hog_work))
+        let cpu_work = hogs.loops_per_s();
+        Ok(latencies.outcome().with("cpu_work", cpu_work))
     }
 }

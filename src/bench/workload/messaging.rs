@@ -120,10 +120,10 @@ fn with_threads() -> Result<f64> {
 /// Nanoseconds from the moment at which all threads are ready until the last has ended.
 fn pass_with_threads() -> Result<u64> {
     let groups = open_groups()?;
-    let everybody = GROUPS * FDS * 2 + 1;
-    let (ready, go) = (Barrier::new(everybody), Barrier::new(everybody));
+    let all_threads = GROUPS * FDS * 2 + 1;
+    let (ready, go) = (Barrier::new(all_threads), Barrier::new(all_threads));
     std::thread::scope(|scope| {
-        let mut threads = Vec::with_capacity(everybody);
+        let mut threads = Vec::with_capacity(all_threads);
         for group in &groups {
             for reader in &group.readers {
                 threads.push(scope.spawn(|| {
@@ -139,7 +139,7 @@ fn pass_with_threads() -> Result<u64> {
             }
         }
         ready.wait();
-        // Taken before anybody can go: afterwards this thread may have to wait for its turn.
+        // Taken before any thread can go: afterwards this thread may have to wait for its turn.
         let start_ns = now_ns();
         go.wait();
         threads.into_iter().try_for_each(join)?;

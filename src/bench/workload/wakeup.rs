@@ -12,7 +12,7 @@ use super::{LATENCY, Metric, Outcome, Setting, Workload, probe};
 const WAKEUPS: u32 = 450;
 /// The same where guest time is slow to come by.
 const WAKEUPS_DETERMINISTIC: u32 = 400;
-/// Wakeups that come before the counted ones, while the hogs settle.
+/// Wakeups that come before the counted ones, while the hogs start.
 const WARM_UP: u32 = 20;
 
 /// See the module.
@@ -33,7 +33,7 @@ impl Workload for Wakeup {
             LATENCY[0],
             LATENCY[2],
             LATENCY[3],
-            Metric::higher("hog_work", "loops/s"),
+            Metric::higher("cpu_work", "loops/s"),
         ];
         &METRICS
     }
@@ -44,7 +44,7 @@ impl Workload for Wakeup {
         hogs.begin();
         let wakeups = setting.shortened(WAKEUPS, WAKEUPS_DETERMINISTIC);
         let latencies = probe::count(setting, wakeups)?;
-        let hog_work = hogs.loops_per_s();
-        Ok(latencies.outcome().with("hog_work", hog_work))
+        let cpu_work = hogs.loops_per_s();
+        Ok(latencies.outcome().with("cpu_work", cpu_work))
     }
 }

@@ -59,7 +59,7 @@ fn torment(
     shared: Vec<usize>,
     change: impl Fn(Tid, &mut Rng) -> io::Result<()> + Clone + Send + 'static,
 ) -> Result<()> {
-    // Victims outlive the thread that changes them: it must never change a stranger who got a dead victim's id.
+    // Victims outlive the thread that changes them: it must never change a stranger that got a dead victim's id.
     let released = Arc::new(AtomicBool::new(false));
     let mut victims = Vec::new();
     let release = Release(Arc::clone(&released));

@@ -44,7 +44,7 @@ fn probe() -> PathBuf {
 pub fn churn(crew: &mut Crew) -> Result<()> {
     let mut members = Vec::new();
     for _ in 0..HOGS {
-        members.push((crew.enrol("cg-hog")?, None));
+        members.push((crew.enrol("cg-compute")?, None));
     }
     for sleep in SLEEPS {
         members.push((crew.enrol("cg-zz")?, Some(sleep)));
@@ -187,7 +187,7 @@ impl Drop for RootControllers {
     fn drop(&mut self) {
         let file = Path::new(ROOT).join("cgroup.subtree_control");
         for name in &self.0 {
-            // Somebody else may rely on it by now; then it stays.
+            // Another program may rely on it by now; then it stays.
             fs::write(&file, format!("-{name}")).ok();
         }
     }

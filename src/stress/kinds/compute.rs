@@ -8,10 +8,10 @@ use anyhow::Result;
 use crate::stress::crew::{Crew, Worker};
 use crate::stress::sys;
 
-/// One hog more than there are CPUs. Ticks about once per 100 us of computing.
+/// One CPU-bound task more than there are CPUs. Ticks about once per 100 us of computing.
 pub fn hogs(crew: &mut Crew) -> Result<()> {
     for _ in 0..=crew.cpus().len() {
-        crew.spawn("hog", compute_without_end)?;
+        crew.spawn("compute", compute_without_end)?;
     }
     Ok(())
 }

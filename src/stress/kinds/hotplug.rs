@@ -25,7 +25,7 @@ fn switches() -> Vec<PathBuf> {
         .flatten()
         .filter(|entry| entry.file_name().to_str().is_some_and(is_cpu))
         .map(|entry| entry.path().join("online"))
-        // One that is offline already is somebody's decision.
+        // One that is offline already is a decision of the administrator.
         .filter(|switch| fs::read_to_string(switch).is_ok_and(|state| state.trim() == "1"))
         .collect();
     switches.sort();

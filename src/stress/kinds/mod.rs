@@ -105,7 +105,7 @@ pub fn start(kind: StressKind, all: &[StressKind], crew: &mut Crew, rt_duty: u64
         StressKind::Crowd => compute::crowd(crew),
         StressKind::Redraw => compute::redraws(crew),
         StressKind::RtHogs => {
-            let duty = realtime::hog_duty(rt_duty, all, crew.cpus().len());
+            let duty = realtime::shared_duty(rt_duty, all, crew.cpus().len());
             realtime::hogs(crew, duty)
         }
         StressKind::Sleepers => sleep::sleepers(crew),

@@ -17,8 +17,8 @@ use crate::stress::sys::{self, Policy};
 
 /// All kinds but `rt-hogs` together take less than this, of one CPU.
 const OTHERS_PERCENT: u64 = 50;
-/// Shorter than the turns of 100 ms in which an emulator runs the CPUs of a guest: a hog that sleeps once
-/// per turn sleeps while its CPU stands still, and leaves nothing to anybody.
+/// Shorter than the turns of 100 ms in which an emulator runs the CPUs of a guest: a thread that sleeps once
+/// per turn sleeps while its CPU stands still, and leaves nothing to others.
 const HOG_PERIOD_US: u64 = 20_000;
 
 /// Two SCHED_FIFO threads with bursts of up to 2 ms, at most a twentieth of a CPU each. Ticks per
@@ -44,7 +44,7 @@ pub fn hogs(crew: &mut Crew, duty: u64) -> Result<()> {
     let busy = Duration::from_micros(HOG_PERIOD_US * duty / 100);
     let rest_us = HOG_PERIOD_US * (100 - duty) / 100;
     for &cpu in crew.cpus() {
-        crew.spawn("rt-hog", move |worker| {
+        crew.spawn("rt-compute", move |worker| {
             become_fifo(1)?;
             while worker.running() {
                 let start = Instant::now();
@@ -66,7 +66,7 @@ pub fn hogs(crew: &mut Crew, duty: u64) -> Result<()> {
 /// What the hogs may take of each of `cpus` CPUs for real-time threads to take `duty` percent together. With
 /// CPUs that go offline, all other real-time threads may meet on one, and the one that would bring
 /// another CPU back has to get on as well.
-pub fn hog_duty(duty: u64, kinds: &[StressKind], cpus: usize) -> u64 {
+pub fn shared_duty(duty: u64, kinds: &[StressKind], cpus: usize) -> u64 {
     let others = [StressKind::Rt, StressKind::Flips, StressKind::Pi];
     if !kinds.iter().any(|kind| others.contains(kind)) {
         return duty;
@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn hogs_leave_room_for_other_real_time_threads() {
         use StressKind::{Hogs, Hotplug, Pi, RtHogs};
-        assert_eq!(hog_duty(95, &[Hogs, RtHogs], 2), 95);
-        assert_eq!(hog_duty(95, &[Pi, RtHogs], 4), 83);
-        assert_eq!(hog_duty(95, &[Pi, RtHogs, Hotplug], 4), 45);
-        assert_eq!(hog_duty(30, &[Pi, RtHogs], 1), 1);
+        assert_eq!(shared_duty(95, &[Hogs, RtHogs], 2), 95);
+        assert_eq!(shared_duty(95, &[Pi, RtHogs], 4), 83);
+        assert_eq!(shared_duty(95, &[Pi, RtHogs, Hotplug], 4), 45);
+        assert_eq!(shared_duty(30, &[Pi, RtHogs], 1), 1);
     }
 }

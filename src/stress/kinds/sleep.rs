@@ -41,7 +41,7 @@ fn timer_of_1_ms() -> io::Result<File> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor is new and nobody else's.
+    // SAFETY: the descriptor is new and of no other owner.
     let timer = unsafe { File::from_raw_fd(fd) };
     let period = libc::timespec {
         tv_sec: 0,

@@ -83,7 +83,7 @@ pub fn duet(crew: &mut Crew) -> Result<()> {
     Ok(())
 }
 
-/// Lets whoever waits for `word` go on.
+/// Lets the thread that waits for `word` go on.
 fn hand(word: &AtomicU32) {
     word.store(1, Ordering::Release);
     sys::futex_wake_all(word);
@@ -137,7 +137,7 @@ pub fn mutex_convoy(crew: &mut Crew) -> Result<()> {
                 sys::compute(3);
                 drop(turn);
                 worker.tick();
-                // The mutex is not fair: whoever just had it must let go of it for a while.
+                // The mutex is not fair: the thread that just had it must let go of it for a while.
                 worker.pause_us(10, 200);
             }
             Ok(())
@@ -209,7 +209,7 @@ impl PiMutex {
 
 impl Drop for PiMutex {
     fn drop(&mut self) {
-        // SAFETY: nobody can hold it any more.
+        // SAFETY: no thread can hold it any more.
         unsafe { libc::pthread_mutex_destroy(self.0.get()) };
     }
 }

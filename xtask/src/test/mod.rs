@@ -119,7 +119,7 @@ impl Checks {
             ]),
         )?;
         // After clippy, because cargo downloads all dependencies for it.
-        for check in ["layers", "docs", "licences"] {
+        for check in ["layers", "docs", "words", "licences"] {
             runner.check(check, self.xtask(&["check", check]))?;
         }
         Ok(())

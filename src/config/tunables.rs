@@ -6,55 +6,55 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 
 use super::file::unknown;
-use crate::bpf_abi::intf::takt_knobs;
+use crate::bpf_abi::intf::takt_tunables;
 
-/// One knob: a field of `struct takt_knobs`. All values are nanoseconds.
+/// One tunable: a field of `struct takt_tunables`. All values are nanoseconds.
 #[derive(Debug)]
-pub struct Knob {
+pub struct Tunable {
     /// The field's name, its unit included.
     pub name: &'static str,
     /// The least and the greatest value that make sense.
     pub range: (u64, u64),
     /// What it does, in one line.
     pub doc: &'static str,
-    get: fn(&mut takt_knobs) -> &mut u64,
+    get: fn(&mut takt_tunables) -> &mut u64,
 }
 
-impl Knob {
-    /// Its value in `knobs`, in nanoseconds.
-    pub fn of(&self, knobs: &takt_knobs) -> u64 {
-        let mut copy = *knobs;
+impl Tunable {
+    /// Its value in `tunables`, in nanoseconds.
+    pub fn of(&self, tunables: &takt_tunables) -> u64 {
+        let mut copy = *tunables;
         *(self.get)(&mut copy)
     }
 
     /// Sets it; a value out of range becomes the nearest one in range.
-    pub fn set(&self, knobs: &mut takt_knobs, value_ns: u64) {
+    pub fn set(&self, tunables: &mut takt_tunables, value_ns: u64) {
         let (min, max) = self.range;
-        *(self.get)(knobs) = value_ns.clamp(min, max);
+        *(self.get)(tunables) = value_ns.clamp(min, max);
     }
 }
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 
-macro_rules! knobs {
+macro_rules! tunables {
     ($($name:ident = $default:expr, $min:expr, $max:expr, $doc:expr;)*) => {
-        /// Every knob, in the order of `struct takt_knobs`.
-        pub const KNOBS: &[Knob] = &[$(Knob {
+        /// Every tunable, in the order of `struct takt_tunables`.
+        pub const TUNABLES: &[Tunable] = &[$(Tunable {
             name: stringify!($name),
             range: ($min, $max),
             doc: $doc,
-            get: |knobs| &mut knobs.$name,
+            get: |tunables| &mut tunables.$name,
         }),*];
 
-        /// All knobs at their defaults.
-        pub fn default_knobs() -> takt_knobs {
-            takt_knobs { $($name: $default),* }
+        /// All tunables at their defaults.
+        pub fn default_tunables() -> takt_tunables {
+            takt_tunables { $($name: $default),* }
         }
     };
 }
 
-knobs! {
+tunables! {
     slice_max_ns = 20 * MS, 100 * US, 100 * MS, "slice of a task that runs without rivals";
     slice_min_ns = 3 * MS, 100 * US, 100 * MS, "slice under the longest queue";
     latency_ns = 6 * MS, MS, 1_000 * MS,
@@ -63,7 +63,7 @@ knobs! {
     lead_max_ns = 250 * MS, MS, 5_000 * MS,
         "vtime debt that can hold a task back at most: the bound on any wait";
     preempt_margin_ns = 200 * US, 0, 100 * MS,
-        "a wakeup preempts whoever is this far ahead of it in vtime ...";
+        "a wakeup preempts a task that is this far ahead of it in vtime ...";
     preempt_after_ns = MS, 0, 1_000 * MS, "... and has run for this long since it last woke";
     burst_max_ns = 10 * MS, 0, 1_000 * MS,
         "a task that sleeps after bursts up to this is left alone in them";
@@ -72,32 +72,32 @@ knobs! {
     long_wait_ns = 50 * MS, US, 10_000 * MS, "a wait that is told as an event";
 }
 
-/// The knob of this name.
-pub fn find(name: &str) -> Option<&'static Knob> {
-    KNOBS.iter().find(|knob| knob.name == name)
+/// The tunable of this name.
+pub fn find(name: &str) -> Option<&'static Tunable> {
+    TUNABLES.iter().find(|tunable| tunable.name == name)
 }
 
-/// The first value that is out of its range, if any: such knobs must not reach the BPF side.
-pub fn out_of_range(knobs: &takt_knobs) -> Option<&'static Knob> {
-    KNOBS.iter().find(|knob| {
-        let (min, max) = knob.range;
-        !(min..=max).contains(&knob.of(knobs))
+/// The first value that is out of its range, if any: such tunables must not reach the BPF side.
+pub fn out_of_range(tunables: &takt_tunables) -> Option<&'static Tunable> {
+    TUNABLES.iter().find(|tunable| {
+        let (min, max) = tunable.range;
+        !(min..=max).contains(&tunable.of(tunables))
     })
 }
 
-/// Every knob's value in nanoseconds, by name.
-pub fn named(knobs: &takt_knobs) -> BTreeMap<String, u64> {
-    KNOBS
+/// Every tunable's value in nanoseconds, by name.
+pub fn named(tunables: &takt_tunables) -> BTreeMap<String, u64> {
+    TUNABLES
         .iter()
-        .map(|knob| (knob.name.to_owned(), knob.of(knobs)))
+        .map(|tunable| (tunable.name.to_owned(), tunable.of(tunables)))
         .collect()
 }
 
-/// The knobs that differ: name, value in `from`, value in `to`.
-pub fn turned(from: &takt_knobs, to: &takt_knobs) -> Vec<(&'static str, u64, u64)> {
-    let all = KNOBS
+/// The tunables that differ: name, value in `from`, value in `to`.
+pub fn turned(from: &takt_tunables, to: &takt_tunables) -> Vec<(&'static str, u64, u64)> {
+    let all = TUNABLES
         .iter()
-        .map(|knob| (knob.name, knob.of(from), knob.of(to)));
+        .map(|tunable| (tunable.name, tunable.of(from), tunable.of(to)));
     all.filter(|(_, from, to)| from != to).collect()
 }
 
@@ -105,20 +105,24 @@ pub fn turned(from: &takt_knobs, to: &takt_knobs) -> Vec<(&'static str, u64, u64
 ///
 /// # Errors
 /// An unknown name (the known ones are listed), a value that is no number, or one out of range.
-pub fn parse(settings: &[String]) -> Result<Vec<(&'static Knob, u64)>> {
+pub fn parse(settings: &[String]) -> Result<Vec<(&'static Tunable, u64)>> {
     settings.iter().map(|setting| parse_one(setting)).collect()
 }
 
-fn parse_one(setting: &str) -> Result<(&'static Knob, u64)> {
+fn parse_one(setting: &str) -> Result<(&'static Tunable, u64)> {
     let Some((name, value)) = setting.split_once('=') else {
         bail!("{setting:?} is not of the form NAME=VALUE");
     };
-    let Some(knob) = find(name) else {
-        bail!(unknown("knob", name, KNOBS.iter().map(|knob| knob.name)));
+    let Some(tunable) = find(name) else {
+        bail!(unknown(
+            "tunable",
+            name,
+            TUNABLES.iter().map(|tunable| tunable.name)
+        ));
     };
-    let (min, max) = knob.range;
+    let (min, max) = tunable.range;
     match value.parse::<u64>() {
-        Ok(value) if (min..=max).contains(&value) => Ok((knob, value)),
+        Ok(value) if (min..=max).contains(&value) => Ok((tunable, value)),
         _ => bail!("{name} takes a whole number from {min} to {max}, not {value:?}"),
     }
 }
@@ -129,12 +133,12 @@ mod tests {
 
     #[test]
     fn defaults_are_in_range() {
-        for knob in KNOBS {
-            let (min, max) = knob.range;
+        for tunable in TUNABLES {
+            let (min, max) = tunable.range;
             assert!(
-                (min..=max).contains(&knob.of(&default_knobs())),
+                (min..=max).contains(&tunable.of(&default_tunables())),
                 "{}",
-                knob.name
+                tunable.name
             );
         }
     }

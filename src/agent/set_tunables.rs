@@ -1,25 +1,25 @@
-//! Turning the knobs of a running scheduler.
+//! Setting the tunables of a running scheduler.
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use anyhow::{Context, Result, bail};
 
 use crate::bpf_abi::{BpfSkel, intf};
-use crate::config::knobs;
+use crate::config::tunables;
 
-/// Puts `knobs` into force.
+/// Puts `tunables` into force.
 ///
 /// # Errors
 /// If one is out of its range; then nothing changes.
-pub fn write(skel: &mut BpfSkel<'_>, new: &intf::takt_knobs) -> Result<()> {
+pub fn write(skel: &mut BpfSkel<'_>, new: &intf::takt_tunables) -> Result<()> {
     let data = skel
         .maps
-        .data_knobs_data
+        .data_tunables_data
         .as_mut()
-        .context("the BPF object has no knobs")?;
+        .context("the BPF object has no tunables")?;
     wait_for_decisions();
-    let slots = std::ptr::from_mut(&mut data.knobs).cast::<intf::takt_knob_slots>();
-    // SAFETY: bindgen's and the skeleton's `takt_knob_slots` are made from the same C type; the memory
+    let slots = std::ptr::from_mut(&mut data.tunables).cast::<intf::takt_tunable_slots>();
+    // SAFETY: bindgen's and the skeleton's `takt_tunable_slots` are made from the same C type; the memory
     // is mapped for as long as the skeleton lives, and only we write to it.
     flip(unsafe { &mut *slots }, new)
 }
@@ -37,9 +37,9 @@ fn wait_for_decisions() {
 /// BPF reads `active` and then, through an address made from it, the slot: the release store below
 /// keeps our writes to the slot before it. A decision that began before the flip goes on reading the
 /// old slot, which is not written again before [`wait_for_decisions`] has returned.
-fn flip(slots: &mut intf::takt_knob_slots, new: &intf::takt_knobs) -> Result<()> {
-    if let Some(knob) = knobs::out_of_range(new) {
-        bail!("{} = {} is out of range", knob.name, knob.of(new));
+fn flip(slots: &mut intf::takt_tunable_slots, new: &intf::takt_tunables) -> Result<()> {
+    if let Some(tunable) = tunables::out_of_range(new) {
+        bail!("{} = {} is out of range", tunable.name, tunable.of(new));
     }
     let next = (slots.active & 1) ^ 1;
     // SAFETY: exclusive, aligned, and plain integers. Volatile: another reader sees this memory.
@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn the_active_slot_is_never_the_one_written() {
-        let old = knobs::default_knobs();
-        let mut slots = intf::takt_knob_slots {
+        let old = tunables::default_tunables();
+        let mut slots = intf::takt_tunable_slots {
             slot: [old; 2],
             active: 0,
             version: 0,
@@ -82,8 +82,8 @@ mod tests {
 
     #[test]
     fn a_wild_value_reaches_nobody() {
-        let old = knobs::default_knobs();
-        let mut slots = intf::takt_knob_slots {
+        let old = tunables::default_tunables();
+        let mut slots = intf::takt_tunable_slots {
             slot: [old; 2],
             active: 1,
             version: 7,
