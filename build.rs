@@ -1,4 +1,4 @@
-//! Compiles `src/bpf` into skeletons: of the scheduler, the observer, and the judge of waits. Headers and vmlinux.h
+//! Compiles `src/bpf` into skeletons: of the scheduler, the observer, and the wait check. Headers and vmlinux.h
 //! come from the scx_cargo crate.
 
 fn main() -> anyhow::Result<()> {
@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
         .enable_skel("src/bpf/observe_idle.bpf.c", "observe_idle")
         .build()?;
     scx_cargo::BpfBuilder::new()?
-        .enable_intf("src/bpf/judge.h", "judge_intf.rs")
-        .enable_skel("src/bpf/judge.bpf.c", "judge")
+        .enable_intf("src/bpf/wait_check.h", "wait_check_intf.rs")
+        .enable_skel("src/bpf/wait_check.bpf.c", "wait_check")
         .build()
 }

@@ -40,13 +40,13 @@ pub mod observe_idle {
     include!(concat!(env!("OUT_DIR"), "/observe_idle_skel.rs"));
 }
 
-/// The skeleton of `src/bpf/judge.bpf.c`.
-pub mod judge {
-    /// The types and constants of `src/bpf/judge.h`.
+/// The skeleton of `src/bpf/wait_check.bpf.c`.
+pub mod wait_check {
+    /// The types and constants of `src/bpf/wait_check.h`.
     pub mod intf {
-        include!(concat!(env!("OUT_DIR"), "/judge_intf.rs"));
+        include!(concat!(env!("OUT_DIR"), "/wait_check_intf.rs"));
     }
-    include!(concat!(env!("OUT_DIR"), "/judge_skel.rs"));
+    include!(concat!(env!("OUT_DIR"), "/wait_check_skel.rs"));
 }
 
 /// A task's name as the kernel holds it: up to its first zero.
@@ -69,7 +69,7 @@ unsafe impl plain::Plain for observe::intf::obs_cpu {}
 // SAFETY: as above.
 unsafe impl plain::Plain for observe::intf::obs_idle {}
 // SAFETY: as above.
-unsafe impl plain::Plain for judge::intf::judge_cpu {}
+unsafe impl plain::Plain for wait_check::intf::wait_check_cpu {}
 
 impl Default for intf::takt_task {
     fn default() -> Self {

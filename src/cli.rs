@@ -226,7 +226,7 @@ pub struct TopArgs {
 /// Flags of `scx_takt stats`.
 #[derive(Debug, Args)]
 pub struct StatsArgs {
-    /// Print the whole picture as JSON.
+    /// Print the whole snapshot as JSON.
     #[arg(long, conflicts_with = "openmetrics")]
     pub json: bool,
 

@@ -1,8 +1,8 @@
 //! Wakeup latency by class, from the histograms of `src/bpf/wakeup.bpf.h`.
 
 use crate::bpf_abi::intf::{
-    takt_class_TAKT_CLASS_LATENCY, takt_class_TAKT_CLASS_NORMAL, takt_consts_TAKT_WAKE_BUCKETS,
-    takt_cpu_stats,
+    takt_consts_TAKT_WAKE_BUCKETS, takt_cpu_stats, takt_latency_class_TAKT_LAT_LATENCY,
+    takt_latency_class_TAKT_LAT_NORMAL,
 };
 
 /// Number of buckets: bucket 0 is less than 1,024 ns, then come 4 to each power of two.
@@ -10,10 +10,10 @@ pub const BUCKETS: usize = takt_consts_TAKT_WAKE_BUCKETS as usize;
 /// log2 of the bound of bucket 0, in nanoseconds.
 const FIRST_EXPONENT: usize = 10;
 
-/// The class with this number in `enum takt_class`.
-pub const LATENCY: usize = takt_class_TAKT_CLASS_LATENCY as usize;
+/// The class with this number in `enum takt_latency_class`.
+pub const LATENCY: usize = takt_latency_class_TAKT_LAT_LATENCY as usize;
 /// As [`LATENCY`].
-pub const NORMAL: usize = takt_class_TAKT_CLASS_NORMAL as usize;
+pub const NORMAL: usize = takt_latency_class_TAKT_LAT_NORMAL as usize;
 
 /// A histogram of wakeup latencies.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A second opinion on every figure that viewers show: this reads the live kernel maps by their ids, with the
 //! kernel's own type information and names from `intf.h`, and shares no code with the agent. It reads before and
-//! after the agent takes a picture: each counter must lie in between.
+//! after the agent takes a snapshot: each counter must lie in between.
 //!
 //! Needs an active scx_takt under load and no other viewer; `tests/vm/figures.rs` runs it.
 
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 const SOCKET: &str = "/var/run/scx/root/stats";
 const ROUNDS: u32 = 4;
-/// Between pictures: longer than one is given again for.
+/// Between snapshots: longer than one is given again for.
 const PERIOD: Duration = Duration::from_millis(700);
 /// Fields of `struct takt_cpu_stats` that are no counters.
 const NO_COUNTERS: [&str; 2] = ["wait_max_ns", "wait_epoch"];
@@ -146,7 +146,7 @@ fn index(name: &str) -> Option<(&str, usize)> {
     Some((name, rest.parse().unwrap()))
 }
 
-/// Where a counter of the map is found in a picture.
+/// Where a counter of the map is found in a snapshot.
 fn pointer(field: &str) -> Option<String> {
     let (places, events) = (enumerators("TAKT_PLACE_"), enumerators("TAKT_EV_"));
     Some(match index(field) {
@@ -159,7 +159,7 @@ fn pointer(field: &str) -> Option<String> {
     })
 }
 
-/// The counters of a dump, by where they are found in a picture.
+/// The counters of a dump, by where they are found in a snapshot.
 fn by_pointer(counters: &Figures) -> Figures {
     let mut sums = Figures::new();
     for (field, value) in counters {
@@ -187,7 +187,7 @@ fn in_force(slots: &Figures) -> Figures {
     of_it.collect()
 }
 
-/// What a picture must say that was taken between two dumps.
+/// What a snapshot must say that was taken between two dumps.
 fn bounds(before: &Dump, after: &Dump) -> Bounds {
     let mut bounds = Bounds::new();
     bounds.insert("/at_ns".into(), before.at_ns..=after.at_ns);
@@ -227,10 +227,10 @@ fn bounds(before: &Dump, after: &Dump) -> Bounds {
 }
 
 /// Figures that are not what they must be.
-fn wrong(picture: &Value, bounds: &Bounds) -> Vec<String> {
+fn wrong(snapshot: &Value, bounds: &Bounds) -> Vec<String> {
     let check = |(pointer, bounds): (&String, &RangeInclusive<u64>)| {
-        let figure = picture.pointer(pointer).and_then(Value::as_u64);
-        // Callbacks that had not been called at the time are left out of a picture.
+        let figure = snapshot.pointer(pointer).and_then(Value::as_u64);
+        // Callbacks that had not been called at the time are left out of a snapshot.
         let figure = figure.or_else(|| pointer.starts_with("/cost/callbacks").then_some(0));
         let right = figure.is_some_and(|figure| bounds.contains(&figure));
         (!right).then(|| format!("{pointer}: {figure:?} is not in {bounds:?}"))
@@ -238,12 +238,12 @@ fn wrong(picture: &Value, bounds: &Bounds) -> Vec<String> {
     bounds.iter().filter_map(check).collect()
 }
 
-/// Counters that a picture has and the maps have not.
-fn invented(picture: &Value, bounds: &Bounds) -> Vec<String> {
+/// Counters that a snapshot has and the maps have not.
+fn invented(snapshot: &Value, bounds: &Bounds) -> Vec<String> {
     let of = |parent: &str| {
-        let names = picture.pointer(parent).and_then(Value::as_object);
+        let names = snapshot.pointer(parent).and_then(Value::as_object);
         let names = names
-            .unwrap_or_else(|| panic!("no {parent}: {picture}"))
+            .unwrap_or_else(|| panic!("no {parent}: {snapshot}"))
             .keys();
         names
             .map(|name| format!("{parent}/{name}"))
@@ -254,7 +254,7 @@ fn invented(picture: &Value, bounds: &Bounds) -> Vec<String> {
     names.filter(|name| !bounds.contains_key(name)).collect()
 }
 
-/// CPU shares of the tasks listed, of the period between two pictures; how many were compared.
+/// CPU shares of the tasks listed, of the period between two snapshots; how many were compared.
 fn compare_shares(rounds: &[(Dump, Value, Dump)], faults: &mut Vec<String>) -> usize {
     let mut compared = 0;
     for pair in rounds.windows(2) {
@@ -336,27 +336,27 @@ fn compare_quantiles(before: &Dump, metrics: &Value, after: &Dump, faults: &mut 
 }
 
 /// Would this test have noticed? Each figure is made wrong in turn, and figures change places.
-fn assert_errors_are_seen(picture: &Value, bounds: &Bounds) {
+fn assert_errors_are_seen(snapshot: &Value, bounds: &Bounds) {
     let figures: Vec<&String> = bounds
         .keys()
-        .filter(|p| picture.pointer(p).is_some())
+        .filter(|p| snapshot.pointer(p).is_some())
         .collect();
     for pointer in &figures {
-        let mut false_picture = picture.clone();
-        *false_picture.pointer_mut(pointer).unwrap() = json!(bounds[*pointer].end() + 1);
+        let mut false_snapshot = snapshot.clone();
+        *false_snapshot.pointer_mut(pointer).unwrap() = json!(bounds[*pointer].end() + 1);
         assert_eq!(
-            wrong(&false_picture, bounds).len(),
+            wrong(&false_snapshot, bounds).len(),
             1,
             "{pointer} may be anything"
         );
     }
     let mut unseen = Vec::new();
     for pair in figures.windows(2) {
-        let [a, b] = [pair[0], pair[1]].map(|p| picture.pointer(p).and_then(Value::as_u64));
-        let mut false_picture = picture.clone();
-        *false_picture.pointer_mut(pair[0]).unwrap() = json!(b);
-        *false_picture.pointer_mut(pair[1]).unwrap() = json!(a);
-        if a != b && wrong(&false_picture, bounds).is_empty() {
+        let [a, b] = [pair[0], pair[1]].map(|p| snapshot.pointer(p).and_then(Value::as_u64));
+        let mut false_snapshot = snapshot.clone();
+        *false_snapshot.pointer_mut(pair[0]).unwrap() = json!(b);
+        *false_snapshot.pointer_mut(pair[1]).unwrap() = json!(a);
+        if a != b && wrong(&false_snapshot, bounds).is_empty() {
             unseen.push(format!("{} and {}", pair[0], pair[1]));
         }
     }
@@ -381,17 +381,17 @@ fn each_figure_agrees_with_the_map_that_it_comes_from() {
     for _ in 0..ROUNDS {
         sleep(PERIOD);
         let before = maps.dump();
-        let picture = agent.ask("snapshot");
+        let snapshot = agent.ask("snapshot");
         let metrics = Agent::connect().ask("top");
         let after = maps.dump();
         let bounds = bounds(&before, &after);
-        faults.extend(wrong(&picture, &bounds));
-        faults.extend(invented(&picture, &bounds));
+        faults.extend(wrong(&snapshot, &bounds));
+        faults.extend(invented(&snapshot, &bounds));
         compare_quantiles(&before, &metrics, &after, &mut faults);
-        rounds.push((before, picture, after));
+        rounds.push((before, snapshot, after));
     }
     let compared = compare_shares(&rounds, &mut faults);
-    let (before, picture, after) = rounds.last().unwrap();
+    let (before, snapshot, after) = rounds.last().unwrap();
     let bounds = bounds(before, after);
     let moved: BTreeSet<_> = bounds
         .iter()
@@ -424,5 +424,5 @@ fn each_figure_agrees_with_the_map_that_it_comes_from() {
         "no callback was timed"
     );
     assert!(compared > 10, "too few tasks were seen twice");
-    assert_errors_are_seen(picture, &bounds);
+    assert_errors_are_seen(snapshot, &bounds);
 }

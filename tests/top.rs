@@ -194,9 +194,9 @@ fn pictures_for_programs() {
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
     };
-    let picture: serde_json::Value = serde_json::from_str(&run("--json")).unwrap();
-    assert!(!picture["cpus"].as_array().unwrap().is_empty());
-    assert!(picture["scheduler"]["name"].is_string());
+    let snapshot: serde_json::Value = serde_json::from_str(&run("--json")).unwrap();
+    assert!(!snapshot["cpus"].as_array().unwrap().is_empty());
+    assert!(snapshot["scheduler"]["name"].is_string());
     openmetrics_parser::openmetrics::parse_openmetrics(&run("--openmetrics")).unwrap();
     let help = Command::new(env!("CARGO_BIN_EXE_scx_takt"))
         .arg("--help-stats")

@@ -21,11 +21,11 @@ use crate::base::clock;
 use crate::bpf_abi::{BpfSkel, OpenBpfSkel, intf};
 use crate::cli::RunArgs;
 use crate::config::{Config, tunables};
-use crate::events::{Intake, Printer};
+use crate::events::{EventReader, Printer};
 use crate::signals::Signals;
 use crate::snapshot::Ejection;
 use crate::state;
-use crate::stats::desk::Desk;
+use crate::stats::publisher::Publisher;
 use crate::topology::Machine;
 
 /// Name of the ops table in `main.bpf.c`.
@@ -41,7 +41,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     kernel::require()?;
     let mut session = Session {
         signals: Signals::take_over()?,
-        desk: Desk::new(args.metrics)?,
+        publisher: Publisher::new(args.metrics)?,
         cpu_max: CpuMax::default(),
     };
     while run_once(args, &mut config, &mut session)? == Next::Restart {}
@@ -72,7 +72,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
         .takt_know_agent
         .test_run(ProgramInput::default())
         .context("the kernel does not run the program that tells it the agent's pid")?;
-    session.desk.count(&mut skel, args, false);
+    session.publisher.count(&mut skel, args, false);
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
     let switches = &skel.progs.takt_sched_switch;
     let switches = switches.autoload().then(|| switches.attach());
@@ -80,7 +80,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
         .transpose()
         .context("the kernel does not run the program that sees real-time tasks")?;
     drop(hurry);
-    let mut intake = Intake::new(&skel.maps.events)?;
+    let mut event_reader = EventReader::new(&skel.maps.events)?;
     let mut printer = Printer::new(args, &machine);
     let mut control = Control::new(&mut skel, args, config, machine.nr_cpus)?;
     printer.tunables(
@@ -88,13 +88,20 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
         control.tunables(),
         "set on the command line, in the configuration or by the profile",
     );
-    session.desk.open(&skel, control.tunables());
-    let watched = session.watch(&mut skel, &mut intake, &mut printer, &mut control, args);
+    session.publisher.open(&skel, control.tunables());
+    let watched = session.watch(
+        &mut skel,
+        &mut event_reader,
+        &mut printer,
+        &mut control,
+        args,
+    );
     let load_again = control.must_load_again();
     drop(control);
     drop(switches);
     attached.detach()?;
-    let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |event| printer.note(event))?;
+    let (account, imbalance) =
+        event_reader.close(&skel.maps.cpu_stats, |event| printer.note(event))?;
     if let Some(imbalance) = imbalance {
         printer.imbalance(imbalance);
     }

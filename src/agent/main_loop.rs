@@ -15,11 +15,11 @@ use crate::base::output;
 use crate::bpf_abi::BpfSkel;
 use crate::cli::RunArgs;
 use crate::collect::Agent;
-use crate::events::{Intake, Printer};
+use crate::events::{EventReader, Printer};
 use crate::signals::{Signal, Signals};
 use crate::snapshot::Counters;
-use crate::stats::desk::Desk;
 use crate::stats::line;
+use crate::stats::publisher::Publisher;
 
 /// How long an event may stay in the ring while a reader wants events.
 const EVENT_DELAY: Duration = Duration::from_millis(50);
@@ -32,7 +32,7 @@ pub struct Session {
     /// What may end it, or make it read its configuration again.
     pub signals: Signals,
     /// Where readers are answered.
-    pub desk: Desk,
+    pub publisher: Publisher,
     /// Whether a cgroup relies on `cpu.max`.
     pub cpu_max: CpuMax,
 }
@@ -45,20 +45,20 @@ impl Session {
     pub fn watch(
         &mut self,
         skel: &mut BpfSkel<'_>,
-        intake: &mut Intake,
+        event_reader: &mut EventReader,
         printer: &mut Printer,
         control: &mut Control<'_>,
         args: &RunArgs,
     ) -> Result<()> {
         let period = args.stats.map(Duration::from_secs_f64);
         let mut reporter = period
-            .map(|period| Reporter::new(skel, &mut self.desk.agent, period))
+            .map(|period| Reporter::new(skel, &mut self.publisher.agent, period))
             .transpose()?;
         let delay = args.events.map_or(IDLE_DELAY, |_| EVENT_DELAY);
         loop {
-            self.desk.count(skel, args, control.wants_wakeups());
+            self.publisher.count(skel, args, control.wants_wakeups());
             let due = reporter.as_ref().map_or(delay, |r| r.due_in().min(delay));
-            self.wait(intake, control, due.min(control.due_in()))?;
+            self.wait(event_reader, control, due.min(control.due_in()))?;
             if self.obey(skel, control).is_break() || uei_exited!(skel, uei) {
                 return Ok(());
             }
@@ -66,9 +66,9 @@ impl Session {
             if control.must_load_again() {
                 return Ok(());
             }
-            let imbalance = intake.check(&skel.maps.cpu_stats, |event| {
+            let imbalance = event_reader.check(&skel.maps.cpu_stats, |event| {
                 printer.note(event);
-                self.desk.note(event, printer);
+                self.publisher.note(event, printer);
             })?;
             if let Some(imbalance) = imbalance {
                 printer.imbalance(imbalance);
@@ -76,11 +76,11 @@ impl Session {
             if printer.ended()?.is_break() {
                 return Ok(());
             }
-            self.desk.answer(skel);
+            self.publisher.answer(skel);
             if let Some(reporter) = &mut reporter
                 && reporter.due_in().is_zero()
                 && reporter
-                    .report(skel, &mut self.desk.agent, control.last_change())?
+                    .report(skel, &mut self.publisher.agent, control.last_change())?
                     .is_break()
             {
                 return Ok(());
@@ -109,20 +109,25 @@ impl Session {
         }
         for reload in control.take_reloads() {
             printer.config(reload.taken, &reload.what);
-            self.desk.note_reload(&reload.what);
+            self.publisher.note_reload(&reload.what);
         }
-        self.desk.follow(control.profile(), &changes);
+        self.publisher.follow(control.profile(), &changes);
         self.cpu_max.look(skel);
     }
 
     /// Waits for a signal, an urgent event, a reader's request, a change of the configuration file, or
     /// `timeout`.
-    fn wait(&self, intake: &mut Intake, control: &Control<'_>, timeout: Duration) -> Result<()> {
+    fn wait(
+        &self,
+        event_reader: &mut EventReader,
+        control: &Control<'_>,
+        timeout: Duration,
+    ) -> Result<()> {
         let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![
-            ready(intake.as_fd()),
+            ready(event_reader.as_fd()),
             ready(self.signals.as_fd()),
-            ready(self.desk.asked()),
+            ready(self.publisher.asked()),
         ];
         fds.extend(control.config_fd().map(ready));
         let timeout = timeout.as_micros().div_ceil(1000);
@@ -134,7 +139,7 @@ impl Session {
         let notified = fds[0].any().unwrap_or(false);
         drop(fds);
         if notified {
-            intake.acknowledge()?;
+            event_reader.acknowledge()?;
         }
         Ok(())
     }

@@ -76,11 +76,11 @@ enum takt_rule_consts {
 };
 
 /* How urgent a task is. */
-enum takt_class {
-	TAKT_CLASS_NORMAL,
-	TAKT_CLASS_LATENCY,
-	TAKT_CLASS_BACKGROUND,
-	TAKT_NR_CLASSES,
+enum takt_latency_class {
+	TAKT_LAT_NORMAL,
+	TAKT_LAT_LATENCY,
+	TAKT_LAT_BACKGROUND,
+	TAKT_NR_LAT,
 };
 
 /* What a rule picks tasks by, and what stands in takt_rule_key.a and .b. */
@@ -102,7 +102,7 @@ struct takt_rule_key {
 struct takt_rule {
 	u32 order; /* place in the file, from 0: the first rule that matches counts */
 	u16 weight_permille;
-	u8 class_;  /* enum takt_class */
+	u8 class_;  /* enum takt_latency_class */
 	u8 cpu_set; /* index into takt_cpu_sets, 0: no preference */
 	u64 hits;   /* tasks that matched, roughly: concurrent adds may be lost */
 };
@@ -179,7 +179,7 @@ struct takt_cpu_stats {
 	u64 wait_epoch;
 	u64 wake_ns; /* wakeup latencies, in sum (only while wakeups are watched) */
 	/* The same, as histograms, class after class. */
-	u64 wake_hist[TAKT_NR_CLASSES * TAKT_WAKE_BUCKETS];
+	u64 wake_hist[TAKT_NR_LAT * TAKT_WAKE_BUCKETS];
 	u64 ev_attempts[TAKT_NR_EVENTS];   /* records that it tried to send, each numbered so */
 	u64 ev_failed[TAKT_NR_EVENTS];	   /* of these: the ring was full */
 	u64 ev_suppressed[TAKT_NR_EVENTS]; /* not tried: too many of them in too short a time */
@@ -200,11 +200,11 @@ struct takt_event {
 	char comm[TAKT_COMM_LEN]; /* of pid */
 };
 
-enum takt_task_class {
-	TAKT_CLASS_FAIR,
-	TAKT_CLASS_EXT,
-	TAKT_CLASS_RT,
-	TAKT_CLASS_DEADLINE,
+enum takt_sched_class {
+	TAKT_SCHED_FAIR,
+	TAKT_SCHED_EXT,
+	TAKT_SCHED_RT,
+	TAKT_SCHED_DEADLINE,
 };
 
 #define TAKT_NO_DSQ (~0ULL)
@@ -224,11 +224,11 @@ struct takt_task {
 	u32 cpu;    /* where it runs, waits or last ran */
 	u32 weight; /* ours only: 100 is nice 0; 0: not ours */
 	u16 allowed_cpus;
-	u8 class; /* enum takt_task_class */
+	u8 class; /* enum takt_sched_class */
 	u8 runs;  /* 1: it is on a CPU now */
 	s32 nice;
 	char comm[TAKT_COMM_LEN];
-	u64 ruled; /* ours only: the class that a rule gave it, enum takt_class */
+	u64 ruled; /* ours only: the class that a rule gave it, enum takt_latency_class */
 };
 
 #endif /* TAKT_INTF_H */

@@ -480,7 +480,7 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 	if (!args->fork)
 		entry_disables_migration = bpf_get_current_task_btf()->migration_disabled > 0;
 	if (is_agent(p))
-		t->class = TAKT_CLASS_BACKGROUND;
+		t->class = TAKT_LAT_BACKGROUND;
 	else if (args->fork)
 		inherit_rules(t);
 	if (args->fork)

@@ -73,7 +73,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 
 	if (!started_at || has_placed(c))
 		return false;
-	if (c->class == TAKT_CLASS_BACKGROUND)
+	if (c->class == TAKT_LAT_BACKGROUND)
 		return true;
 	if (ran_ns < 0 || is_protected_from(t, c, ran_ns, k))
 		return false;

@@ -74,25 +74,25 @@ static __always_inline bool is_agent(const struct task_struct *p)
 /* Class or policy may have changed: a rule's class counts first, then the task's own SCHED_IDLE. */
 static __always_inline void note_urgency(struct task_ctx *t)
 {
-	bool idles = t->class == TAKT_CLASS_NORMAL && t->policy == SCHED_IDLE;
+	bool idles = t->class == TAKT_LAT_NORMAL && t->policy == SCHED_IDLE;
 
-	t->urgency = idles ? TAKT_CLASS_BACKGROUND : t->class;
+	t->urgency = idles ? TAKT_LAT_BACKGROUND : t->class;
 }
 
 static __always_inline bool is_background(const struct task_ctx *t)
 {
-	return t->urgency == TAKT_CLASS_BACKGROUND;
+	return t->urgency == TAKT_LAT_BACKGROUND;
 }
 
 static __always_inline bool is_urgent(const struct task_ctx *t)
 {
-	return can_rule && t->class == TAKT_CLASS_LATENCY;
+	return can_rule && t->class == TAKT_LAT_LATENCY;
 }
 
 /* Is a task of @class protected from @t while it runs? */
 static __always_inline bool spares(const struct task_ctx *t, u8 class)
 {
-	return !is_urgent(t) || class == TAKT_CLASS_LATENCY;
+	return !is_urgent(t) || class == TAKT_LAT_LATENCY;
 }
 
 /* The weight of a task by the rules, given the one that the kernel gave it. */

@@ -41,12 +41,12 @@ static __always_inline u64 rq_clock_now(u64 walked)
 static __always_inline u8 class_of(const struct task_struct *p)
 {
 	if (p->policy == 1 || p->policy == 2) /* SCHED_FIFO, SCHED_RR */
-		return TAKT_CLASS_RT;
+		return TAKT_SCHED_RT;
 	if (p->policy == 6) /* SCHED_DEADLINE */
-		return TAKT_CLASS_DEADLINE;
+		return TAKT_SCHED_DEADLINE;
 	if (bpf_core_field_exists(p->scx) && (p->scx.flags & SCX_TASK_QUEUED))
-		return TAKT_CLASS_EXT;
-	return TAKT_CLASS_FAIR;
+		return TAKT_SCHED_EXT;
+	return TAKT_SCHED_FAIR;
 }
 
 static __always_inline u64 dsq_id_of(const struct task_struct *p)

@@ -87,7 +87,7 @@ struct cpu_ctx {
 	s32 resume_next_pid;
 	u32 queue;	  /* whose clock @vruntime is in */
 	bool sleeps;	  /* the running task is short-running */
-	u8 class;	  /* enum takt_class, of the running task */
+	u8 class;	  /* enum takt_latency_class, of the running task */
 	bool placed_sync; /* the placed task waits until the running one sleeps */
 
 	struct waker_profile profile; /* of the running task */
@@ -189,8 +189,8 @@ struct task_ctx {
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
-	u8 class;	     /* enum takt_class, by a rule */
-	u8 urgency;	     /* enum takt_class, by its policy too: note_urgency() */
+	u8 class;	     /* enum takt_latency_class, by a rule */
+	u8 urgency;	     /* enum takt_latency_class, by its policy too: note_urgency() */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
 	bool unrestricted;   /* it may use every CPU that was online at the start */
 	u8 domain;	     /* number of its domain, from 1 on; 0: none, see domain.bpf.h */

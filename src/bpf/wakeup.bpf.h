@@ -40,7 +40,7 @@ static __always_inline void count_wakeup(const struct task_ctx *t, u64 now)
 	s = stats_here();
 	wait_ns = waited_ns(t, now);
 	bucket = wake_bucket(wait_ns);
-	if (s && class < TAKT_NR_CLASSES && bucket < TAKT_WAKE_BUCKETS) {
+	if (s && class < TAKT_NR_LAT && bucket < TAKT_WAKE_BUCKETS) {
 		s->wake_hist[class * TAKT_WAKE_BUCKETS + bucket]++;
 		s->wake_ns += wait_ns;
 	}

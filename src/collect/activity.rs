@@ -120,7 +120,7 @@ impl Layout {
     /// The waiting times of tasks that had slept, of all classes.
     pub fn wakeups(counters: &Counters) -> Waits {
         let sum = &counters.sum;
-        let classes = (0..intf::takt_class_TAKT_NR_CLASSES as usize)
+        let classes = (0..intf::takt_latency_class_TAKT_NR_LAT as usize)
             .map(|class| Wakeups::of_class(sum, class));
         let all = classes.fold(Wakeups::default(), |all, class| all.plus(&class));
         let counted = all.buckets().map(|(bound_ns, count)| (bound_ns - 1, count));

@@ -39,8 +39,8 @@ pub struct System {
 }
 
 impl System {
-    /// A picture without what only the scheduler itself can know. `tasks`: what the task iterator wrote.
-    pub fn picture(&mut self, tasks: &[intf::takt_task], temper: Temper) -> Snapshot {
+    /// A snapshot without what only the scheduler itself can know. `tasks`: what the task iterator wrote.
+    pub fn snapshot(&mut self, tasks: &[intf::takt_task], temper: Temper) -> Snapshot {
         let temper = Temper {
             all_ext: kernel::switched_all(),
             ..temper
@@ -148,11 +148,11 @@ impl Agent {
         self.events.push_back(Event { at_ns, text });
     }
 
-    /// Takes the picture.
+    /// Takes the snapshot.
     ///
     /// # Errors
     /// If the scheduler's maps cannot be read.
-    pub fn picture(
+    pub fn snapshot(
         &mut self,
         skel: &mut BpfSkel<'_>,
         attachment: &mut Attachment,
@@ -166,7 +166,7 @@ impl Agent {
             burst_max_ns: tunable("burst_max_ns"),
         };
         let tasks = attachment.tasks.read()?;
-        let mut snapshot = self.system.picture(&tasks, temper);
+        let mut snapshot = self.system.snapshot(&tasks, temper);
         snapshot.scheduler.profile.clone_from(&self.profile);
         snapshot.scheduler.restarts = self.restarts;
         snapshot.scheduler.uptime_ns = attachment.since.elapsed().as_nanos() as u64;

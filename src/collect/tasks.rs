@@ -16,7 +16,7 @@ use crate::bpf_abi::tasks::{TasksSkel, TasksSkelBuilder};
 use crate::bpf_abi::{intf, name_in};
 use crate::snapshot::{Cpu, Queue, Task, Tasks};
 
-/// Tasks in each of the lists of a picture.
+/// Tasks in each of the lists of a snapshot.
 const LISTED: usize = 24;
 /// Numbers of the kernel's own dispatch queues have this bit set.
 const DSQ_BUILTIN: u64 = 1 << 63;
@@ -237,10 +237,10 @@ fn why_of_ours(task: &Task, temper: &Temper) -> String {
 /// A task that sleeps does not show its class: `all_ext` does.
 fn class_name(class: u8, all_ext: bool) -> &'static str {
     match u32::from(class) {
-        intf::takt_task_class_TAKT_CLASS_FAIR if all_ext => "ext",
-        intf::takt_task_class_TAKT_CLASS_EXT => "ext",
-        intf::takt_task_class_TAKT_CLASS_RT => "rt",
-        intf::takt_task_class_TAKT_CLASS_DEADLINE => "dl",
+        intf::takt_sched_class_TAKT_SCHED_FAIR if all_ext => "ext",
+        intf::takt_sched_class_TAKT_SCHED_EXT => "ext",
+        intf::takt_sched_class_TAKT_SCHED_RT => "rt",
+        intf::takt_sched_class_TAKT_SCHED_DEADLINE => "dl",
         _ => "fair",
     }
 }
@@ -248,8 +248,8 @@ fn class_name(class: u8, all_ext: bool) -> &'static str {
 /// The class that a rule gives.
 fn ruled_name(class: u64) -> &'static str {
     match u32::try_from(class) {
-        Ok(intf::takt_class_TAKT_CLASS_LATENCY) => "latency",
-        Ok(intf::takt_class_TAKT_CLASS_BACKGROUND) => "background",
+        Ok(intf::takt_latency_class_TAKT_LAT_LATENCY) => "latency",
+        Ok(intf::takt_latency_class_TAKT_LAT_BACKGROUND) => "background",
         _ => "",
     }
 }
@@ -385,7 +385,7 @@ mod tests {
         assert!(why(&of(0, 5_000_000), &temper).contains("lag -5 ms: preemptible"));
         assert!(why(&of(1_500_000, -1), &temper).contains("short-running (1.5 ms): protected"));
         let ruled = Task {
-            ruled: ruled_name(intf::takt_class_TAKT_CLASS_LATENCY.into()).to_owned(),
+            ruled: ruled_name(intf::takt_latency_class_TAKT_LAT_LATENCY.into()).to_owned(),
             ..of(0, 0)
         };
         assert!(why(&ruled, &temper).starts_with("rule: latency, has never slept"));

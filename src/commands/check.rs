@@ -16,7 +16,7 @@ use crate::base::output;
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::{CheckArgs, Cli};
 use crate::config::tunables;
-use crate::events::Intake;
+use crate::events::EventReader;
 use crate::topology::Machine;
 
 /// How one item came out.
@@ -323,7 +323,7 @@ const NOTIFICATION: Duration = Duration::from_secs(10);
 /// can hold, which must wake us as it fills up; each must be received or counted as lost. Returns how
 /// many there were.
 fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<u64> {
-    let mut intake = Intake::new(&skel.maps.events)?;
+    let mut event_reader = EventReader::new(&skel.maps.events)?;
     for (event_type, urgent) in [
         (intf::takt_event_type_TAKT_EV_LONG_WAIT, false),
         (intf::takt_event_type_TAKT_EV_FAULT, true),
@@ -331,13 +331,13 @@ fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<u64> {
     ] {
         send(skel, event_type)?;
         let patience = if urgent { NOTIFICATION } else { Duration::ZERO };
-        let notified = intake.notified_within(patience)?;
+        let notified = event_reader.notified_within(patience)?;
         ensure!(
             notified == urgent,
             "an event of type {event_type} woke us: {notified}, not {urgent}"
         );
         let mut types = Vec::new();
-        intake.drain(|event| types.push(u32::from(event.type_)))?;
+        event_reader.drain(|event| types.push(u32::from(event.type_)))?;
         ensure!(
             types == [event_type],
             "sent one event of type {event_type}, received {types:?}"
@@ -348,12 +348,12 @@ fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<u64> {
             .takt_selftest_flood
             .test_run(ProgramInput::default())?;
         ensure!(
-            intake.notified_within(NOTIFICATION)?,
+            event_reader.notified_within(NOTIFICATION)?,
             "the ring filled up and the agent was not woken"
         );
-        intake.drain(|_| {})?;
+        event_reader.drain(|_| {})?;
     }
-    let (account, imbalance) = intake.close(&skel.maps.cpu_stats, |_| {})?;
+    let (account, imbalance) = event_reader.close(&skel.maps.cpu_stats, |_| {})?;
     if let Some(imbalance) = imbalance {
         return Err(imbalance.into());
     }

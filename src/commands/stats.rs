@@ -43,8 +43,8 @@ pub fn run(args: &StatsArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let now = source.look();
-    if !source.blind.is_empty() {
-        eprintln!("scx_takt: {}", source.blind);
+    if !source.unavailable.is_empty() {
+        eprintln!("scx_takt: {}", source.unavailable);
     }
     let text = if args.json {
         serde_json::to_string_pretty(&now)?

@@ -1,14 +1,14 @@
 //! What the scheduler tells one by one: taken from the ring, accounted for, printed.
 //!
-//! * [`Intake`] drains the ring and holds it to the account: attempts = received + discarded + failed.
-//! * [`Told`] is an event in the words of a reader; `docs/design/observer.md` lists them.
+//! * [`EventReader`] drains the ring and holds it to the account: attempts = received + discarded + failed.
+//! * [`ReadableEvent`] is an event in the words of a reader; `docs/design/observer.md` lists them.
 //! * [`Printer`] writes them as lines or JSON (`--events`, and long waits with `--stats`).
 
-mod intake;
+mod event_reader;
 mod printer;
-mod told;
+mod readable_event;
 
-pub use intake::Intake;
+pub use event_reader::EventReader;
 pub use printer::Printer;
 
 use crate::bpf_abi::intf;
@@ -18,7 +18,7 @@ const fn bit(event_type: u32) -> u32 {
     1 << event_type
 }
 
-/// The events that viewers of the picture see, as bits for `events_wanted`.
+/// The events that viewers of the snapshot see, as bits for `events_wanted`.
 pub const VIEWED: u32 = bit(intf::takt_event_type_TAKT_EV_LONG_WAIT)
     | bit(intf::takt_event_type_TAKT_EV_STARVED)
     | bit(intf::takt_event_type_TAKT_EV_FAULT);

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use anyhow::Result;
 use scx_ops::ring::Imbalance;
 
-use super::intake::Account;
-use super::told::{Places, Told};
+use super::event_reader::Account;
+use super::readable_event::{Places, ReadableEvent};
 use crate::base::output;
 use crate::bpf_abi::intf::{takt_event, takt_tunables};
 use crate::cli::{EventFormat, RunArgs};
@@ -41,17 +41,17 @@ impl Printer {
     /// Tells an event from the ring.
     pub fn note(&mut self, event: &takt_event) {
         if self.format.is_some() || self.with_stats {
-            let told = Told::new(event, &self.places, comm_of);
-            if self.format.is_some() || !matches!(told, Told::Exit { .. }) {
-                self.tell(&told);
+            let readable = ReadableEvent::new(event, &self.places, comm_of);
+            if self.format.is_some() || !matches!(readable, ReadableEvent::Exit { .. }) {
+                self.tell(&readable);
             }
         }
     }
 
     /// An event in words; `None` for the end, which needs none.
     pub fn words(&self, event: &takt_event) -> Option<String> {
-        let told = Told::new(event, &self.places, comm_of);
-        (!matches!(told, Told::Exit { .. })).then(|| told.to_string())
+        let readable = ReadableEvent::new(event, &self.places, comm_of);
+        (!matches!(readable, ReadableEvent::Exit { .. })).then(|| readable.to_string())
     }
 
     /// Tells which tunables differ.
@@ -60,7 +60,7 @@ impl Printer {
             return;
         }
         for (tunable, from, to) in tunables::turned(from, to) {
-            self.tell(&Told::Tunable {
+            self.tell(&ReadableEvent::Tunable {
                 tunable,
                 from,
                 to,
@@ -73,7 +73,7 @@ impl Printer {
     pub fn config(&mut self, taken: bool, what: &str) {
         if self.format.is_some() {
             let what = what.to_owned();
-            self.tell(&Told::Config { taken, what });
+            self.tell(&ReadableEvent::Config { taken, what });
         }
     }
 
@@ -81,14 +81,14 @@ impl Printer {
     pub fn imbalance(&mut self, imbalance: Imbalance) {
         eprintln!("scx_takt: FAULT: {imbalance}: please report it");
         if self.format.is_some() {
-            self.tell(&Told::imbalance(imbalance));
+            self.tell(&ReadableEvent::imbalance(imbalance));
         }
     }
 
     /// Tells what became of all events.
     pub fn account(&mut self, account: Account) {
         if self.format.is_some() {
-            self.tell(&Told::Account(account));
+            self.tell(&ReadableEvent::Account(account));
         }
     }
 
@@ -103,12 +103,12 @@ impl Printer {
         }
     }
 
-    fn tell(&mut self, told: &Told) {
+    fn tell(&mut self, readable: &ReadableEvent) {
         if self.ended.is_some() {
             return;
         }
-        let text = match (self.format, told.at_ns()) {
-            (Some(EventFormat::Json), _) => match serde_json::to_string(told) {
+        let text = match (self.format, readable.at_ns()) {
+            (Some(EventFormat::Json), _) => match serde_json::to_string(readable) {
                 Ok(json) => json,
                 Err(error) => {
                     self.ended = Some(Err(error.into()));
@@ -116,9 +116,9 @@ impl Printer {
                 }
             },
             (Some(EventFormat::Lines), Some(at_ns)) => {
-                format!("{:.6} {told}", at_ns as f64 / 1e9)
+                format!("{:.6} {readable}", at_ns as f64 / 1e9)
             }
-            _ => told.to_string(),
+            _ => readable.to_string(),
         };
         self.ended = match output::print(&text) {
             Ok(ControlFlow::Continue(())) => None,

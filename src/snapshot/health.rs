@@ -20,7 +20,7 @@ pub enum Health {
     Degraded(Vec<String>),
 }
 
-/// Judges a period: `now` is the picture at its end, `delta` what happened in it.
+/// Judges a period: `now` is the snapshot at its end, `delta` what happened in it.
 pub fn judge(now: &Snapshot, delta: &Snapshot) -> Health {
     let reasons: Vec<_> = [
         long_waiter(now),

@@ -2,7 +2,7 @@
 //!
 //! [`crate::collect`] fills it in; the tuner, `top`, `stats`, the sockets and the
 //! benchmark only read it. Times are nanoseconds. Fields marked `count` below have grown since the
-//! scheduler was loaded (or the machine booted); [`Delta::since`] turns two pictures into what happened
+//! scheduler was loaded (or the machine booted); [`Delta::since`] turns two snapshots into what happened
 //! between them.
 
 pub mod counters;
@@ -27,7 +27,7 @@ figures! {
         count at_ns: u64,
         /// When, in seconds since 1970.
         level unix_s: u64,
-        /// Version of the scx_takt that took the picture.
+        /// Version of the scx_takt that took the snapshot.
         level version: String,
         /// The kernel's release.
         level kernel: String,

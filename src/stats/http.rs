@@ -5,9 +5,9 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::board::Board;
 use super::openmetrics;
 use super::server::{LastHeard, SEND_TIMEOUT, read_until, write_until};
+use super::snapshot_channel::SnapshotChannel;
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -19,13 +19,13 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Answers one request.
-pub fn serve(stream: &TcpStream, board: &Board, _: &LastHeard) {
+pub fn serve(stream: &TcpStream, channel: &SnapshotChannel, _: &LastHeard) {
     let Some(head) = read_head(stream, Instant::now() + HEAD_TIMEOUT) else {
         return;
     };
     let request = head.and_then(|head| Request::parse(&head));
     let with_body = !matches!(request, Ok(Request { body: false, .. }));
-    let response = request.map_or_else(|refusal| refusal, |request| respond(&request, board));
+    let response = request.map_or_else(|refusal| refusal, |request| respond(&request, channel));
     let bytes = response.render(with_body);
     // A client that is gone or does not read wants no answer.
     let _ = write_until(stream, &bytes, Instant::now() + SEND_TIMEOUT);
@@ -93,11 +93,11 @@ impl Request {
     }
 }
 
-fn respond(request: &Request, board: &Board) -> Response {
+fn respond(request: &Request, channel: &SnapshotChannel) -> Response {
     if request.path != "/metrics" {
         return Response::text("404 Not Found", "see /metrics\n");
     }
-    let Some((snapshot, delta)) = board.ask_with_delta(INTERVAL) else {
+    let Some((snapshot, delta)) = channel.ask_with_delta(INTERVAL) else {
         let text = "the scheduler has not answered yet\n";
         return Response::text("503 Service Unavailable", text);
     };

@@ -84,7 +84,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// What happened between two pictures.
+    /// What happened between two snapshots.
     pub fn between(earlier: &Snapshot, now: &Snapshot) -> Self {
         let delta = now.since(earlier);
         let us = |ns: u64| ns as f64 / 1e3;

@@ -1,13 +1,13 @@
 //! Readers of a snapshot.
 
-pub mod board;
-pub mod desk;
 mod http;
 pub mod line;
 pub mod metrics;
 pub mod openmetrics;
 mod protocol;
+pub mod publisher;
 pub mod server;
+pub mod snapshot_channel;
 pub mod source;
 #[cfg(test)]
 pub mod testing;

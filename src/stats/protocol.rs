@@ -14,9 +14,9 @@ use nix::errno::Errno;
 use scx_stats::{Meta, StatsErrno, StatsRequest, StatsResponse};
 use serde_json::Value;
 
-use super::board::Board;
 use super::metrics::Metrics;
 use super::server::{LastHeard, SEND_TIMEOUT, read_until, write_until};
+use super::snapshot_channel::SnapshotChannel;
 use crate::snapshot::Snapshot;
 
 /// The longest request, in bytes. A sensible one has less than a hundred.
@@ -32,13 +32,13 @@ struct Client {
 }
 
 /// Answers until the client goes away or breaks the rules.
-pub fn serve(stream: &UnixStream, board: &Board, heard: &LastHeard) {
+pub fn serve(stream: &UnixStream, channel: &SnapshotChannel, heard: &LastHeard) {
     let mut client = Client::default();
     let mut lines = Lines::default();
     while let Some(line) = lines.next(stream) {
         heard.touch();
         let (answer, go_on) = match line {
-            Ok(line) => (client.answer(&line, board), true),
+            Ok(line) => (client.answer(&line, channel), true),
             Err(error) => (Err(error), false),
         };
         let mut text = render(answer);
@@ -116,7 +116,7 @@ fn render(answer: Result<Value>) -> String {
 }
 
 impl Client {
-    fn answer(&mut self, line: &[u8], board: &Board) -> Result<Value> {
+    fn answer(&mut self, line: &[u8], channel: &SnapshotChannel) -> Result<Value> {
         let request: StatsRequest = serde_json::from_slice(line).context("not a request")?;
         match request.req.as_str() {
             "stats" => {}
@@ -129,7 +129,7 @@ impl Client {
         }
         let interval = self.asked_at.map_or(Duration::ZERO, |at| at.elapsed());
         self.asked_at = Some(Instant::now());
-        let now = board.ask(interval);
+        let now = channel.ask(interval);
         let now = now
             .context("the scheduler has not answered yet")
             .context(StatsErrno(Errno::EAGAIN as i32))?;

@@ -1,7 +1,7 @@
 //! Serves snapshots to other processes: the scx_stats protocol on a Unix socket, and OpenMetrics over HTTP.
 //!
 //! One thread accepts, and each connection has a thread of its own, all of which block; the agent only ever
-//! meets them at the [`Board`]. Nothing that a client does takes memory or time without bound:
+//! meets them at the [`SnapshotChannel`]. Nothing that a client does takes memory or time without bound:
 //!
 //! * at most [`MAX_CONNECTIONS`] at a time per socket; the one that has been silent for longest is closed for
 //!   a new one, and has ended before the new one is served
@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::board::Board;
+use super::snapshot_channel::SnapshotChannel;
 use super::{http, protocol};
 use crate::base::clock::monotonic_ns;
 
@@ -41,22 +41,26 @@ const STACK_BYTES: usize = 512 * 1024;
 /// A running server; dropping it closes all connections and removes the socket.
 pub struct Server {
     path: PathBuf,
-    board: Arc<Board>,
+    channel: Arc<SnapshotChannel>,
     stop: Arc<EventFd>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts to serve `board` at `path`, and OpenMetrics at `tcp`.
+    /// Starts to serve `channel` at `path`, and OpenMetrics at `tcp`.
     ///
     /// # Errors
     /// If the socket cannot be made.
-    pub fn start(board: Arc<Board>, path: &Path, tcp: Option<TcpListener>) -> Result<Self> {
+    pub fn start(
+        channel: Arc<SnapshotChannel>,
+        path: &Path,
+        tcp: Option<TcpListener>,
+    ) -> Result<Self> {
         let unix =
             bind(path).with_context(|| format!("cannot serve statistics at {}", path.display()))?;
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let stop = Arc::new(stop.context("cannot make an event")?);
-        let (of_thread, stopped) = (Arc::clone(&board), Arc::clone(&stop));
+        let (of_thread, stopped) = (Arc::clone(&channel), Arc::clone(&stop));
         let thread = thread::Builder::new()
             .name("takt-stats".to_owned())
             .stack_size(STACK_BYTES)
@@ -64,7 +68,7 @@ impl Server {
             .context("cannot start the statistics server")?;
         Ok(Self {
             path: path.to_owned(),
-            board,
+            channel,
             stop,
             thread: Some(thread),
         })
@@ -73,7 +77,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.board.close();
+        self.channel.close();
         // Fails only when it is raised already.
         let _ = self.stop.write(1);
         if let Some(thread) = self.thread.take() {
@@ -115,7 +119,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 fn accept_until_stopped(
     unix: &UnixListener,
     tcp: Option<&TcpListener>,
-    board: &Arc<Board>,
+    channel: &Arc<SnapshotChannel>,
     stop: &EventFd,
 ) {
     let (mut of_unix, mut of_tcp) = (Connections::default(), Connections::default());
@@ -130,8 +134,8 @@ fn accept_until_stopped(
         if fds[0].any().unwrap_or(true) {
             return;
         }
-        let of_unix = of_unix.accept(board, || Ok(unix.accept()?.0));
-        let of_tcp = tcp.map_or(Ok(()), |tcp| of_tcp.accept(board, || Ok(tcp.accept()?.0)));
+        let of_unix = of_unix.accept(channel, || Ok(unix.accept()?.0));
+        let of_tcp = tcp.map_or(Ok(()), |tcp| of_tcp.accept(channel, || Ok(tcp.accept()?.0)));
         if of_unix.and(of_tcp).is_err() {
             let mut fds = [PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut fds, ACCEPT_PAUSE_MS);
@@ -148,7 +152,7 @@ pub trait Stream: Send + Sync + 'static {
     /// Ends reads and writes that are under way, and all later ones.
     fn close(&self);
     /// Answers requests until the client goes away or breaks the rules.
-    fn serve(&self, board: &Board, heard: &LastHeard);
+    fn serve(&self, channel: &SnapshotChannel, heard: &LastHeard);
 }
 
 macro_rules! stream {
@@ -173,8 +177,8 @@ macro_rules! stream {
                 let _ = self.shutdown(Shutdown::Both);
             }
 
-            fn serve(&self, board: &Board, heard: &LastHeard) {
-                $serve(self, board, heard);
+            fn serve(&self, channel: &SnapshotChannel, heard: &LastHeard) {
+                $serve(self, channel, heard);
             }
         }
     };
@@ -241,16 +245,16 @@ struct Connection<S> {
 }
 
 impl<S: Stream> Connection<S> {
-    fn start(stream: S, board: &Arc<Board>) -> io::Result<Self> {
+    fn start(stream: S, channel: &Arc<SnapshotChannel>) -> io::Result<Self> {
         let stream = Arc::new(stream);
         let heard = Arc::new(LastHeard(AtomicU64::new(monotonic_ns())));
         let (of_thread, touched) = (Arc::clone(&stream), Arc::clone(&heard));
-        let board = Arc::clone(board);
+        let channel = Arc::clone(channel);
         let thread = thread::Builder::new()
             .name("takt-reader".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                of_thread.serve(&board, &touched);
+                of_thread.serve(&channel, &touched);
                 of_thread.close();
             })?;
         Ok(Self {
@@ -283,14 +287,14 @@ impl<S: Stream> Connections<S> {
     /// If there is one that cannot be served now.
     fn accept(
         &mut self,
-        board: &Arc<Board>,
+        channel: &Arc<SnapshotChannel>,
         accept: impl FnOnce() -> io::Result<S>,
     ) -> io::Result<()> {
         let accepted = accept();
         // Also when there is none: their descriptors go with them.
         self.0.retain(|connection| !connection.thread.is_finished());
         match accepted {
-            Ok(stream) => self.add(stream, board),
+            Ok(stream) => self.add(stream, channel),
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {
                     Ok(())
@@ -300,7 +304,7 @@ impl<S: Stream> Connections<S> {
         }
     }
 
-    fn add(&mut self, stream: S, board: &Arc<Board>) -> io::Result<()> {
+    fn add(&mut self, stream: S, channel: &Arc<SnapshotChannel>) -> io::Result<()> {
         if self.0.len() >= MAX_CONNECTIONS {
             let heard = |at: &Connection<S>| at.heard.0.load(Ordering::Relaxed);
             let most_silent = self.0.iter().enumerate().min_by_key(|(_, at)| heard(at));
@@ -308,7 +312,7 @@ impl<S: Stream> Connections<S> {
                 self.0.swap_remove(most_silent).end();
             }
         }
-        self.0.push(Connection::start(stream, board)?);
+        self.0.push(Connection::start(stream, channel)?);
         Ok(())
     }
 }

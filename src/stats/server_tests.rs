@@ -1,4 +1,4 @@
-//! The server with made pictures: real clients, and clients that mean it ill.
+//! The server with made snapshots: real clients, and clients that mean it ill.
 
 use std::io::{BufRead, BufReader};
 use std::sync::atomic::AtomicBool;
@@ -14,11 +14,11 @@ use crate::stats::metrics::Metrics;
 use crate::stats::protocol::MAX_REQUEST;
 use crate::stats::testing;
 
-/// A server with an agent that answers each request with the picture of one second later.
+/// A server with an agent that answers each request with the snapshot of one second later.
 struct Lab {
     _server: Server,
     metrics: SocketAddr,
-    board: Arc<Board>,
+    channel: Arc<SnapshotChannel>,
     dir: tempfile::TempDir,
     stop: Arc<AtomicBool>,
     agent: Option<thread::JoinHandle<u64>>,
@@ -27,28 +27,28 @@ struct Lab {
 impl Lab {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let board = Board::new().unwrap();
+        let channel = SnapshotChannel::new().unwrap();
         let tcp = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let metrics = tcp.local_addr().unwrap();
         let path = dir.path().join("scx/root/stats");
-        let server = Server::start(Arc::clone(&board), &path, Some(tcp)).unwrap();
+        let server = Server::start(Arc::clone(&channel), &path, Some(tcp)).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let (agent_board, agent_stop) = (Arc::clone(&board), Arc::clone(&stop));
+        let (of_agent, agent_stop) = (Arc::clone(&channel), Arc::clone(&stop));
         let agent = thread::spawn(move || {
-            let mut pictures = 0;
+            let mut snapshots = 0;
             while !agent_stop.load(Ordering::Relaxed) {
-                let mut fds = [PollFd::new(agent_board.wanted(), PollFlags::POLLIN)];
-                if poll(&mut fds, 20u16).unwrap() > 0 && agent_board.take_request() {
-                    pictures += 1;
-                    agent_board.publish(testing::snapshot(pictures));
+                let mut fds = [PollFd::new(of_agent.wanted(), PollFlags::POLLIN)];
+                if poll(&mut fds, 20u16).unwrap() > 0 && of_agent.take_request() {
+                    snapshots += 1;
+                    of_agent.publish(testing::snapshot(snapshots));
                 }
             }
-            pictures
+            snapshots
         });
         Self {
             _server: server,
             metrics,
-            board,
+            channel,
             dir,
             stop,
             agent: Some(agent),
@@ -159,13 +159,13 @@ fn two_viewers_have_periods_of_their_own() {
 #[test]
 fn nothing_is_collected_when_nobody_asks() {
     let mut lab = Lab::new();
-    assert!(!lab.board.watched());
+    assert!(!lab.channel.watched());
     lab.still_serves();
-    assert!(lab.board.watched());
+    assert!(lab.channel.watched());
     lab.stop.store(true, Ordering::Relaxed);
-    let pictures = lab.agent.take().unwrap().join().unwrap();
+    let snapshots = lab.agent.take().unwrap().join().unwrap();
     lab.agent = Some(thread::spawn(|| 0));
-    assert_eq!(pictures, 1, "one request, one picture");
+    assert_eq!(snapshots, 1, "one request, one snapshot");
 }
 
 #[test]
@@ -355,14 +355,14 @@ fn metrics_over_http() {
 /// A scrape has no earlier one of its own connection to be judged by.
 #[test]
 fn metrics_are_judged_by_what_has_happened_lately() {
-    let board = Board::new().unwrap();
+    let channel = SnapshotChannel::new().unwrap();
     // Later than now: each is fresh, and no agent is needed.
     let lost = |ms: u64, events_lost: u64| {
         let mut snapshot = testing::snapshot(1_000_000_000);
         snapshot.at_ns += ms * 1_000_000;
         snapshot.cost.events_lost = events_lost;
-        board.publish(snapshot);
-        let (_, delta) = board.ask_with_delta(Duration::ZERO).unwrap();
+        channel.publish(snapshot);
+        let (_, delta) = channel.ask_with_delta(Duration::ZERO).unwrap();
         delta.map(|delta| delta.cost.events_lost)
     };
     assert_eq!(lost(0, 0), None, "nothing to compare with");
@@ -400,11 +400,11 @@ fn a_head_may_come_in_pieces() {
 fn readers_do_not_hold_up_the_end_of_the_agent() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("stats");
-    let board = Board::new().unwrap();
-    let server = Server::start(Arc::clone(&board), &path, None).unwrap();
+    let channel = SnapshotChannel::new().unwrap();
+    let server = Server::start(Arc::clone(&channel), &path, None).unwrap();
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.write_all(b"{\"req\":\"stats\"}\n").unwrap();
-    let mut fds = [PollFd::new(board.wanted(), PollFlags::POLLIN)];
+    let mut fds = [PollFd::new(channel.wanted(), PollFlags::POLLIN)];
     assert_eq!(poll(&mut fds, 20_000u16).unwrap(), 1, "the reader waits");
     let begin = Instant::now();
     drop(server);
@@ -439,7 +439,7 @@ fn the_socket_goes_with_the_server_and_a_stale_one_is_replaced() {
     let path = dir.path().join("stats");
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "left behind by an agent that was killed");
-    let server = Server::start(Board::new().unwrap(), &path, None).unwrap();
+    let server = Server::start(SnapshotChannel::new().unwrap(), &path, None).unwrap();
     assert!(
         UnixStream::connect(&path)
             .unwrap()

@@ -1,4 +1,4 @@
-//! Where a viewer takes its pictures: from scx_takt's agent where that schedules, else with its own eyes.
+//! Where a viewer takes its snapshots: from scx_takt's agent where that schedules, else with its own eyes.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use crate::snapshot::{self, Snapshot, Waits};
 const TIMEOUT_MS: u64 = 3_000;
 /// An agent that did not answer is not asked again for so long: a viewer that waits for it does not answer keys.
 const PAUSE: Duration = Duration::from_secs(10);
-/// A picture this old is not of now: the agent does not get round to taking a new one.
+/// A snapshot this old is not of now: the agent does not get round to taking a new one.
 const OLD: Duration = Duration::from_millis(2_500);
 
-/// Takes pictures of whatever scheduler is active.
+/// Takes snapshots of whatever scheduler is active.
 pub struct Source {
     socket: PathBuf,
     client: Option<StatsClient>,
@@ -28,7 +28,7 @@ pub struct Source {
     /// When the agent last failed to answer, and how.
     failed: Option<(Instant, String)>,
     /// What cannot be seen, and why; empty: all can.
-    pub blind: String,
+    pub unavailable: String,
 }
 
 impl Source {
@@ -39,32 +39,32 @@ impl Source {
             client: None,
             local: None,
             failed: None,
-            blind: String::new(),
+            unavailable: String::new(),
         }
     }
 
-    /// Takes a picture. Where the agent cannot be asked, less is seen, and `blind` says so.
+    /// Takes a snapshot. Where the agent cannot be asked, less is seen, and `unavailable` says so.
     pub fn look(&mut self) -> Snapshot {
-        self.blind.clear();
+        self.unavailable.clear();
         let ours = matches!(kernel::active(), Ok(Active::SchedExt(ops)) if snapshot::is_takt(&ops));
         if ours && let Some(snapshot) = self.ask_with_patience() {
             // Local probes are not needed now, and tracing costs.
             if let Some(local) = &mut self.local {
                 local.close_eyes();
             }
-            self.blind = lateness(&snapshot, monotonic_ns());
+            self.unavailable = lateness(&snapshot, monotonic_ns());
             return snapshot;
         }
         self.client = None;
         let local = self.local.get_or_insert_default();
         let snapshot = local.look();
-        if self.blind.is_empty() {
-            self.blind.clone_from(&local.blind);
+        if self.unavailable.is_empty() {
+            self.unavailable.clone_from(&local.unavailable);
         }
         snapshot
     }
 
-    /// Asks the agent, unless it has not answered a moment ago; `blind` says what became of it.
+    /// Asks the agent, unless it has not answered a moment ago; `unavailable` says what became of it.
     fn ask_with_patience(&mut self) -> Option<Snapshot> {
         self.failed.take_if(|(at, _)| at.elapsed() >= PAUSE);
         if self.failed.is_none() {
@@ -74,7 +74,7 @@ impl Source {
             }
         }
         if let Some((_, error)) = &self.failed {
-            self.blind = format!("scx_takt does not answer: {error}");
+            self.unavailable = format!("scx_takt does not answer: {error}");
         }
         None
     }
@@ -83,7 +83,7 @@ impl Source {
     pub fn is_opening_eyes(&self) -> bool {
         self.local
             .as_ref()
-            .is_some_and(|local| local.blind == OPENING)
+            .is_some_and(|local| local.unavailable == OPENING)
     }
 
     /// Asks the agent, on a connection that stays.
@@ -107,14 +107,14 @@ impl Source {
     }
 }
 
-/// What to say of a picture that is too old by now; nothing if it is not.
+/// What to say of a snapshot that is too old by now; nothing if it is not.
 fn lateness(snapshot: &Snapshot, now_ns: u64) -> String {
     let age = Duration::from_nanos(now_ns.saturating_sub(snapshot.at_ns));
     if age < OLD {
         return String::new();
     }
     let s = age.as_secs_f64();
-    format!("scx_takt's agent takes no pictures: this one is {s:.0} s old")
+    format!("scx_takt's agent takes no snapshots: this one is {s:.0} s old")
 }
 
 /// Loading the programs takes a moment; what can be seen without them is shown first.
@@ -127,7 +127,7 @@ struct Local {
     tasks: Option<LocalTasks>,
     observer: Option<Observer>,
     last: Option<Reading>,
-    blind: String,
+    unavailable: String,
 }
 
 impl Local {
@@ -143,18 +143,18 @@ impl Local {
     fn close_eyes(&mut self) {
         self.observer = None;
         self.last = None;
-        self.blind.clear();
+        self.unavailable.clear();
     }
 
     /// At the first look nothing is loaded yet; what then fails to load is not tried again.
     fn prepare(&mut self) {
         if self.observer.is_some() {
-            self.blind.clear();
-        } else if self.blind.is_empty() {
-            self.blind = OPENING.to_owned();
-        } else if self.blind == OPENING {
+            self.unavailable.clear();
+        } else if self.unavailable.is_empty() {
+            self.unavailable = OPENING.to_owned();
+        } else if self.unavailable == OPENING {
             let opened = self.open_eyes();
-            self.blind = opened.map_or_else(
+            self.unavailable = opened.map_or_else(
                 |error| format!("tasks and waits are not seen: {error:#}"),
                 |()| String::new(),
             );
@@ -168,7 +168,7 @@ impl Local {
         let tasks = tasks.and_then(|tasks| tasks.read().ok());
         let mut snapshot = self
             .system
-            .picture(&tasks.unwrap_or_default(), Temper::default());
+            .snapshot(&tasks.unwrap_or_default(), Temper::default());
         snapshot.cost = crate::collect::cost_of_this_process();
         (snapshot.waits, snapshot.wakeups) = self.waits().unwrap_or_default();
         snapshot
@@ -200,12 +200,12 @@ mod tests {
 
     #[test]
     fn an_old_picture_is_said_to_be_old() {
-        let picture = Snapshot {
+        let snapshot = Snapshot {
             at_ns: 5_000_000_000,
             ..Default::default()
         };
-        assert_eq!(lateness(&picture, 6_000_000_000), "");
-        assert!(lateness(&picture, 9_200_000_000).contains("4 s old"));
+        assert_eq!(lateness(&snapshot, 6_000_000_000), "");
+        assert!(lateness(&snapshot, 9_200_000_000).contains("4 s old"));
     }
 
     #[test]
@@ -214,7 +214,11 @@ mod tests {
         let mut source = Source::new();
         source.socket = dir.path().join("absent");
         assert!(source.ask_with_patience().is_none());
-        assert!(source.blind.contains("does not answer"), "{}", source.blind);
+        assert!(
+            source.unavailable.contains("does not answer"),
+            "{}",
+            source.unavailable
+        );
         let failed_at = source.failed.as_ref().unwrap().0;
         assert!(source.ask_with_patience().is_none());
         assert_eq!(source.failed.as_ref().unwrap().0, failed_at, "asked again");

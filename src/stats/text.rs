@@ -11,7 +11,7 @@ pub const GROUPS: [(&str, &[&str]); 4] = [
     ("queue", &["queue_llc", "queue_cpu"]),
 ];
 
-/// What happened between two pictures.
+/// What happened between two snapshots.
 pub fn line(earlier: &Snapshot, now: &Snapshot) -> String {
     let delta = now.since(earlier);
     let mut parts = vec![verdict(now, &delta), now.scheduler.name.clone()];

@@ -1,14 +1,12 @@
 //! A mixed load that tries to break a scheduler, and that knows when it has succeeded.
 //!
-//! Workers of many kinds (`kinds`) tick one counter each (`crew`). A worker that does not get on for
+//! Workers of many kinds (`kinds`) tick one counter each (`pool`). A worker that does not get on for
 //! `--stall-seconds` is a failure (`watch`), and so is a sched_ext scheduler that the kernel throws out
 //! during the run (`sched_ext`), work that the kernel's core had to do in its place (`counters`), an alarm in the kernel
-//! log (`kernel_log`), and with `--longest-wait` a wait that is longer (`judge`). What a scheduler does right
+//! log (`kernel_log`), and with `--longest-wait` a wait that is longer (`wait_check`). What a scheduler does right
 //! shows nowhere here: this asks only whether it stays alive and leaves no task behind.
 
 mod counters;
-mod crew;
-mod judge;
 mod kernel_log;
 mod kinds;
 mod report;
@@ -16,7 +14,9 @@ mod rng;
 mod sched_ext;
 pub mod sys;
 mod trace;
+mod wait_check;
 mod watch;
+mod worker_pool;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,13 +28,13 @@ use clap::ValueEnum;
 
 use crate::cli::{StressArgs, StressKind};
 use counters::{Beside, Counters};
-use crew::{Crew, Load, Member};
-use judge::{Judge, Waits};
 use kernel_log::KernelLog;
 use report::{LeftOut, Summary};
 use sched_ext::SchedExt;
 use trace::Trace;
+use wait_check::{WaitCheck, Waits};
 use watch::Watch;
+use worker_pool::{Load, Member, WorkerPool};
 
 /// How often the watch looks at the workers.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -56,11 +56,11 @@ pub fn run(args: StressArgs) -> Result<ExitCode> {
     let before = SchedExt::read();
     let began = Instant::now();
     let trace = args.trace.as_deref().map(Trace::create).transpose()?;
-    let judge = args.longest_wait.map(Judge::start).transpose()?;
+    let wait_check = args.longest_wait.map(WaitCheck::start).transpose()?;
     let mut run = Run::new(&args, &kinds, load, before, trace);
     run.start(&kinds);
     run.watch();
-    let waits = run.judge(judge.as_ref());
+    let waits = run.judge(wait_check.as_ref());
     run.finish();
     let moved = run.compare_counters();
     run.read_kernel_log();
@@ -155,8 +155,8 @@ impl<'a> Run<'a> {
     fn start(&mut self, kinds: &[StressKind]) {
         let mut members: Vec<Member> = Vec::new();
         for &kind in kinds {
-            let mut crew = Crew::new(&self.load, kind, &mut members, self.patience);
-            if let Err(error) = kinds::start(kind, kinds, &mut crew, self.args.rt_duty) {
+            let mut pool = WorkerPool::new(&self.load, kind, &mut members, self.patience);
+            if let Err(error) = kinds::start(kind, kinds, &mut pool, self.args.rt_duty) {
                 self.problem(format!("cannot start {}: {error:#}", report::name(kind)));
                 self.load.stop();
                 break;
@@ -219,8 +219,8 @@ impl<'a> Run<'a> {
     }
 
     /// The longest waits.
-    fn judge(&mut self, judge: Option<&Judge>) -> Option<Waits> {
-        match judge?.read() {
+    fn judge(&mut self, wait_check: Option<&WaitCheck>) -> Option<Waits> {
+        match wait_check?.read() {
             Ok(waits) => {
                 if let Some(problem) = waits.problem() {
                     self.problem(problem);

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::counters::Counters;
-use super::judge::Waits;
 use super::sched_ext::SchedExt;
+use super::wait_check::Waits;
 use super::watch::KindResult;
 use crate::cli::StressKind;
 

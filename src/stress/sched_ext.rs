@@ -52,7 +52,7 @@ impl SchedExt {
         }
     }
 
-    /// What has gone wrong since `start`, if `self` is the picture of a later moment. A scheduler that
+    /// What has gone wrong since `start`, if `self` is the snapshot of a later moment. A scheduler that
     /// was not there at the start cannot be missed.
     pub fn trouble_since(&self, start: &Self, reload_allowed: bool) -> Option<String> {
         if !start.is_enabled() {

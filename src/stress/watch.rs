@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::crew::Member;
+use super::worker_pool::Member;
 use crate::cli::StressKind;
 
 /// One member's heartbeat.
@@ -146,7 +146,7 @@ pub fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stress::crew::{Crew, Load};
+    use crate::stress::worker_pool::{Load, WorkerPool};
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -154,7 +154,7 @@ mod tests {
         let load = Load::new(1).unwrap();
         let mut members = Vec::new();
         for &kind in kinds {
-            Crew::new(&load, kind, &mut members, PATIENCE)
+            WorkerPool::new(&load, kind, &mut members, PATIENCE)
                 .enrol("m")
                 .unwrap();
         }

@@ -138,7 +138,7 @@ fn no_scheduler() {
         snapshot.tasks = Default::default();
         snapshot.tunables.clear();
     });
-    view.blind = "tasks are not seen: that takes root: use sudo".into();
+    view.unavailable = "tasks are not seen: that takes root: use sudo".into();
     insta::assert_snapshot!(screen(&view, 80, 24));
 }
 
@@ -212,7 +212,7 @@ fn a_terminal_of_80x24_shows_verdict_latency_and_five_tasks() {
             })
             .collect();
     });
-    view.blind = "the scheduler does not answer, and this is what can be said of it".into();
+    view.unavailable = "the scheduler does not answer, and this is what can be said of it".into();
     let text = screen(&view, 80, 24);
     for expected in ["DEGRADED", "p50", "p99.9", "runner-0", "runner-4"] {
         assert!(text.contains(expected), "{expected} is missing:\n{text}");

@@ -1,4 +1,4 @@
-//! Small pictures made of characters, with and without Unicode.
+//! Small snapshots made of characters, with and without Unicode.
 
 use ratatui::style::{Color, Modifier, Style};
 

@@ -22,9 +22,9 @@ const VERDICT_LINES: usize = 4;
 pub fn lines(view: &View, width: u16) -> Vec<Line<'static>> {
     let mut lines = verdict(view, width);
     lines.extend(system(view, width));
-    if !view.blind.is_empty() {
+    if !view.unavailable.is_empty() {
         let mut flow = Flow::new(view, "", width);
-        lines.extend(flow.words(Tone::Warn, &view.blind).lines(2));
+        lines.extend(flow.words(Tone::Warn, &view.unavailable).lines(2));
     }
     lines.extend(latency(view, width));
     lines.extend(longest(view, width));

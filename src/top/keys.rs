@@ -14,7 +14,7 @@ pub enum Action {
     None,
     /// End.
     Quit,
-    /// Write the picture to a file.
+    /// Write the snapshot to a file.
     Save,
 }
 

@@ -104,8 +104,8 @@ fn lines(args: &TopArgs) -> Result<ExitCode> {
     if source.is_opening_eyes() {
         earlier = source.look();
     }
-    if !source.blind.is_empty() {
-        eprintln!("scx_takt: {}", source.blind);
+    if !source.unavailable.is_empty() {
+        eprintln!("scx_takt: {}", source.unavailable);
     }
     let mut view = View::new(look(args.ascii));
     view.take(earlier.clone());
@@ -139,7 +139,7 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
     let mut looks = 0;
     loop {
         let now = source.look();
-        view.blind.clone_from(&source.blind);
+        view.unavailable.clone_from(&source.unavailable);
         view.baseline = baseline
             .learn(&now)
             .or_else(|| state::baseline(&now.wakeups.kind));
@@ -176,7 +176,7 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
     }
 }
 
-/// Writes the picture to a file of its own in the current folder; what to tell the viewer.
+/// Writes the snapshot to a file of its own in the current folder; what to tell the viewer.
 fn save(now: &Snapshot) -> String {
     let name = format!("scx_takt-{}.json", now.unix_s);
     let write = || -> Result<()> {

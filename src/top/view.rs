@@ -1,4 +1,4 @@
-//! What is on the screen: the latest picture, what led to it, and where the viewer has turned to.
+//! What is on the screen: the latest snapshot, what led to it, and where the viewer has turned to.
 
 use std::collections::VecDeque;
 
@@ -34,7 +34,7 @@ pub enum Page {
 
 /// All that [`super::draw::draw`] needs.
 pub struct View {
-    /// The latest picture.
+    /// The latest snapshot.
     pub now: Snapshot,
     /// What happened since the one before.
     pub delta: Snapshot,
@@ -45,7 +45,7 @@ pub struct View {
     /// The sched_ext scheduler that was active when we last saw one, and when that was.
     pub was: Option<(String, u64)>,
     /// What cannot be seen, and why.
-    pub blind: String,
+    pub unavailable: String,
     /// Which page.
     pub page: Page,
     /// How far the page is scrolled, in lines.
@@ -67,7 +67,7 @@ impl View {
             history: VecDeque::new(),
             baseline: None,
             was: None,
-            blind: String::new(),
+            unavailable: String::new(),
             page: Page::Overview,
             scroll: 0,
             chosen: None,
@@ -76,7 +76,7 @@ impl View {
         }
     }
 
-    /// The next picture.
+    /// The next snapshot.
     pub fn take(&mut self, now: Snapshot) {
         if now.at_ns == self.now.at_ns {
             return; // the same one again

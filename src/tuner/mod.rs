@@ -31,11 +31,11 @@
 //! than 8 runnable tasks per CPU for 3 seconds turns are twice as long, with less than 4 for 3 seconds as
 //! before.
 
+mod feasibility;
 pub mod levels;
 mod load;
 #[cfg(test)]
 mod model;
-mod reach;
 mod target;
 
 use std::collections::VecDeque;
@@ -45,9 +45,9 @@ use crate::bpf_abi::intf::takt_tunables;
 use crate::config::Goal;
 use crate::config::profile::Profile;
 use crate::wakeups::Wakeups;
+use feasibility::Feasibility;
 use levels::time;
 use load::Load;
-use reach::Reach;
 use target::{Found, Target};
 
 /// Judgements over the goal before the level rises.
@@ -112,7 +112,7 @@ pub struct Tuner {
     /// That the goal cannot be met has been said.
     said_unmet: bool,
     load: Load,
-    reach: Reach,
+    feasibility: Feasibility,
     history: VecDeque<String>,
 }
 
@@ -130,7 +130,7 @@ impl Tuner {
             missing: false,
             said_unmet: false,
             load: Load::default(),
-            reach: Reach::default(),
+            feasibility: Feasibility::default(),
             history: VecDeque::new(),
         }
     }
@@ -184,7 +184,7 @@ impl Tuner {
         self.clear();
         self.level = 0;
         self.load = Load::default();
-        self.reach.forget();
+        self.feasibility.forget();
         let from = self.tunables;
         self.tunables = self.task.base;
         let why = format!("no figures to go by ({why}), tunables as they were set");
@@ -202,7 +202,7 @@ impl Tuner {
         self.missing = false;
         if self.load.note(figures) {
             self.patience = PATIENCE.0;
-            self.reach.forget();
+            self.feasibility.forget();
         }
         if !self.task.goal.is_set() {
             return self.follow_load();
@@ -215,7 +215,7 @@ impl Tuner {
             if target.note(figures) {
                 is_judged = true;
                 if let Some(found) = target.found() {
-                    self.reach.note(self.level, goal, found.ratio());
+                    self.feasibility.note(self.level, goal, found.ratio());
                 }
             }
         }
@@ -240,7 +240,7 @@ impl Tuner {
             .map(|since| since + 1)
             .filter(|since| *since <= self.patience);
         if self.of_all(|goal| goal.within) >= self.patience {
-            self.reach.met();
+            self.feasibility.met();
         }
         let is_missed = |goal: &&Target| goal.over >= TIGHTEN_AFTER;
         match target::worst(self.targets.iter().filter(is_missed)) {
@@ -255,12 +255,12 @@ impl Tuner {
     }
 
     fn tighten(&mut self, missed: Found) -> Option<Change> {
-        if self.reach.is_given_up() {
+        if self.feasibility.is_given_up() {
             return None;
         }
         let said = format!("p99 {} over goal {}", us(missed.p99_ns), us(missed.goal_ns));
         if self.level == levels::MAX {
-            let level = self.reach.give_up_at(missed.over)?;
+            let level = self.feasibility.give_up_at(missed.over)?;
             self.level = level;
             self.patience = (self.patience * 2).min(PATIENCE.1);
             let why = format!("{said} at every level: it cannot be met under this load");
@@ -287,7 +287,7 @@ impl Tuner {
     fn relax(&mut self) -> Option<Change> {
         let times = self.of_all(|goal| goal.comfortable);
         let next = self.level.checked_sub(1)?;
-        let factor = if self.reach.was_over(next) {
+        let factor = if self.feasibility.was_over(next) {
             ONCE_BITTEN
         } else {
             1

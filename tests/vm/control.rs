@@ -131,10 +131,10 @@ fn p99_us(text: &str, mark: &str) -> f64 {
 }
 
 /// A program that has a class by a rule wakes sooner, by its own measurement, beside work that is protected
-/// otherwise; and `top`'s picture names the rule. In instruction time.
+/// otherwise; and `top`'s snapshot names the rule. In instruction time.
 #[test]
 #[ignore = "boots a VM"]
-fn a_rule_shows_in_latency_and_in_the_picture() {
+fn a_rule_shows_in_latency_and_in_the_snapshot() {
     let text = Vm::new("7.2").deterministic().passes(
         r#"
         cp "$(which scx_takt)" /tmp/urgent
@@ -144,15 +144,15 @@ fn a_rule_shows_in_latency_and_in_the_picture() {
         stress=$!
         # Its sleeping threads are called as the program is; its hogs have names of their own.
         probe() { /tmp/urgent bench --deterministic --run-one wakeup; }
-        picture() { scx_takt stats --json | grep -q "\"ruled\": \"$1\""; }
+        snapshot() { scx_takt stats --json | grep -q "\"ruled\": \"$1\""; }
         echo "WITHOUT $(probe)"
-        picture latency && fail "a class without a rule"
+        snapshot latency && fail "a class without a rule"
 
         printf '[[rule]]\ncomm = "urgent"\nclass = "latency"\n' >/tmp/config.toml
         await 60 grep -q 'taken over' /tmp/agent.err || fail "the rule was not taken over"
         echo "WITH $(probe)"
         /tmp/urgent bench --deterministic --run-one wakeup >/dev/null &
-        await 60 picture latency || fail "the rule is not seen: $(scx_takt stats --json)"
+        await 60 snapshot latency || fail "the rule is not seen: $(scx_takt stats --json)"
         kill -INT $stress
         stop_agent INT
         "#,

@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::bpf_abi::intf::{
-    takt_class_TAKT_CLASS_BACKGROUND, takt_class_TAKT_CLASS_LATENCY, takt_class_TAKT_CLASS_NORMAL,
-    takt_rule, takt_rule_consts_TAKT_MAX_CPU_SETS, takt_rule_key, takt_rule_kind_TAKT_RULE_CGROUP,
-    takt_rule_kind_TAKT_RULE_COMM, takt_rule_kind_TAKT_RULE_EXE, takt_rule_kind_TAKT_RULE_UID,
-    takt_rule_kind_TAKT_RULE_UNIT,
+    takt_latency_class_TAKT_LAT_BACKGROUND, takt_latency_class_TAKT_LAT_LATENCY,
+    takt_latency_class_TAKT_LAT_NORMAL, takt_rule, takt_rule_consts_TAKT_MAX_CPU_SETS,
+    takt_rule_key, takt_rule_kind_TAKT_RULE_CGROUP, takt_rule_kind_TAKT_RULE_COMM,
+    takt_rule_kind_TAKT_RULE_EXE, takt_rule_kind_TAKT_RULE_UID, takt_rule_kind_TAKT_RULE_UNIT,
 };
 use crate::config::rules::{Class, Match, Rule};
 
@@ -55,9 +55,9 @@ impl Compiled {
                 order,
                 weight_permille: rule.weight_permille,
                 class_: match rule.class {
-                    Class::Normal => takt_class_TAKT_CLASS_NORMAL,
-                    Class::Latency => takt_class_TAKT_CLASS_LATENCY,
-                    Class::Background => takt_class_TAKT_CLASS_BACKGROUND,
+                    Class::Normal => takt_latency_class_TAKT_LAT_NORMAL,
+                    Class::Latency => takt_latency_class_TAKT_LAT_LATENCY,
+                    Class::Background => takt_latency_class_TAKT_LAT_BACKGROUND,
                 } as u8,
                 cpu_set,
                 hits: 0,

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 
-use crate::stress::crew::{Crew, Worker};
 use crate::stress::rng::Rng;
 use crate::stress::sys::{self, Policy, Tid};
+use crate::stress::worker_pool::{Worker, WorkerPool};
 
 /// How long victims sleep at a time, in us: shorter and longer than a slice, and much longer than any queue lasts.
 const SLEEPS_US: [(u64, u64); 3] = [(100, 3_000), (3_000, 30_000), (100_000, 400_000)];
@@ -19,9 +19,9 @@ const SHARERS: usize = 3;
 const SELF_UNITS: u64 = 30;
 
 /// Random CPU masks; one in two is a single CPU.
-pub fn affinity(crew: &mut Crew) -> Result<()> {
-    let cpus = crew.cpus().to_vec();
-    torment(crew, "affin", Vec::new(), move |victim, rng| {
+pub fn affinity(pool: &mut WorkerPool) -> Result<()> {
+    let cpus = pool.cpus().to_vec();
+    torment(pool, "affin", Vec::new(), move |victim, rng| {
         let mask = if rng.one_in(2) {
             rng.some_of(&cpus)
         } else {
@@ -32,17 +32,17 @@ pub fn affinity(crew: &mut Crew) -> Result<()> {
 }
 
 /// Random nice values, -20 to 19.
-pub fn nice(crew: &mut Crew) -> Result<()> {
-    let shared = crew.cpus().iter().copied().take(1).collect();
-    torment(crew, "nice", shared, |victim, rng| {
+pub fn nice(pool: &mut WorkerPool) -> Result<()> {
+    let shared = pool.cpus().iter().copied().take(1).collect();
+    torment(pool, "nice", shared, |victim, rng| {
         sys::set_nice(victim, rng.between(0, 39) as i32 - 20)
     })
 }
 
 /// Random policies of the ordinary classes.
-pub fn policy(crew: &mut Crew) -> Result<()> {
-    let shared = crew.cpus().iter().copied().rev().take(1).collect();
-    torment(crew, "policy", shared, |victim, rng| {
+pub fn policy(pool: &mut WorkerPool) -> Result<()> {
+    let shared = pool.cpus().iter().copied().rev().take(1).collect();
+    torment(pool, "policy", shared, |victim, rng| {
         let policies = [Policy::Other, Policy::Batch, Policy::Idle];
         sys::set_policy(victim, *rng.pick(&policies).unwrap_or(&Policy::Other))
     })
@@ -54,7 +54,7 @@ pub fn policy(crew: &mut Crew) -> Result<()> {
 /// Victims: some that compute (ticking per about 100 us), the first [`SHARERS`] of them on `shared` if that is not empty;
 /// one for each length of sleep (ticking per sleep); and one that computes and changes itself (ticking per change).
 fn torment(
-    crew: &mut Crew,
+    pool: &mut WorkerPool,
     role: &str,
     shared: Vec<usize>,
     change: impl Fn(Tid, &mut Rng) -> io::Result<()> + Clone + Send + 'static,
@@ -63,10 +63,10 @@ fn torment(
     let released = Arc::new(AtomicBool::new(false));
     let mut victims = Vec::new();
     let release = Release(Arc::clone(&released));
-    for number in 0..SHARERS + crew.cpus().len() / 4 {
+    for number in 0..SHARERS + pool.cpus().len() / 4 {
         let released = Arc::clone(&released);
         let shared = shared.clone();
-        victims.push(crew.spawn(role, move |victim| {
+        victims.push(pool.spawn(role, move |victim| {
             if number < SHARERS && !shared.is_empty() {
                 sys::bind(0, &shared)?;
             }
@@ -76,10 +76,10 @@ fn torment(
     for sleep_us in SLEEPS_US {
         let released = Arc::clone(&released);
         let sleeper = format!("{role}-zz");
-        victims.push(crew.spawn(&sleeper, move |victim| sleep(victim, &released, sleep_us))?);
+        victims.push(pool.spawn(&sleeper, move |victim| sleep(victim, &released, sleep_us))?);
     }
     let change_self = change.clone();
-    crew.spawn(&format!("{role}-own"), move |worker| {
+    pool.spawn(&format!("{role}-own"), move |worker| {
         while worker.running() {
             sys::compute(SELF_UNITS);
             change_self(sys::tid(), &mut worker.rng)?;
@@ -87,7 +87,7 @@ fn torment(
         }
         Ok(())
     })?;
-    crew.spawn(&format!("{role}-er"), move |worker| {
+    pool.spawn(&format!("{role}-er"), move |worker| {
         let _release = release;
         while worker.running() {
             if let Some(&victim) = worker.rng.pick(&victims) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::stress::crew::{Crew, Worker};
 use crate::stress::sys;
+use crate::stress::worker_pool::{Worker, WorkerPool};
 use crate::topology::Machine;
 
 /// Bound threads that compute, for each CPU of a part.
@@ -14,22 +14,22 @@ const PER_CPU: usize = 3;
 /// In each last-level cache a crowd bound to its first half (to its only CPU if it has one): threads that compute, and
 /// one that sleeps. Beside them as many threads that compute and are free as there are parts, and one free sleeper.
 /// Ticks per about 100 us of computing, or per sleep.
-pub fn crowds(crew: &mut Crew) -> Result<()> {
-    for part in parts(crew.cpus())? {
-        crew.spawn("free", compute)?;
+pub fn crowds(pool: &mut WorkerPool) -> Result<()> {
+    for part in parts(pool.cpus())? {
+        pool.spawn("free", compute)?;
         for _ in 0..PER_CPU * part.len() {
             let part = part.clone();
-            crew.spawn("bound", move |worker| {
+            pool.spawn("bound", move |worker| {
                 sys::bind(0, &part)?;
                 compute(worker)
             })?;
         }
-        crew.spawn("bound-zz", move |worker| {
+        pool.spawn("bound-zz", move |worker| {
             sys::bind(0, &part)?;
             sleep(worker)
         })?;
     }
-    crew.spawn("free-zz", sleep)?;
+    pool.spawn("free-zz", sleep)?;
     Ok(())
 }
 

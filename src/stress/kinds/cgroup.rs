@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::stress::crew::{Crew, Member, Worker};
 use crate::stress::rng::Rng;
 use crate::stress::sys::{self, Child};
+use crate::stress::worker_pool::{Member, Worker, WorkerPool};
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// Processes that compute.
@@ -41,15 +41,15 @@ fn probe() -> PathBuf {
 /// Three processes that compute and two that sleep; and a thread that makes a cgroup at a time for some of them, moves them
 /// in, changes its settings (CPUs, weight, limit, idle) with them inside, moves them out and removes it. Ticks per change
 /// and per move; a process per about 100 us of computing, or per sleep.
-pub fn churn(crew: &mut Crew) -> Result<()> {
+pub fn churn(pool: &mut WorkerPool) -> Result<()> {
     let mut members = Vec::new();
     for _ in 0..HOGS {
-        members.push((crew.enrol("cg-compute")?, None));
+        members.push((pool.enrol("cg-compute")?, None));
     }
     for sleep in SLEEPS {
-        members.push((crew.enrol("cg-zz")?, Some(sleep)));
+        members.push((pool.enrol("cg-zz")?, Some(sleep)));
     }
-    crew.spawn("cgroup", move |worker| {
+    pool.spawn("cgroup", move |worker| {
         let yard = Yard::new().context("cannot set up cgroups")?;
         let children = start(&members)?;
         for child in &children {

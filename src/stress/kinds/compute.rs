@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 
-use crate::stress::crew::{Crew, Worker};
 use crate::stress::sys;
+use crate::stress::worker_pool::{Worker, WorkerPool};
 
 /// One CPU-bound task more than there are CPUs. Ticks about once per 100 us of computing.
-pub fn hogs(crew: &mut Crew) -> Result<()> {
-    for _ in 0..=crew.cpus().len() {
-        crew.spawn("compute", compute_without_end)?;
+pub fn hogs(pool: &mut WorkerPool) -> Result<()> {
+    for _ in 0..=pool.cpus().len() {
+        pool.spawn("compute", compute_without_end)?;
     }
     Ok(())
 }
@@ -25,17 +25,17 @@ fn compute_without_end(worker: &mut Worker) -> Result<()> {
 }
 
 /// Eight hogs per CPU. Ticks as [`hogs`].
-pub fn crowd(crew: &mut Crew) -> Result<()> {
-    for _ in 0..8 * crew.cpus().len() {
-        crew.spawn("crowd", compute_without_end)?;
+pub fn crowd(pool: &mut WorkerPool) -> Result<()> {
+    for _ in 0..8 * pool.cpus().len() {
+        pool.spawn("crowd", compute_without_end)?;
     }
     Ok(())
 }
 
 /// One thread per CPU that computes for two milliseconds, then sleeps for 20 to 40. Ticks per burst.
-pub fn redraws(crew: &mut Crew) -> Result<()> {
-    for _ in 0..crew.cpus().len() {
-        crew.spawn("redraw", |worker| {
+pub fn redraws(pool: &mut WorkerPool) -> Result<()> {
+    for _ in 0..pool.cpus().len() {
+        pool.spawn("redraw", |worker| {
             while worker.running() {
                 sys::compute(40);
                 worker.tick();
@@ -48,9 +48,9 @@ pub fn redraws(crew: &mut Crew) -> Result<()> {
 }
 
 /// Eight threads per CPU that compute for some milliseconds, then sleep for 50 us. Ticks per burst.
-pub fn bursts(crew: &mut Crew) -> Result<()> {
-    for _ in 0..8 * crew.cpus().len() {
-        crew.spawn("burst", |worker| {
+pub fn bursts(pool: &mut WorkerPool) -> Result<()> {
+    for _ in 0..8 * pool.cpus().len() {
+        pool.spawn("burst", |worker| {
             while worker.running() {
                 sys::compute(80);
                 worker.tick();
@@ -63,9 +63,9 @@ pub fn bursts(crew: &mut Crew) -> Result<()> {
 }
 
 /// Two threads that yield in storms of 20, a millisecond apart. Ticks once per storm.
-pub fn yields(crew: &mut Crew) -> Result<()> {
+pub fn yields(pool: &mut WorkerPool) -> Result<()> {
     for _ in 0..2 {
-        crew.spawn("yield", |worker| {
+        pool.spawn("yield", |worker| {
             while worker.running() {
                 (0..20).for_each(|_| sys::yield_now());
                 worker.tick();
@@ -82,14 +82,14 @@ const PARTNER_TRIPS: u32 = 20;
 
 /// Two pairs whose threads share one CPU and pass a turn by `sched_yield`; those of the second compute for 200 us
 /// before they pass it on. Ticks per turn.
-pub fn partners(crew: &mut Crew) -> Result<()> {
-    let cpus = crew.cpus();
+pub fn partners(pool: &mut WorkerPool) -> Result<()> {
+    let cpus = pool.cpus();
     let pairs = [(cpus.first(), 0), (cpus.last(), 20)];
     for (cpu, units) in pairs {
         let turn = Arc::new(AtomicU32::new(0));
         for side in 0..2 {
             let (turn, cpu) = (Arc::clone(&turn), cpu.copied());
-            crew.spawn("partner", move |worker| {
+            pool.spawn("partner", move |worker| {
                 sys::bind(0, cpu.as_slice())?;
                 while worker.running() {
                     pass_the_turn(worker, &turn, side, units);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::process::is_limit;
-use crate::stress::crew::{Crew, Worker};
 use crate::stress::rng::Rng;
 use crate::stress::sys::{self, Child};
+use crate::stress::worker_pool::{Worker, WorkerPool};
 
 /// Processes of a crowd, at least and at most.
 const CROWD: (u64, u64) = (4, 12);
@@ -30,9 +30,9 @@ enum End {
 }
 
 /// Crowds whose processes all end at the same moment. Ticks per process.
-pub fn crowds(crew: &mut Crew) -> Result<()> {
+pub fn crowds(pool: &mut WorkerPool) -> Result<()> {
     let programs = Programs::new()?;
-    crew.spawn("exit", move |worker| {
+    pool.spawn("exit", move |worker| {
         while worker.running() {
             crowd(worker, &programs)?;
             worker.pause_us(1_000, 20_000);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::stress::crew::Crew;
+use crate::stress::worker_pool::WorkerPool;
 
 /// The switches of all CPUs that can go offline, CPU 0 left out: one CPU always stays.
 fn switches() -> Vec<PathBuf> {
@@ -46,9 +46,9 @@ pub fn obstacle() -> Option<String> {
 }
 
 /// Takes a random CPU away for up to half a second at a time. Ticks per CPU that is back.
-pub fn storm(crew: &mut Crew) -> Result<()> {
+pub fn storm(pool: &mut WorkerPool) -> Result<()> {
     let switches = switches();
-    crew.spawn("hotplug", move |worker| {
+    pool.spawn("hotplug", move |worker| {
         while worker.running() {
             let switch = worker
                 .rng

@@ -16,8 +16,8 @@ use std::thread;
 
 use anyhow::Result;
 
-use super::crew::Crew;
 use super::sys::{self, Policy};
+use super::worker_pool::WorkerPool;
 use crate::cli::StressKind;
 
 pub use exits::leave_threads_behind;
@@ -80,37 +80,42 @@ fn privilege_obstacle(
 }
 
 /// Hires the workers of `kind`, one of `all`; real-time threads take `rt_duty` percent if there are `rt-hogs`.
-pub fn start(kind: StressKind, all: &[StressKind], crew: &mut Crew, rt_duty: u64) -> Result<()> {
+pub fn start(
+    kind: StressKind,
+    all: &[StressKind],
+    pool: &mut WorkerPool,
+    rt_duty: u64,
+) -> Result<()> {
     match kind {
-        StressKind::Hogs => compute::hogs(crew),
-        StressKind::Yield => compute::yields(crew),
-        StressKind::Partners => compute::partners(crew),
-        StressKind::Bound => bound::crowds(crew),
-        StressKind::Pipes => talk::pipes(crew),
-        StressKind::Futex => talk::futex_herd(crew),
-        StressKind::Mutex => talk::mutex_convoy(crew),
-        StressKind::Pi => talk::pi_mutex(crew),
-        StressKind::Duet => talk::duet(crew),
-        StressKind::Forks => process::forks(crew),
-        StressKind::Vfork => process::vforks(crew),
-        StressKind::Exec => process::execs(crew),
-        StressKind::Threads => process::threads(crew),
-        StressKind::Exits => exits::crowds(crew),
-        StressKind::Affinity => attributes::affinity(crew),
-        StressKind::Nice => attributes::nice(crew),
-        StressKind::Policy => attributes::policy(crew),
-        StressKind::Rt => realtime::bursts(crew),
-        StressKind::Flips => realtime::flips(crew),
-        StressKind::Bursts => compute::bursts(crew),
-        StressKind::Crowd => compute::crowd(crew),
-        StressKind::Redraw => compute::redraws(crew),
+        StressKind::Hogs => compute::hogs(pool),
+        StressKind::Yield => compute::yields(pool),
+        StressKind::Partners => compute::partners(pool),
+        StressKind::Bound => bound::crowds(pool),
+        StressKind::Pipes => talk::pipes(pool),
+        StressKind::Futex => talk::futex_herd(pool),
+        StressKind::Mutex => talk::mutex_convoy(pool),
+        StressKind::Pi => talk::pi_mutex(pool),
+        StressKind::Duet => talk::duet(pool),
+        StressKind::Forks => process::forks(pool),
+        StressKind::Vfork => process::vforks(pool),
+        StressKind::Exec => process::execs(pool),
+        StressKind::Threads => process::threads(pool),
+        StressKind::Exits => exits::crowds(pool),
+        StressKind::Affinity => attributes::affinity(pool),
+        StressKind::Nice => attributes::nice(pool),
+        StressKind::Policy => attributes::policy(pool),
+        StressKind::Rt => realtime::bursts(pool),
+        StressKind::Flips => realtime::flips(pool),
+        StressKind::Bursts => compute::bursts(pool),
+        StressKind::Crowd => compute::crowd(pool),
+        StressKind::Redraw => compute::redraws(pool),
         StressKind::RtHogs => {
-            let duty = realtime::shared_duty(rt_duty, all, crew.cpus().len());
-            realtime::hogs(crew, duty)
+            let duty = realtime::shared_duty(rt_duty, all, pool.cpus().len());
+            realtime::hogs(pool, duty)
         }
-        StressKind::Sleepers => sleep::sleepers(crew),
-        StressKind::Membarrier => sleep::membarriers(crew),
-        StressKind::Cgroup => cgroup::churn(crew),
-        StressKind::Hotplug => hotplug::storm(crew),
+        StressKind::Sleepers => sleep::sleepers(pool),
+        StressKind::Membarrier => sleep::membarriers(pool),
+        StressKind::Cgroup => cgroup::churn(pool),
+        StressKind::Hotplug => hotplug::storm(pool),
     }
 }

@@ -7,15 +7,15 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use crate::stress::crew::{Crew, Worker};
 use crate::stress::sys::{self, Child};
+use crate::stress::worker_pool::{Worker, WorkerPool};
 
 /// How many children, or short threads, are there at a time at most.
 const AT_ONCE: u64 = 4;
 
 /// Up to four children at a time that compute a little. Ticks per child.
-pub fn forks(crew: &mut Crew) -> Result<()> {
-    crew.spawn("fork", |worker| {
+pub fn forks(pool: &mut WorkerPool) -> Result<()> {
+    pool.spawn("fork", |worker| {
         while worker.running() {
             fork_some(worker)?;
             worker.pause_us(100, 4_000);
@@ -43,8 +43,8 @@ fn fork_some(worker: &mut Worker) -> Result<()> {
 }
 
 /// Children that share this process's memory while their parent waits. Ticks per child.
-pub fn vforks(crew: &mut Crew) -> Result<()> {
-    crew.spawn("vfork", |worker| {
+pub fn vforks(pool: &mut WorkerPool) -> Result<()> {
+    pool.spawn("vfork", |worker| {
         let mut stack = vec![0; 64 * 1024];
         while worker.running() {
             match sys::vfork_and_wait(&mut stack) {
@@ -63,9 +63,9 @@ pub fn vforks(crew: &mut Crew) -> Result<()> {
 }
 
 /// Executes this very program, which ends at once. Ticks per execution.
-pub fn execs(crew: &mut Crew) -> Result<()> {
+pub fn execs(pool: &mut WorkerPool) -> Result<()> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    crew.spawn("exec", move |worker| {
+    pool.spawn("exec", move |worker| {
         while worker.running() {
             execute(worker, &program)?;
             worker.pause_us(5_000, 50_000);
@@ -94,8 +94,8 @@ fn execute(worker: &Worker, program: &Path) -> Result<()> {
 }
 
 /// Up to four threads at a time that compute a little. Ticks per thread.
-pub fn threads(crew: &mut Crew) -> Result<()> {
-    crew.spawn("thread", |worker| {
+pub fn threads(pool: &mut WorkerPool) -> Result<()> {
+    pool.spawn("thread", |worker| {
         while worker.running() {
             spawn_some(worker)?;
             worker.pause_us(100, 4_000);

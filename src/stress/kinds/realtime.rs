@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::cli::StressKind;
-use crate::stress::crew::{Crew, Worker};
 use crate::stress::sys::{self, Policy};
+use crate::stress::worker_pool::{Worker, WorkerPool};
 
 /// All kinds but `rt-hogs` together take less than this, of one CPU.
 const OTHERS_PERCENT: u64 = 50;
@@ -23,9 +23,9 @@ const HOG_PERIOD_US: u64 = 20_000;
 
 /// Two SCHED_FIFO threads with bursts of up to 2 ms, at most a twentieth of a CPU each. Ticks per
 /// burst.
-pub fn bursts(crew: &mut Crew) -> Result<()> {
+pub fn bursts(pool: &mut WorkerPool) -> Result<()> {
     for priority in [10, 20] {
-        crew.spawn("rt", move |worker| {
+        pool.spawn("rt", move |worker| {
             become_fifo(priority)?;
             while worker.running() {
                 let start = Instant::now();
@@ -40,11 +40,11 @@ pub fn bursts(crew: &mut Crew) -> Result<()> {
 }
 
 /// One SCHED_FIFO thread bound to each CPU that computes for `duty` percent of it. Ticks per period.
-pub fn hogs(crew: &mut Crew, duty: u64) -> Result<()> {
+pub fn hogs(pool: &mut WorkerPool, duty: u64) -> Result<()> {
     let busy = Duration::from_micros(HOG_PERIOD_US * duty / 100);
     let rest_us = HOG_PERIOD_US * (100 - duty) / 100;
-    for &cpu in crew.cpus() {
-        crew.spawn("rt-compute", move |worker| {
+    for &cpu in pool.cpus() {
+        pool.spawn("rt-compute", move |worker| {
             become_fifo(1)?;
             while worker.running() {
                 let start = Instant::now();
@@ -80,8 +80,8 @@ pub fn shared_duty(duty: u64, kinds: &[StressKind], cpus: usize) -> u64 {
 
 /// A thread that changes its own policy to SCHED_FIFO and back, and one that is changed from outside,
 /// whatever it is doing. Ticks per change; the changed one per about 100 us of computing.
-pub fn flips(crew: &mut Crew) -> Result<()> {
-    crew.spawn("flip-self", |worker| {
+pub fn flips(pool: &mut WorkerPool) -> Result<()> {
+    pool.spawn("flip-self", |worker| {
         while worker.running() {
             flip_self(worker)?;
             worker.tick();
@@ -90,7 +90,7 @@ pub fn flips(crew: &mut Crew) -> Result<()> {
     })?;
     let released = Arc::new(AtomicBool::new(false));
     let release = Arc::clone(&released);
-    let victim = crew.spawn("flip", move |victim| {
+    let victim = pool.spawn("flip", move |victim| {
         while !released.load(Ordering::Relaxed) {
             sys::compute(10);
             victim.tick();
@@ -100,7 +100,7 @@ pub fn flips(crew: &mut Crew) -> Result<()> {
         }
         Ok(())
     })?;
-    crew.spawn("flip-er", move |worker| {
+    pool.spawn("flip-er", move |worker| {
         // Above its victim, or it could never take the CPU back from it.
         become_fifo(30)?;
         let result = flip_from_outside(worker, victim);

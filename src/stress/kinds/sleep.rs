@@ -6,14 +6,14 @@ use std::os::fd::FromRawFd;
 
 use anyhow::{Context, Result};
 
-use crate::stress::crew::{Crew, Worker};
 use crate::stress::sys;
+use crate::stress::worker_pool::{Worker, WorkerPool};
 
 /// Four threads that sleep 50 us to 5 ms at a time, and one that reads a timer of 1 ms. Ticks per
 /// wakeup.
-pub fn sleepers(crew: &mut Crew) -> Result<()> {
+pub fn sleepers(pool: &mut WorkerPool) -> Result<()> {
     for _ in 0..4 {
-        crew.spawn("sleeper", |worker| {
+        pool.spawn("sleeper", |worker| {
             while worker.running() {
                 worker.pause_us(50, 5_000);
                 worker.tick();
@@ -21,7 +21,7 @@ pub fn sleepers(crew: &mut Crew) -> Result<()> {
             Ok(())
         })?;
     }
-    crew.spawn("timer", |worker| {
+    pool.spawn("timer", |worker| {
         let mut timer = timer_of_1_ms().context("cannot make a timer")?;
         let mut expirations = [0; 8];
         while worker.running() {
@@ -73,13 +73,13 @@ pub fn membarrier_obstacle() -> Option<String> {
 }
 
 /// One thread that runs barriers of every sort. Ticks per barrier.
-pub fn membarriers(crew: &mut Crew) -> Result<()> {
+pub fn membarriers(pool: &mut WorkerPool) -> Result<()> {
     let known = sys::membarrier(0).context("cannot ask for the kernel's memory barriers")?;
     let barriers: Vec<_> = BARRIERS
         .into_iter()
         .filter(|&b| known & i64::from(b) != 0)
         .collect();
-    crew.spawn("membarrier", move |worker: &mut Worker| {
+    pool.spawn("membarrier", move |worker: &mut Worker| {
         while worker.running() {
             if let Some(&barrier) = worker.rng.pick(&barriers) {
                 sys::membarrier(barrier).context("a memory barrier failed")?;

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::stress::crew::{Crew, Worker};
 use crate::stress::sys::{self, Policy};
+use crate::stress::worker_pool::{Worker, WorkerPool};
 
 /// Two pairs that play ping-pong with one byte. Ticks per byte that comes back.
-pub fn pipes(crew: &mut Crew) -> Result<()> {
+pub fn pipes(pool: &mut WorkerPool) -> Result<()> {
     for _ in 0..2 {
         let (to_receive, to_send) = io::pipe().context("cannot make a pipe")?;
         let (back_receive, back_send) = io::pipe().context("cannot make a pipe")?;
-        crew.spawn("ping", move |worker| {
+        pool.spawn("ping", move |worker| {
             play(worker, to_send, back_receive, true)
         })?;
-        crew.spawn("pong", move |worker| {
+        pool.spawn("pong", move |worker| {
             play(worker, back_send, to_receive, false)
         })?;
     }
@@ -51,10 +51,10 @@ fn play(
 const DUET_TRIPS: u32 = 100;
 
 /// Two threads that play ping-pong over two futexes, then compute side by side. Ticks per round of both.
-pub fn duet(crew: &mut Crew) -> Result<()> {
+pub fn duet(pool: &mut WorkerPool) -> Result<()> {
     let words = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
     let theirs = Arc::clone(&words);
-    crew.spawn("lead", move |worker| {
+    pool.spawn("lead", move |worker| {
         while worker.running() {
             for _ in 0..DUET_TRIPS {
                 hand(&words[0]);
@@ -67,7 +67,7 @@ pub fn duet(crew: &mut Crew) -> Result<()> {
         }
         Ok(())
     })?;
-    crew.spawn("second", move |worker| {
+    pool.spawn("second", move |worker| {
         while worker.running() {
             for _ in 0..DUET_TRIPS {
                 take(worker, &theirs[0]);
@@ -97,11 +97,11 @@ fn take(worker: &Worker, word: &AtomicU32) {
 }
 
 /// Six threads that wait for one futex, and one that wakes them all. Ticks per wakeup.
-pub fn futex_herd(crew: &mut Crew) -> Result<()> {
+pub fn futex_herd(pool: &mut WorkerPool) -> Result<()> {
     let word = Arc::new(AtomicU32::new(0));
     for _ in 0..6 {
         let word = Arc::clone(&word);
-        crew.spawn("herd", move |worker| {
+        pool.spawn("herd", move |worker| {
             let mut seen = 0;
             while worker.running() {
                 sys::futex_wait(&word, seen, Duration::from_millis(200));
@@ -114,7 +114,7 @@ pub fn futex_herd(crew: &mut Crew) -> Result<()> {
             Ok(())
         })?;
     }
-    crew.spawn("herd-er", move |worker| {
+    pool.spawn("herd-er", move |worker| {
         while worker.running() {
             word.fetch_add(1, Ordering::Relaxed);
             sys::futex_wake_all(&word);
@@ -127,11 +127,11 @@ pub fn futex_herd(crew: &mut Crew) -> Result<()> {
 }
 
 /// Four threads that want the same mutex most of the time. Ticks per turn.
-pub fn mutex_convoy(crew: &mut Crew) -> Result<()> {
+pub fn mutex_convoy(pool: &mut WorkerPool) -> Result<()> {
     let mutex = Arc::new(Mutex::new(()));
     for _ in 0..4 {
         let mutex = Arc::clone(&mutex);
-        crew.spawn("convoy", move |worker| {
+        pool.spawn("convoy", move |worker| {
             while worker.running() {
                 let turn = mutex.lock().unwrap_or_else(PoisonError::into_inner);
                 sys::compute(3);
@@ -148,11 +148,11 @@ pub fn mutex_convoy(crew: &mut Crew) -> Result<()> {
 
 /// A SCHED_FIFO thread, an ordinary one and a very nice one want the same priority-inheriting mutex,
 /// so that the holder is lifted into the real-time class and dropped again. Ticks per turn.
-pub fn pi_mutex(crew: &mut Crew) -> Result<()> {
+pub fn pi_mutex(pool: &mut WorkerPool) -> Result<()> {
     let mutex = Arc::new(PiMutex::new().context("cannot make a priority-inheriting mutex")?);
     for rank in ["pi-fifo", "pi-other", "pi-nice"] {
         let mutex = Arc::clone(&mutex);
-        crew.spawn(rank, move |worker| {
+        pool.spawn(rank, move |worker| {
             match rank {
                 "pi-fifo" => {
                     sys::set_policy(0, Policy::Fifo(15)).context("cannot use SCHED_FIFO")?

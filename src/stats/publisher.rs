@@ -1,4 +1,4 @@
-//! The agent's side of the board: answers readers between its other duties.
+//! The agent's side of the channel: answers readers between its other duties.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::BorrowedFd;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::board::Board;
 use super::server::{SOCKET, Server, listen};
+use super::snapshot_channel::SnapshotChannel;
 use crate::base::clock;
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::RunArgs;
@@ -18,16 +18,16 @@ use crate::events::{self, Printer};
 use crate::tuner::Change;
 
 /// Lives as long as the agent; the scheduler may be loaded again meanwhile.
-pub struct Desk {
-    /// What goes into a picture beside what can be measured.
+pub struct Publisher {
+    /// What goes into a snapshot beside what can be measured.
     pub agent: Agent,
-    board: Arc<Board>,
+    channel: Arc<SnapshotChannel>,
     metrics: Option<TcpListener>,
     server: Option<Server>,
     attachment: Option<Attachment>,
 }
 
-impl Desk {
+impl Publisher {
     /// Closed, until the scheduler is attached.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Desk {
     pub fn new(metrics: Option<SocketAddr>) -> Result<Self> {
         Ok(Self {
             agent: Agent::default(),
-            board: Board::new()?,
+            channel: SnapshotChannel::new()?,
             metrics: metrics.map(listen).transpose()?,
             server: None,
             attachment: None,
@@ -52,7 +52,7 @@ impl Desk {
             return;
         }
         let server = Server::start(
-            Arc::clone(&self.board),
+            Arc::clone(&self.channel),
             Path::new(SOCKET),
             self.metrics.take(),
         );
@@ -61,13 +61,13 @@ impl Desk {
 
     /// Readable when a reader asks.
     pub fn asked(&self) -> BorrowedFd<'_> {
-        self.board.wanted()
+        self.channel.wanted()
     }
 
     /// Has counted what is wanted: by the agent's own flags, the tuner (`tunes`: it goes by
     /// wakeups), or a viewer.
     pub fn count(&self, skel: &mut BpfSkel<'_>, args: &RunArgs, tunes: bool) {
-        let watched = self.board.watched();
+        let watched = self.channel.watched();
         let viewed = if watched { events::VIEWED } else { 0 };
         if let Some(bss) = skel.maps.bss_data.as_mut() {
             bss.watched = watched || args.stats.is_some() || args.events.is_some();
@@ -86,7 +86,7 @@ impl Desk {
 
     /// Keeps what became of a configuration that was read again for later readers.
     pub fn note_reload(&mut self, what: &str) {
-        if self.board.watched() {
+        if self.channel.watched() {
             let words = format!("configuration: {what}");
             self.agent.note(clock::monotonic_ns(), words);
         }
@@ -94,12 +94,12 @@ impl Desk {
 
     /// Answers the readers that have asked.
     pub fn answer(&mut self, skel: &mut BpfSkel<'_>) {
-        if !self.board.take_request() {
+        if !self.channel.take_request() {
             return;
         }
         if let Some(attachment) = &mut self.attachment {
-            match self.agent.picture(skel, attachment) {
-                Ok(snapshot) => self.board.publish(snapshot),
+            match self.agent.snapshot(skel, attachment) {
+                Ok(snapshot) => self.channel.publish(snapshot),
                 Err(error) => {
                     complain(error);
                     self.attachment = None;
@@ -110,7 +110,7 @@ impl Desk {
 
     /// Keeps an event for later readers.
     pub fn note(&mut self, event: &intf::takt_event, printer: &Printer) {
-        if self.board.watched()
+        if self.channel.watched()
             && let Some(words) = printer.words(event)
         {
             self.agent.note(event.at_ns, words);

@@ -1,4 +1,4 @@
-//! Judges every wait for a CPU by the time that real-time and deadline tasks left (`src/bpf/judge.bpf.c`).
+//! Judges every wait for a CPU by the time that real-time and deadline tasks left (`src/bpf/wait_check.bpf.c`).
 
 use std::fmt;
 use std::io::Read as _;
@@ -11,12 +11,12 @@ use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
 use scx_ops::kernel;
 use serde::Serialize;
 
-use crate::bpf_abi::judge::{JudgeSkelBuilder, intf};
 use crate::bpf_abi::name_in;
+use crate::bpf_abi::wait_check::{WaitCheckSkelBuilder, intf};
 use crate::cli::WaitLimit;
 
 /// Watches every wait of a task below real-time while it lives, under whatever scheduler.
-pub struct Judge {
+pub struct WaitCheck {
     cpus: MapHandle,
     limit: WaitLimit,
     /// A walk over all tasks, for the waits that have not ended.
@@ -63,8 +63,8 @@ pub struct Wait {
     pub runnable: u32,
 }
 
-impl Judge {
-    /// Loads the tracing programs and begins to judge.
+impl WaitCheck {
+    /// Loads the tracing programs and begins to wait_check.
     ///
     /// # Errors
     /// If this process may not (not root), or the kernel cannot (no BTF).
@@ -72,14 +72,14 @@ impl Judge {
         kernel::require_bpf("--longest-wait")?;
         let nr_cpus = u32::try_from(libbpf_rs::num_possible_cpus()?)?;
         let mut storage = MaybeUninit::uninit();
-        let mut open = JudgeSkelBuilder::default()
+        let mut open = WaitCheckSkelBuilder::default()
             .open(&mut storage)
-            .context("cannot open the judge of waits")?;
+            .context("cannot open the wait check")?;
         open.maps.cpus.set_max_entries(nr_cpus + 1)?;
-        let words = nr_cpus * intf::judge_consts_JUDGE_TICKS;
+        let words = nr_cpus * intf::wait_check_consts_WAIT_CHECK_TICKS;
         open.maps.history.set_max_entries(words)?;
         let sees_masks = has_function("set_cpus_allowed_common");
-        open.progs.judge_mask.set_autoload(sees_masks);
+        open.progs.wait_check_mask.set_autoload(sees_masks);
         if let Some(constants) = open.maps.rodata_data.as_deref_mut() {
             constants.nr_cpus = nr_cpus;
             constants.limit_ns = ns(limit.base_ms);
@@ -88,22 +88,22 @@ impl Judge {
         }
         let skel = open.load().with_context(|| {
             format!(
-                "kernel {} refuses the programs that judge waits",
+                "kernel {} refuses the programs that check waits",
                 kernel::release()
             )
         })?;
         let mut programs = vec![
-            &skel.progs.judge_hotplug,
-            &skel.progs.judge_switch,
-            &skel.progs.judge_wakeup,
-            &skel.progs.judge_wakeup_new,
+            &skel.progs.wait_check_hotplug,
+            &skel.progs.wait_check_switch,
+            &skel.progs.wait_check_wakeup,
+            &skel.progs.wait_check_wakeup_new,
         ];
         if sees_masks {
-            programs.push(&skel.progs.judge_mask);
+            programs.push(&skel.progs.wait_check_mask);
         }
         let links = programs.iter().map(|program| program.attach_trace());
         let links: Result<Vec<Link>, _> = links.collect();
-        let open_waits = skel.progs.judge_open.attach();
+        let open_waits = skel.progs.wait_check_open.attach();
         Ok(Self {
             cpus: MapHandle::try_from(&skel.maps.cpus)?,
             limit,
@@ -146,7 +146,7 @@ fn ns(ms: u32) -> u64 {
 }
 
 impl Waits {
-    fn add(&mut self, cpu: &intf::judge_cpu) {
+    fn add(&mut self, cpu: &intf::wait_check_cpu) {
         self.count += cpu.nr_waits;
         self.long += cpu.nr_long;
         self.beyond += cpu.nr_beyond;
@@ -205,8 +205,8 @@ impl fmt::Display for Wait {
     }
 }
 
-impl From<&intf::judge_wait> for Wait {
-    fn from(raw: &intf::judge_wait) -> Self {
+impl From<&intf::wait_check_wait> for Wait {
+    fn from(raw: &intf::wait_check_wait) -> Self {
         Self {
             task: name_in(&raw.comm),
             pid: raw.pid,
@@ -222,12 +222,12 @@ impl From<&intf::judge_wait> for Wait {
 mod tests {
     use super::*;
 
-    fn wait(name: &[u8], wait_ms: u64, left_ms: u64) -> intf::judge_wait {
-        let mut comm = [0; intf::judge_consts_JUDGE_COMM as usize];
+    fn wait(name: &[u8], wait_ms: u64, left_ms: u64) -> intf::wait_check_wait {
+        let mut comm = [0; intf::wait_check_consts_WAIT_CHECK_COMM as usize];
         for (to, from) in comm.iter_mut().zip(name) {
             *to = *from as _;
         }
-        intf::judge_wait {
+        intf::wait_check_wait {
             wait_ns: wait_ms * 1_000_000,
             left_ns: left_ms * 1_000_000,
             pid: 7,
@@ -238,8 +238,12 @@ mod tests {
         }
     }
 
-    fn cpu(nr_beyond: u64, longest: intf::judge_wait, worst: intf::judge_wait) -> intf::judge_cpu {
-        intf::judge_cpu {
+    fn cpu(
+        nr_beyond: u64,
+        longest: intf::wait_check_wait,
+        worst: intf::wait_check_wait,
+    ) -> intf::wait_check_cpu {
+        intf::wait_check_cpu {
             nr_waits: 10,
             nr_long: 2,
             nr_beyond,

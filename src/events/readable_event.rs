@@ -5,7 +5,7 @@ use std::fmt;
 use scx_ops::ring::Imbalance;
 use serde::Serialize;
 
-use super::intake::Account;
+use super::event_reader::Account;
 use crate::base::units::column_time as time;
 use crate::bpf_abi::intf::{self, takt_event};
 use crate::bpf_abi::name_in;
@@ -31,7 +31,7 @@ impl fmt::Display for Task {
 /// One thing worth telling. Times are nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Told {
+pub enum ReadableEvent {
     /// A task waited for longer than `long_wait_ns`.
     LongWait {
         at_ns: u64,
@@ -94,7 +94,7 @@ pub struct Places {
     pub node_of_llc: Vec<u32>,
 }
 
-impl Told {
+impl ReadableEvent {
     /// An event from the ring; `comm_of` names a task by its PID.
     pub fn new(event: &takt_event, places: &Places, comm_of: impl Fn(i32) -> String) -> Self {
         let (at_ns, cpu) = (event.at_ns, event.target_cpu);
@@ -165,11 +165,11 @@ impl Told {
 }
 
 impl Places {
-    fn migration(&self, event: &takt_event, task: Task) -> Told {
+    fn migration(&self, event: &takt_event, task: Task) -> ReadableEvent {
         let node = |llc: u32| self.node_of_llc.get(llc as usize).copied().unwrap_or(0);
         let llc_of_cpu = self.llc_of_cpu.get(event.target_cpu as usize);
         let to_llc = llc_of_cpu.copied().unwrap_or(0);
-        Told::Migrate {
+        ReadableEvent::Migrate {
             at_ns: event.at_ns,
             task,
             cpu: event.target_cpu,
@@ -181,7 +181,7 @@ impl Places {
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for ReadableEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LongWait {
@@ -291,12 +291,12 @@ mod tests {
         event
     }
 
-    fn told(event: &takt_event) -> Told {
+    fn told(event: &takt_event) -> ReadableEvent {
         let places = Places {
             llc_of_cpu: vec![0, 0, 1, 1],
             node_of_llc: vec![0, 1],
         };
-        Told::new(event, &places, |pid| {
+        ReadableEvent::new(event, &places, |pid| {
             if pid == 9 {
                 "gcc".into()
             } else {
@@ -362,7 +362,7 @@ mod tests {
         assert!(account.to_string().contains("MISSED"));
         account.balanced = false;
         assert!(account.to_string().contains("DOES NOT HOLD"));
-        let json = serde_json::to_value(Told::Account(account)).unwrap();
+        let json = serde_json::to_value(ReadableEvent::Account(account)).unwrap();
         assert_eq!(
             (&json["event"], &json["lost"]),
             (&"account".into(), &3.into())

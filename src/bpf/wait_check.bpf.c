@@ -12,9 +12,9 @@
  * waits beyond the limit and those that are the worst so far.
  *
  * A task that is given other CPUs while it waits has a wait of several legs, each judged by the
- * CPUs of that time: judge_mask() sees the change. Without it (a kernel that has the function
+ * CPUs of that time: wait_check_mask() sees the change. Without it (a kernel that has the function
  * inlined) such a wait is counted and not judged. A wait that goes on when the reader looks is
- * judged up to then, by judge_open().
+ * judged up to then, by wait_check_open().
  *
  * Limits: a wait that began while the task was a real-time one is not counted. Time that a
  * hypervisor takes from a CPU counts as left. Legs beyond 34 s are judged by their last 34 s.
@@ -23,7 +23,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "judge.h"
+#include "wait_check.h"
 
 #define MAX_RT_PRIO	100
 #define SCHED_IDLE	5   /* include/uapi/linux/sched.h */
@@ -36,13 +36,13 @@ char _license[] SEC("license") = "GPL";
 const volatile u32 nr_cpus = 1; /* one more than the highest number of a CPU */
 const volatile u64 limit_ns;
 const volatile u64 each_ns;	/* and so much for each other task that is ready: allowance_of() */
-const volatile bool sees_masks; /* judge_mask() is attached */
+const volatile bool sees_masks; /* wait_check_mask() is attached */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2); /* the number of CPUs, and one for judge_open() */
+	__uint(max_entries, 2); /* the number of CPUs, and one for wait_check_open() */
 	__type(key, u32);
-	__type(value, struct judge_cpu);
+	__type(value, struct wait_check_cpu);
 } cpus SEC(".maps");
 
 /* How long a CPU was held in one millisecond; @tick says in which, as the words are used again. */
@@ -53,7 +53,7 @@ struct held {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, JUDGE_TICKS); /* times the number of CPUs */
+	__uint(max_entries, WAIT_CHECK_TICKS); /* times the number of CPUs */
 	__type(key, u32);
 	__type(value, struct held);
 } history SEC(".maps");
@@ -70,7 +70,7 @@ struct waiter {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, JUDGE_SLOTS);
+	__uint(max_entries, WAIT_CHECK_SLOTS);
 	__type(key, u32);
 	__type(value, struct waiter);
 } waiters SEC(".maps");
@@ -81,14 +81,14 @@ static __always_inline bool is_high(const struct task_struct *p)
 	return p->prio < MAX_RT_PRIO;
 }
 
-static __always_inline struct judge_cpu *cpu_of(u32 cpu)
+static __always_inline struct wait_check_cpu *cpu_of(u32 cpu)
 {
 	return bpf_map_lookup_elem(&cpus, &cpu);
 }
 
 static __always_inline struct held *word_of(u32 cpu, u64 tick)
 {
-	u32 index = cpu * JUDGE_TICKS + (tick & (JUDGE_TICKS - 1));
+	u32 index = cpu * WAIT_CHECK_TICKS + (tick & (WAIT_CHECK_TICKS - 1));
 
 	return bpf_map_lookup_elem(&history, &index);
 }
@@ -106,13 +106,14 @@ static __always_inline u64 min_u64(u64 a, u64 b)
 /* @cpu was held from @from to @to. */
 static __noinline void remember(u32 cpu, u64 from, u64 to)
 {
-	u32 first = from >> JUDGE_TICK_SHIFT, last = to >> JUDGE_TICK_SHIFT, tick;
+	u32 first = from >> WAIT_CHECK_TICK_SHIFT, last = to >> WAIT_CHECK_TICK_SHIFT, tick;
 
-	if (last - first >= JUDGE_TICKS)
-		first = last - JUDGE_TICKS + 1;
+	if (last - first >= WAIT_CHECK_TICKS)
+		first = last - WAIT_CHECK_TICKS + 1;
 	bpf_for (tick, first, last + 1) {
 		struct held *held = word_of(cpu, tick);
-		u64 begin = (u64)tick << JUDGE_TICK_SHIFT, end = (tick + 1ULL) << JUDGE_TICK_SHIFT;
+		u64 begin = (u64)tick << WAIT_CHECK_TICK_SHIFT, end = (tick + 1ULL)
+								      << WAIT_CHECK_TICK_SHIFT;
 
 		if (!held)
 			return;
@@ -124,7 +125,7 @@ static __noinline void remember(u32 cpu, u64 from, u64 to)
 }
 
 /* What holds @cpu changes: @high, a real-time or deadline task; @away, it is offline. */
-static __always_inline void hold(struct judge_cpu *c, u32 cpu, u32 high, u32 away, u64 now)
+static __always_inline void hold(struct wait_check_cpu *c, u32 cpu, u32 high, u32 away, u64 now)
 {
 	u64 from = c->held_since;
 
@@ -138,12 +139,12 @@ static __always_inline void hold(struct judge_cpu *c, u32 cpu, u32 high, u32 awa
 /* How long @cpu was not held from @from to @to; the millisecond that @from is in counts as left. */
 static __noinline u64 left_on(u32 cpu, u64 from, u64 to)
 {
-	u32 first = from >> JUDGE_TICK_SHIFT, last = to >> JUDGE_TICK_SHIFT, tick;
-	const struct judge_cpu *c = cpu_of(cpu);
+	u32 first = from >> WAIT_CHECK_TICK_SHIFT, last = to >> WAIT_CHECK_TICK_SHIFT, tick;
+	const struct wait_check_cpu *c = cpu_of(cpu);
 	u64 held_ns = 0, since = c ? c->held_since : 0;
 
-	if (last - first >= JUDGE_TICKS)
-		first = last - JUDGE_TICKS + 1;
+	if (last - first >= WAIT_CHECK_TICKS)
+		first = last - WAIT_CHECK_TICKS + 1;
 	bpf_for (tick, first + 1, last + 1) {
 		struct held *held = word_of(cpu, tick);
 
@@ -161,7 +162,7 @@ static __always_inline u32 nr_runnable(void)
 	u32 cpu, nr = 0;
 
 	bpf_for (cpu, 0, nr_cpus) {
-		const struct judge_cpu *c = cpu_of(cpu);
+		const struct wait_check_cpu *c = cpu_of(cpu);
 
 		if (c)
 			nr += c->nr_runnable;
@@ -171,7 +172,7 @@ static __always_inline u32 nr_runnable(void)
 
 static __always_inline struct waiter *waiter_of(const struct task_struct *p)
 {
-	u32 slot = p->pid & (JUDGE_SLOTS - 1);
+	u32 slot = p->pid & (WAIT_CHECK_SLOTS - 1);
 
 	return bpf_map_lookup_elem(&waiters, &slot);
 }
@@ -230,10 +231,10 @@ static __always_inline u64 allowance_of(const struct task_struct *p)
 }
 
 /* @p, that became ready as @w says, has waited until @now; the result goes to @c. */
-static __always_inline void judge(struct judge_cpu *c, const struct task_struct *p,
+static __always_inline void judge(struct wait_check_cpu *c, const struct task_struct *p,
 				  const struct waiter *w, u64 now)
 {
-	struct judge_wait wait = {
+	struct wait_check_wait wait = {
 		.wait_ns = now - w->ready_at,
 		.pid = p->pid,
 		.nr_cpus = p->nr_cpus_allowed,
@@ -261,7 +262,8 @@ static __always_inline void judge(struct judge_cpu *c, const struct task_struct 
 }
 
 /* The wait of @p is over. */
-static __always_inline void wait_ends(struct judge_cpu *c, const struct task_struct *p, u64 now)
+static __always_inline void wait_ends(struct wait_check_cpu *c, const struct task_struct *p,
+				      u64 now)
 {
 	struct waiter *w = waiter_of(p);
 
@@ -275,10 +277,10 @@ static __always_inline void wait_ends(struct judge_cpu *c, const struct task_str
 }
 
 SEC("tp_btf/sched_switch")
-int BPF_PROG(judge_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+int BPF_PROG(wait_check_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	u32 cpu = bpf_get_smp_processor_id();
-	struct judge_cpu *c = cpu_of(cpu);
+	struct wait_check_cpu *c = cpu_of(cpu);
 	u64 now = bpf_ktime_get_ns();
 
 	if (!c)
@@ -303,13 +305,13 @@ static __always_inline int woken(const struct task_struct *p)
 }
 
 SEC("tp_btf/sched_wakeup")
-int BPF_PROG(judge_wakeup, struct task_struct *p)
+int BPF_PROG(wait_check_wakeup, struct task_struct *p)
 {
 	return woken(p);
 }
 
 SEC("tp_btf/sched_wakeup_new")
-int BPF_PROG(judge_wakeup_new, struct task_struct *p)
+int BPF_PROG(wait_check_wakeup_new, struct task_struct *p)
 {
 	return woken(p);
 }
@@ -317,7 +319,7 @@ int BPF_PROG(judge_wakeup_new, struct task_struct *p)
 /* The CPUs of @p change; while it waits, a leg of its wait ends. Called with them as they were
  * until now. */
 SEC("fentry/set_cpus_allowed_common")
-int BPF_PROG(judge_mask, struct task_struct *p)
+int BPF_PROG(wait_check_mask, struct task_struct *p)
 {
 	struct waiter *w = waiter_of(p);
 	u64 now = bpf_ktime_get_ns();
@@ -332,10 +334,10 @@ int BPF_PROG(judge_mask, struct task_struct *p)
 
 /* Judges waits that have not ended, as if they did now. */
 SEC("iter/task")
-int judge_open(struct bpf_iter__task *ctx)
+int wait_check_open(struct bpf_iter__task *ctx)
 {
 	struct task_struct *p = ctx->task;
-	struct judge_cpu *c = cpu_of(nr_cpus);
+	struct wait_check_cpu *c = cpu_of(nr_cpus);
 	u64 now = bpf_ktime_get_ns();
 	struct waiter *w;
 
@@ -349,10 +351,10 @@ int judge_open(struct bpf_iter__task *ctx)
 
 /* The step in which a CPU begins or ends to take tasks; called on that CPU. */
 SEC("tp_btf/cpuhp_enter")
-int BPF_PROG(judge_hotplug, u32 cpu, int target, int step)
+int BPF_PROG(wait_check_hotplug, u32 cpu, int target, int step)
 {
 	int active = bpf_core_enum_value(enum cpuhp_state, CPUHP_AP_ACTIVE);
-	struct judge_cpu *c = cpu_of(cpu);
+	struct wait_check_cpu *c = cpu_of(cpu);
 
 	if (c && step == active)
 		hold(c, cpu, c->high, target < active, bpf_ktime_get_ns());

@@ -38,14 +38,14 @@ struct State {
 }
 
 /// Shared by the agent and the servers.
-pub struct Board {
+pub struct SnapshotChannel {
     state: Mutex<State>,
     changed: Condvar,
     wanted: EventFd,
     watched_until_ns: AtomicU64,
 }
 
-impl Board {
+impl SnapshotChannel {
     /// An empty one.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::snapshot::Counters;
 const FULL_BYTES: usize = 3 * intf::takt_consts_TAKT_RING_BYTES as usize / 4;
 
 /// Drains the ring and knows what should have been in it.
-pub struct Intake {
+pub struct EventReader {
     ring: Consumer,
     waiter: Waiter,
     ledger: Ledger,
@@ -52,7 +52,7 @@ pub struct Account {
     pub balanced: bool,
 }
 
-impl Intake {
+impl EventReader {
     /// Takes up the ring.
     ///
     /// # Errors
@@ -173,7 +173,7 @@ impl Intake {
     }
 }
 
-impl AsFd for Intake {
+impl AsFd for EventReader {
     /// Readable when an urgent event came or the ring is filling up, and not before: the map itself is
     /// readable whenever a record is in it, so that an agent whose own work makes events, and which
     /// asked the map, would never come to rest.

@@ -21,14 +21,14 @@ const SLOTS: usize = 4096;
 struct Slot(AtomicU64);
 
 /// One counter per worker, in memory that is shared with forked children.
-struct Board(*mut Slot);
+struct SharedCounters(*mut Slot);
 
-// SAFETY: the memory is nothing but atomics, and it is there until the board is dropped.
-unsafe impl Send for Board {}
+// SAFETY: the memory is nothing but atomics, and it is there until they are dropped.
+unsafe impl Send for SharedCounters {}
 // SAFETY: as above.
-unsafe impl Sync for Board {}
+unsafe impl Sync for SharedCounters {}
 
-impl Board {
+impl SharedCounters {
     fn new() -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
@@ -47,16 +47,16 @@ impl Board {
     }
 }
 
-impl Drop for Board {
+impl Drop for SharedCounters {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no borrow of it outlives the board.
+        // SAFETY: the mapping is ours, and no borrow of it outlives them.
         unsafe { libc::munmap(self.0.cast(), SLOTS * size_of::<Slot>()) };
     }
 }
 
 /// What all workers of one run share.
 pub struct Load {
-    board: Board,
+    counters: SharedCounters,
     /// Not 0 once all workers are hired and may begin, so that hiring is not slowed by the load itself:
     /// a futex that every new worker waits on.
     begun: AtomicU32,
@@ -74,7 +74,7 @@ impl Load {
     /// A load for the CPUs that this process may use, its random choices made from `seed`.
     pub fn new(seed: u64) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            board: Board::new().context("cannot map memory for the counters")?,
+            counters: SharedCounters::new().context("cannot map memory for the counters")?,
             begun: AtomicU32::new(0),
             stopping: AtomicU32::new(0),
             alive: AtomicU32::new(0),
@@ -177,7 +177,7 @@ impl Worker {
     /// One more operation done.
     pub fn tick(&self) {
         self.load
-            .board
+            .counters
             .counter(self.slot)
             .fetch_add(1, Ordering::Relaxed);
     }
@@ -219,20 +219,23 @@ pub struct Member {
 impl Member {
     /// How many operations it has done.
     pub fn operations(&self) -> u64 {
-        self.load.board.counter(self.slot).load(Ordering::Relaxed)
+        self.load
+            .counters
+            .counter(self.slot)
+            .load(Ordering::Relaxed)
     }
 
     /// One more operation done on its behalf: for members that are processes.
     pub fn tick(&self) {
         self.load
-            .board
+            .counters
             .counter(self.slot)
             .fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Hires the workers of one kind.
-pub struct Crew<'a> {
+pub struct WorkerPool<'a> {
     load: &'a Arc<Load>,
     kind: StressKind,
     members: &'a mut Vec<Member>,
@@ -240,8 +243,8 @@ pub struct Crew<'a> {
     patience: Duration,
 }
 
-impl<'a> Crew<'a> {
-    /// A crew for `kind` whose workers join `members`.
+impl<'a> WorkerPool<'a> {
+    /// A pool for `kind` whose workers join `members`.
     pub fn new(
         load: &'a Arc<Load>,
         kind: StressKind,
@@ -333,8 +336,8 @@ fn no_thread() -> String {
 mod tests {
     use super::*;
 
-    fn crew<'a>(load: &'a Arc<Load>, members: &'a mut Vec<Member>) -> Crew<'a> {
-        Crew::new(load, StressKind::Hogs, members, Duration::from_secs(60))
+    fn pool<'a>(load: &'a Arc<Load>, members: &'a mut Vec<Member>) -> WorkerPool<'a> {
+        WorkerPool::new(load, StressKind::Hogs, members, Duration::from_secs(60))
     }
 
     #[test]
@@ -348,8 +351,8 @@ mod tests {
             }
             Ok(())
         };
-        crew(&load, &mut members).spawn("test", endless).unwrap();
-        let idle = crew(&load, &mut members).enrol("idle").unwrap();
+        pool(&load, &mut members).spawn("test", endless).unwrap();
+        let idle = pool(&load, &mut members).enrol("idle").unwrap();
         assert_eq!(members[0].operations(), 0, "the load has not begun");
         load.begin();
         while members[0].operations() < 3 {
@@ -376,7 +379,7 @@ mod tests {
             worker.pause_us(3_600_000_000, 3_600_000_000);
             Ok(())
         };
-        crew(&load, &mut members).spawn("sleeper", sleeper).unwrap();
+        pool(&load, &mut members).spawn("sleeper", sleeper).unwrap();
         load.stop();
         assert!(load.wait_for_end(Duration::from_secs(60)));
     }
@@ -386,8 +389,8 @@ mod tests {
         let load = Load::new(1).unwrap();
         let mut members = Vec::new();
         let failing = |_: &mut Worker| anyhow::bail!("no luck");
-        crew(&load, &mut members).spawn("failing", failing).unwrap();
-        let child = crew(&load, &mut members).enrol("child").unwrap();
+        pool(&load, &mut members).spawn("failing", failing).unwrap();
+        let child = pool(&load, &mut members).enrol("child").unwrap();
         assert!(sys::Child::fork(|| child.tick()).unwrap().wait());
         assert_eq!(child.operations(), 1);
         load.begin();

@@ -10,13 +10,13 @@ const NEARLY: f64 = 1.5;
 
 /// What each level has achieved, and whether we have given up.
 #[derive(Default)]
-pub struct Reach {
+pub struct Feasibility {
     /// Moving average of p99 as a multiple of the goal, by level, for each goal.
     ratios: [[Option<f64>; target::MOST]; levels::MAX as usize + 1],
     given_up: bool,
 }
 
-impl Reach {
+impl Feasibility {
     /// Takes one more figure of goal number `goal` for `level`.
     pub fn note(&mut self, level: u8, goal: usize, ratio: f64) {
         let slot = self.ratios.get_mut(usize::from(level));
