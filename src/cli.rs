@@ -80,7 +80,7 @@ pub struct RunArgs {
     #[arg(short, long)]
     pub verbose: bool,
 
-    /// Size of the kernel's debug dump when it throws the scheduler out, in bytes; 0: the kernel's
+    /// Size of the kernel's debug dump when it ejects the scheduler, in bytes; 0: the kernel's
     /// choice.
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub exit_dump_len: u32,
@@ -242,7 +242,7 @@ pub struct StatsArgs {
 /// Flags of `scx_takt bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Schedulers to race, comma separated: `eevdf` or a command, quoted when it has arguments
+    /// Schedulers to compare, comma separated: `eevdf` or a command, quoted when it has arguments
     /// ("scx_lavd --performance"). EEVDF and scx_takt always take part.
     #[arg(long, value_name = "LIST", default_value = "eevdf")]
     pub against: Vec<String>,
@@ -297,15 +297,15 @@ pub struct BenchArgs {
     #[arg(long, hide = true)]
     pub no_waits: bool,
 
-    /// Record that guest time counts instructions (set by the lab).
+    /// Record that guest time counts instructions (set by the VM harness).
     #[arg(long, hide = true)]
     pub deterministic: bool,
 
-    /// Record that CPUs ran at the same time while instructions were counted (set by the lab).
+    /// Record that CPUs ran at the same time while instructions were counted (set by the VM harness).
     #[arg(long, hide = true)]
     pub side_by_side: bool,
 
-    /// Record which of the lab's machines this is (set by the lab).
+    /// Record which of the VM harness's machines this is (set by the VM harness).
     #[arg(long, hide = true, value_name = "NAME")]
     pub machine: Option<String>,
 

@@ -32,7 +32,7 @@ pub fn last_ejection() -> Option<Ejection> {
     read(&Path::new(SYSTEM).join(EJECTION))
 }
 
-/// Writes down that scx_takt was thrown out.
+/// Writes down that scx_takt was ejected.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -1,4 +1,4 @@
-//! End to end: the real binary on real kernels, in the lab's virtual machines.
+//! End to end: the real binary on real kernels, in the VM harness's virtual machines.
 //!
 //! `cargo xtask test` runs these, two machines at a time. Those called `long_...` take many minutes
 //! and run only when asked for: `cargo xtask test --long`, or

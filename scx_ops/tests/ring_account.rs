@@ -52,7 +52,7 @@ fn overflow_is_accounted_to_the_last_record() {
     }
     let (produced, stats) = (producer.produced(), ring.stats());
     assert!(produced.reserve_failed > 0 && stats.discarded > 0 && ledger.gaps() > 0);
-    assert_eq!(ledger.strangers(), 0);
+    assert_eq!(ledger.unknown_sources(), 0);
     let full = 64 << 10;
     assert!((full - 72 - 8..full).contains(&stats.highest_occupancy));
     println!("{produced:?} {stats:?} gaps {}", ledger.gaps());

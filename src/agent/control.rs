@@ -205,7 +205,7 @@ impl<'a> Control<'a> {
         let change = if self.config.tune {
             self.tuner.retarget(task, why)
         } else {
-            self.tuner.park(task, why)
+            self.tuner.reset(task, why)
         };
         self.apply(skel, change);
         Ok(format!(

@@ -1,8 +1,8 @@
-//! `scx_takt bench`: the fair race of schedulers on the user's own machine.
+//! `scx_takt bench`: the fair comparison of schedulers on the user's own machine.
 //!
 //! EEVDF is the baseline. Round by round, in random but seeded order, every scheduler is loaded,
 //! measured under every workload and stopped; the first round is a warm-up and does not count.
-//! In reading order: `plan` (what shall be measured), `runner` (the race) over `scheduler` and
+//! In reading order: `plan` (what shall be measured), `runner` (the comparison) over `scheduler` and
 //! `isolate` (the processes), `stats` and `results` (what it means), `table` and `report`
 //! (what people see), `gate` (pass or fail).
 
@@ -33,7 +33,7 @@ use anyhow::{Context, Result};
 
 use self::plan::{Plan, Usage};
 use self::results::Results;
-use self::runner::Race;
+use self::runner::Comparison;
 use self::wait::Interrupt;
 use crate::cli::BenchArgs;
 
@@ -47,7 +47,7 @@ pub fn run(args: BenchArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     match Plan::new(&args) {
-        Ok(plan) => race(plan),
+        Ok(plan) => comparison(plan),
         Err(error) if error.is::<Usage>() => {
             eprintln!("scx_takt bench: {error}");
             Ok(ExitCode::from(2))
@@ -56,12 +56,12 @@ pub fn run(args: BenchArgs) -> Result<ExitCode> {
     }
 }
 
-fn race(mut plan: Plan) -> Result<ExitCode> {
+fn comparison(mut plan: Plan) -> Result<ExitCode> {
     let (json, report) = (plan.json.take(), plan.report.take());
     let interrupt = Interrupt::catch()?;
-    let mut race = Race::new(&plan, &interrupt);
-    let outcome = race.run();
-    let (results, distributions) = race.finish();
+    let mut comparison = Comparison::new(&plan, &interrupt);
+    let outcome = comparison.run();
+    let (results, distributions) = comparison.finish();
     if let Some(json) = json {
         json.write(&(serde_json::to_string_pretty(&results)? + "\n"))?;
     }

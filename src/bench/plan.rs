@@ -43,7 +43,7 @@ pub struct Plan {
     pub setting: Setting,
     /// Whether CPUs run at the same time while instructions are counted.
     pub side_by_side: bool,
-    /// Name of the lab's machine.
+    /// Name of the VM harness's machine.
     pub machine: Option<String>,
     /// How long things may take.
     pub limits: Limits,
@@ -117,7 +117,7 @@ fn baseline(name: &str, schedulers: &[Scheduler]) -> Result<usize> {
             .map(|scheduler| scheduler.name.as_str())
             .collect();
         Usage(format!(
-            "--baseline: '{name}' does not race; there are {}",
+            "--baseline: '{name}' is not compared; there are {}",
             names.join(", ")
         ))
         .into()
@@ -231,7 +231,7 @@ fn schedulers(args: &BenchArgs) -> Result<Vec<Scheduler>> {
     Ok(schedulers)
 }
 
-/// The named ones without scx_takt by its plain name, which takes part anyway. Named twice, it races itself.
+/// The named ones without scx_takt by its plain name, which takes part anyway. Named twice, it is compared with itself.
 fn beside_own(mut named: Vec<Scheduler>, no_self: bool) -> Vec<Scheduler> {
     if !no_self && let Some(index) = named.iter().position(is_own) {
         named.remove(index);

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// What takes time: a workload under a scheduler, or the start of a scheduler.
 pub type Step = (usize, usize);
 
-/// Shows how far the race is. Nothing is drawn while a workload runs: it would disturb it.
+/// Shows how far the comparison is. Nothing is drawn while a workload runs: it would disturb it.
 pub struct Progress {
     bar: Option<ProgressBar>,
     took: BTreeMap<Step, Duration>,

@@ -21,7 +21,7 @@ pub struct Results {
     pub deterministic: bool,
     /// While instructions were counted, all CPUs ran at the same time, instead of in turns.
     pub side_by_side: bool,
-    /// Name of the lab's machine that this was; none on any other.
+    /// Name of the VM harness's machine that this was; none on any other.
     pub machine: Option<String>,
     /// Rounds that count and were finished.
     pub rounds: u32,
@@ -51,7 +51,7 @@ impl Results {
     }
 }
 
-/// One scheduler of the race.
+/// One scheduler of the comparison.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entrant {
     /// Name in the results.
@@ -62,7 +62,7 @@ pub struct Entrant {
     pub command: String,
     /// Median time from start until the kernel had enabled it, in seconds.
     pub load_s: Option<f64>,
-    /// Why it was thrown out or did not load, if so.
+    /// Why it was ejected or did not load, if so.
     pub ejected: Option<String>,
 }
 
@@ -97,7 +97,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// Was the scheduler thrown out, or did the workload crash or hang?
+    /// Was the scheduler ejected, or did the workload crash or hang?
     pub fn in_trouble(&self) -> bool {
         ["ejected:", "failed:"]
             .iter()

@@ -1,4 +1,4 @@
-//! The race: round by round, every scheduler in random order, every workload under each. What would
+//! The comparison: round by round, every scheduler in random order, every workload under each. What would
 //! disturb the clock is measured afterwards (`passes`).
 
 mod passes;
@@ -37,8 +37,8 @@ pub struct Record {
     idle: Vec<Option<f64>>,
 }
 
-/// The race in progress.
-pub struct Race<'a> {
+/// The comparison in progress.
+pub struct Comparison<'a> {
     plan: &'a Plan,
     interrupt: &'a Interrupt,
     progress: Progress,
@@ -50,7 +50,7 @@ pub struct Race<'a> {
     complete: bool,
 }
 
-impl<'a> Race<'a> {
+impl<'a> Comparison<'a> {
     /// Lines the schedulers up.
     pub fn new(plan: &'a Plan, interrupt: &'a Interrupt) -> Self {
         let workloads = plan.workloads.len();
@@ -77,7 +77,7 @@ impl<'a> Race<'a> {
     pub fn run(&mut self) -> Result<()> {
         for round in 0..=self.plan.rounds {
             for scheduler in self.plan.order(round) {
-                self.leg(round, scheduler)?;
+                self.round_of(round, scheduler)?;
                 if self.interrupt.raised() {
                     return Ok(());
                 }
@@ -96,7 +96,7 @@ impl<'a> Race<'a> {
     }
 
     /// One scheduler's part of a round.
-    fn leg(&mut self, round: u32, scheduler: usize) -> Result<()> {
+    fn round_of(&mut self, round: u32, scheduler: usize) -> Result<()> {
         let Some(mut loaded) = self.load(scheduler)? else {
             return Ok(());
         };
@@ -158,7 +158,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// Starts a scheduler, unless it has been thrown out before. None: nothing to measure now.
+    /// Starts a scheduler, unless it has been ejected before. None: nothing to measure now.
     fn load(&mut self, scheduler: usize) -> Result<Option<Field>> {
         if self.records[scheduler].ejected.is_some() {
             return Ok(None);
@@ -316,7 +316,7 @@ impl<'a> Race<'a> {
 /// Workload, scheduler, and the latencies of all counted rounds as `[ns, count]` in no order.
 pub type Distributions = Vec<(String, String, Vec<[u64; 2]>)>;
 
-/// What the kernel schedules with during a leg.
+/// What the kernel schedules with during a scheduler's round.
 enum Field {
     Baseline,
     Loaded(Loaded),
@@ -347,8 +347,8 @@ impl Field {
 
 /// Everything that will take time.
 fn steps(plan: &Plan) -> Vec<Step> {
-    let legs = (0..=plan.rounds).flat_map(|_| 0..plan.schedulers.len());
-    let mut steps: Vec<Step> = legs
+    let rounds = (0..=plan.rounds).flat_map(|_| 0..plan.schedulers.len());
+    let mut steps: Vec<Step> = rounds
         .flat_map(|scheduler| {
             let loading = (scheduler > 0).then_some(LOADING);
             let workloads = 0..plan.workloads.len();

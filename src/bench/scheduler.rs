@@ -1,5 +1,5 @@
-//! The life of one scheduler in the race: start, wait until the kernel has enabled it, notice if
-//! it is thrown out, stop it, and see the kernel back on EEVDF.
+//! The life of one scheduler in the comparison: start, wait until the kernel has enabled it, notice if
+//! it is ejected, stop it, and see the kernel back on EEVDF.
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use super::wait::{self, Interrupt};
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long the kernel may take to go back to EEVDF once the scheduler's process is gone.
 const RETURN_LIMIT: Duration = Duration::from_secs(60);
-/// How long a scheduler that was thrown out may take to say why and end.
+/// How long a scheduler that was ejected may take to say why and end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How long things may take.

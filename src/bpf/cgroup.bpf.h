@@ -208,7 +208,7 @@ int share_level(u32 level)
 	return 0;
 }
 
-int sum_up(void)
+int propagate_weights(void)
 {
 	u32 level;
 
@@ -229,7 +229,7 @@ static __always_inline void refresh_cgroups(u64 now)
 	if (__sync_val_compare_and_swap(&cgroup_summing, 0, 1))
 		return;
 	cgroup_summed_at = now;
-	sum_up();
+	propagate_weights();
 	cgroup_summing = 0;
 }
 

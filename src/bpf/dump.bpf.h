@@ -39,9 +39,10 @@ void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struc
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		scx_bpf_dump("takt: queue %u lag=%lld runtime_ns=%llu waits_ns=%llu gap_ns=%u\n",
+		scx_bpf_dump("takt: queue %u lag=%lld runtime_ns=%llu waits_ns=%llu "
+			     "wake_to_sleep_ns=%u\n",
 			     t->queue, lag_of(t), t->runtime_ns, waited_ns(t, scx_bpf_now()),
-			     t->profile.gap_ns);
+			     t->profile.wake_to_sleep_ns);
 }
 
 #endif /* TAKT_DUMP_BPF_H */

@@ -71,7 +71,7 @@ static __noinline void send(struct takt_event *e, u64 flags)
 }
 
 /* May one more event of this @type be emitted? Counts it, or counts it as suppressed. */
-static __always_inline bool admit(u32 type, u64 now)
+static __always_inline bool count_if_within_rate(u32 type, u64 now)
 {
 	struct takt_cpu_stats *s = stats_here();
 	u32 zero = 0;
@@ -114,7 +114,7 @@ static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct 
 	struct takt_event e = {
 		.type = type, .value_ns = value_ns, .target_cpu = cpu_and_other >> 32};
 
-	if (!admit(type, now))
+	if (!count_if_within_rate(type, now))
 		return;
 	if (type == TAKT_EV_MIGRATE)
 		e.detail = cpu_and_other;

@@ -59,7 +59,7 @@ static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_str
  */
 static __always_inline bool matches_profile(const struct cpu_ctx *c, u64 now)
 {
-	return c->profile.gap_ns &&
+	return c->profile.wake_to_sleep_ns &&
 	       (c->profile.handed || runtime_since_wakeup_ns(c, now) <= c->protect_ns);
 }
 
@@ -68,8 +68,9 @@ static __always_inline bool matches_profile(const struct cpu_ctx *c, u64 now)
 static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, u64 now,
 					      const struct takt_tunables *k)
 {
-	return rule_enabled(SYNC) && c->started_at && c->profile.gap_ns < k->handoff_gap_ns &&
-	       matches_profile(c, now) && is_next_in_line(cpu, c);
+	return rule_enabled(SYNC) && c->started_at &&
+	       c->profile.wake_to_sleep_ns < k->handoff_gap_ns && matches_profile(c, now) &&
+	       is_next_in_line(cpu, c);
 }
 
 /* Have the task that runs on @c and @p, that it wakes, proven to be a reciprocal pair? */
@@ -86,7 +87,7 @@ static __always_inline bool is_sync(const struct cpu_ctx *c, const struct task_s
 				    const struct takt_tunables *k)
 {
 	return (wake_flags & SCX_WAKE_SYNC) ||
-	       (is_reciprocal_pair(c, p) && c->profile.gap_ns < k->handoff_gap_ns / 4 &&
+	       (is_reciprocal_pair(c, p) && c->profile.wake_to_sleep_ns < k->handoff_gap_ns / 4 &&
 		t->est_run_ns <= k->handoff_gap_ns);
 }
 
@@ -141,16 +142,16 @@ static __always_inline void update_waker_profile(struct cpu_ctx *c, u64 now,
 						 const struct takt_tunables *k)
 {
 	struct waker_profile *h = &c->profile;
-	u64 gap_ns;
+	u64 wake_to_sleep_ns;
 
 	if (h->handed == 1)
 		reset_reciprocal_streak(h);
 	h->handed = 0;
 	if (!c->nr_woke)
 		return;
-	gap_ns = min_u64(now - c->woke_at, 1000 * 1000 * 1000);
-	h->gap_ns = (h->gap_ns * 3ULL + gap_ns) / 4;
-	if (c->nr_woke != 1 || c->woke_pid != c->woken_by || gap_ns > k->handoff_gap_ns)
+	wake_to_sleep_ns = min_u64(now - c->woke_at, 1000 * 1000 * 1000);
+	h->wake_to_sleep_ns = (h->wake_to_sleep_ns * 3ULL + wake_to_sleep_ns) / 4;
+	if (c->nr_woke != 1 || c->woke_pid != c->woken_by || wake_to_sleep_ns > k->handoff_gap_ns)
 		reset_reciprocal_streak(h);
 	else if (h->reciprocal_streak < HANDOFF_ECHOES)
 		h->reciprocal_streak++;

@@ -59,7 +59,7 @@ struct obs_group {
 /* The machine, as observe_idle.bpf.c sees it; written by all CPUs, atomically. */
 struct obs_idle {
 	u64 wasted_ns;	/* CPU time that went by idle while a task waited; only grows */
-	u64 stretch_ns; /* the same of the stretch that goes on */
+	u64 period_ns;	/* the same of the period that goes on */
 	u64 stretch_at; /* when it began: CLOCK_MONOTONIC, ns */
 	u64 updated_at; /* of the last change: CLOCK_MONOTONIC, ns */
 	s64 nr_idle;	/* CPUs */

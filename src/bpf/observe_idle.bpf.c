@@ -9,7 +9,7 @@
  * is idle.
  *
  * An idle CPU takes some us to come to a task that was woken for it: that is no fault of a
- * scheduler. Time counts only in a stretch of more than OBS_IDLE_GRACE_NS in which the minimum was
+ * scheduler. Time counts only in a period of more than OBS_IDLE_GRACE_NS in which the minimum was
  * above 0 without a break.
  *
  * Limits: a load of its own for a machine with many CPUs, since all of them write one cache line
@@ -72,11 +72,11 @@ static __always_inline s64 update_integral(struct obs_idle *i, u64 now)
 	s64 wasted = nr_wasted(i), ns = now - __sync_lock_test_and_set(&i->updated_at, now);
 
 	if (wasted > 0 && ns > 0)
-		__sync_fetch_and_add(&i->stretch_ns, wasted * ns);
+		__sync_fetch_and_add(&i->period_ns, wasted * ns);
 	return wasted;
 }
 
-/* Begins or ends a stretch. Called after a change; @before is what update_integral() returned. */
+/* Begins or ends a period. Called after a change; @before is what update_integral() returned. */
 static __always_inline void update_stretch(struct obs_idle *i, s64 before, u64 now)
 {
 	s64 after = nr_wasted(i);
@@ -85,7 +85,7 @@ static __always_inline void update_stretch(struct obs_idle *i, s64 before, u64 n
 	if (before <= 0 && after > 0) {
 		i->stretch_at = now;
 	} else if (before > 0 && after <= 0) {
-		ns = __sync_lock_test_and_set(&i->stretch_ns, 0);
+		ns = __sync_lock_test_and_set(&i->period_ns, 0);
 		if ((s64)(now - i->stretch_at) > OBS_IDLE_GRACE_NS)
 			__sync_fetch_and_add(&i->wasted_ns, ns);
 	}

@@ -41,7 +41,7 @@ static __always_inline bool never_preempts(const struct task_ctx *t)
 static __always_inline bool is_protected_from(const struct task_ctx *t, const struct cpu_ctx *c,
 					      u64 ran_ns, const struct takt_tunables *k)
 {
-	if (!spares(t, c->class))
+	if (!protects_from(t, c->class))
 		return false;
 	if (is_very_short(t, k))
 		return c->runtime_ns + ran_ns <= c->protect_ns;

@@ -90,7 +90,7 @@ static __always_inline bool is_urgent(const struct task_ctx *t)
 }
 
 /* Is a task of @class protected from @t while it runs? */
-static __always_inline bool spares(const struct task_ctx *t, u8 class)
+static __always_inline bool protects_from(const struct task_ctx *t, u8 class)
 {
 	return !is_urgent(t) || class == TAKT_LAT_LATENCY;
 }

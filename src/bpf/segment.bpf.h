@@ -7,7 +7,7 @@
 #ifndef TAKT_SEGMENT_BPF_H
 #define TAKT_SEGMENT_BPF_H
 
-#include "seat.bpf.h"
+#include "placement.bpf.h"
 
 /* @t, accounted for until @now, starts to run on @c or continues: a new segment begins. */
 static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)

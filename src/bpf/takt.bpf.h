@@ -50,8 +50,8 @@ struct takt_tunable_slots tunables SEC(".data.tunables");
 
 /* What is known of a task as a waker: see handoff.bpf.h. One load, one store. */
 struct waker_profile {
-	u32 gap_ns; /* moving average: from its first wakeup of another to its own sleep; 0: it
-		       never slept after one */
+	u32 wake_to_sleep_ns;  /* moving average: from its first wakeup of another to its own sleep;
+			0: it  never slept after one */
 	s16 reciprocal_streak; /* times in a row that it woke its own waker, only that, and slept at
 		       once; < 0: so many must make up for a wrong guess */
 	u16 handed;	       /* handoffs since then */

@@ -11,13 +11,13 @@
  * When a CPU was held is kept in a history of one word per millisecond and CPU, which is read for
  * waits beyond the limit and those that are the worst so far.
  *
- * A task that is given other CPUs while it waits has a wait of several legs, each judged by the
+ * A task that is given other CPUs while it waits has a wait of several parts, each judged by the
  * CPUs of that time: wait_check_mask() sees the change. Without it (a kernel that has the function
  * inlined) such a wait is counted and not judged. A wait that goes on when the reader looks is
  * judged up to then, by wait_check_open().
  *
  * Limits: a wait that began while the task was a real-time one is not counted. Time that a
- * hypervisor takes from a CPU counts as left. Legs beyond 34 s are judged by their last 34 s.
+ * hypervisor takes from a CPU counts as left. Parts beyond 34 s are judged by their last 34 s.
  */
 #include <vmlinux.h>
 #include <bpf/bpf_core_read.h>
@@ -63,8 +63,8 @@ struct waiter {
 	s32 pid;
 	u32 nr_runnable;
 	u64 ready_at; /* ns, CLOCK_MONOTONIC; 0: it runs or sleeps */
-	u64 leg_at;   /* the same, of the leg that goes on */
-	u64 left_ns;  /* that was left for it in former legs */
+	u64 part_at;  /* the same, of the part that goes on */
+	u64 left_ns;  /* that was left for it in former parts */
 	u64 cpus;     /* those that it might use when it became ready; of the first 64 */
 };
 
@@ -195,7 +195,7 @@ static __always_inline void wait_begins(const struct task_struct *p, bool asleep
 	if (!w->ready_at)
 		return;
 	w->nr_runnable = nr_runnable();
-	w->leg_at = now;
+	w->part_at = now;
 	w->left_ns = 0;
 	w->cpus = cpus_of(p);
 }
@@ -249,7 +249,7 @@ static __always_inline void judge(struct wait_check_cpu *c, const struct task_st
 		c->nr_moved++;
 		return;
 	}
-	wait.left_ns = w->left_ns + left_for(p, w->leg_at, now);
+	wait.left_ns = w->left_ns + left_for(p, w->part_at, now);
 	__builtin_memcpy(wait.comm, p->comm, sizeof(wait.comm));
 	if (wait.wait_ns > most_ns)
 		c->nr_long++;
@@ -316,7 +316,7 @@ int BPF_PROG(wait_check_wakeup_new, struct task_struct *p)
 	return woken(p);
 }
 
-/* The CPUs of @p change; while it waits, a leg of its wait ends. Called with them as they were
+/* The CPUs of @p change; while it waits, a part of its wait ends. Called with them as they were
  * until now. */
 SEC("fentry/set_cpus_allowed_common")
 int BPF_PROG(wait_check_mask, struct task_struct *p)
@@ -326,8 +326,8 @@ int BPF_PROG(wait_check_mask, struct task_struct *p)
 
 	if (!w || w->pid != p->pid || !w->ready_at || is_high(p))
 		return 0;
-	w->left_ns += left_for(p, w->leg_at, now);
-	w->leg_at = now;
+	w->left_ns += left_for(p, w->part_at, now);
+	w->part_at = now;
 	w->nr_runnable = max_u64(w->nr_runnable, nr_runnable());
 	return 0;
 }

@@ -163,7 +163,9 @@ impl EventReader {
             hand_overs: sum.placed[intf::takt_place_TAKT_PLACE_HANDOFF as usize],
             suppressed: sum.ev_suppressed.iter().sum(),
             highest_fill_bytes: stats.highest_occupancy,
-            balanced: imbalance.is_none() && end == End::Empty && self.ledger.strangers() == 0,
+            balanced: imbalance.is_none()
+                && end == End::Empty
+                && self.ledger.unknown_sources() == 0,
         };
         Ok((account, imbalance))
     }

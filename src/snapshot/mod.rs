@@ -69,7 +69,7 @@ figures! {
         level restarts: u64,
         /// Tasks that it refused since boot.
         level rejected: u64,
-        /// When scx_takt was last thrown out, and why.
+        /// When scx_takt was last ejected, and why.
         level last_ejection: Option<Ejection>,
     }
 

@@ -15,7 +15,7 @@ use crate::stats::protocol::MAX_REQUEST;
 use crate::stats::testing;
 
 /// A server with an agent that answers each request with the snapshot of one second later.
-struct Lab {
+struct Setup {
     _server: Server,
     metrics: SocketAddr,
     channel: Arc<SnapshotChannel>,
@@ -24,7 +24,7 @@ struct Lab {
     agent: Option<thread::JoinHandle<u64>>,
 }
 
-impl Lab {
+impl Setup {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let channel = SnapshotChannel::new().unwrap();
@@ -90,7 +90,7 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
+impl Drop for Setup {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = self.agent.take().unwrap().join();
@@ -127,8 +127,8 @@ fn rss_kib() -> u64 {
 
 #[test]
 fn the_crates_own_client_reads_us() {
-    let lab = Lab::new();
-    let mut client = lab.client();
+    let setup = Setup::new();
+    let mut client = setup.client();
     let first: Metrics = client.request("stats", vec![]).unwrap();
     let second: Metrics = client.request("stats", vec![]).unwrap();
     assert_eq!(first.placed["idle_prev"], 100, "since it was loaded");
@@ -145,8 +145,8 @@ fn the_crates_own_client_reads_us() {
 
 #[test]
 fn two_viewers_have_periods_of_their_own() {
-    let lab = Lab::new();
-    let (mut a, mut b) = (lab.client(), lab.client());
+    let setup = Setup::new();
+    let (mut a, mut b) = (setup.client(), setup.client());
     let _: Metrics = a.request("stats", vec![]).unwrap();
     for _ in 0..2 {
         let _: Metrics = b.request("stats", vec![]).unwrap();
@@ -158,20 +158,20 @@ fn two_viewers_have_periods_of_their_own() {
 
 #[test]
 fn nothing_is_collected_when_nobody_asks() {
-    let mut lab = Lab::new();
-    assert!(!lab.channel.watched());
-    lab.still_serves();
-    assert!(lab.channel.watched());
-    lab.stop.store(true, Ordering::Relaxed);
-    let snapshots = lab.agent.take().unwrap().join().unwrap();
-    lab.agent = Some(thread::spawn(|| 0));
+    let mut setup = Setup::new();
+    assert!(!setup.channel.watched());
+    setup.still_serves();
+    assert!(setup.channel.watched());
+    setup.stop.store(true, Ordering::Relaxed);
+    let snapshots = setup.agent.take().unwrap().join().unwrap();
+    setup.agent = Some(thread::spawn(|| 0));
     assert_eq!(snapshots, 1, "one request, one snapshot");
 }
 
 #[test]
 fn garbage_is_answered_and_harms_nobody() {
-    let lab = Lab::new();
-    let mut stream = lab.raw();
+    let setup = Setup::new();
+    let mut stream = setup.raw();
     for garbage in [
         "",
         "{",
@@ -188,7 +188,7 @@ fn garbage_is_answered_and_harms_nobody() {
     assert!(line_of(&stream).contains("known are top, snapshot"));
     stream.write_all(b"\xff\xfe\n").unwrap();
     assert!(line_of(&stream).contains(r#""errno":22"#));
-    lab.still_serves();
+    setup.still_serves();
 }
 
 /// Anything at all, or a request with a piece of it replaced by anything.
@@ -220,14 +220,14 @@ fn whatever_is_sent_is_answered_and_forgotten() {
     if !is_alone("whatever_is_sent_is_answered_and_forgotten") {
         return;
     }
-    let lab = Lab::new();
-    lab.still_serves();
+    let setup = Setup::new();
+    setup.still_serves();
     let before_kib = rss_kib();
     let mut runner = TestRunner::new(Config::with_cases(1_000));
     let request = b"{\"req\":\"stats\",\"args\":{\"target\":\"top\"}}\n";
     let said = runner.run(&nonsense(request), |bytes| {
         let hang_up = |stream: &UnixStream| stream.shutdown(Shutdown::Write).unwrap();
-        let answer = answers(lab.raw(), &bytes, hang_up);
+        let answer = answers(setup.raw(), &bytes, hang_up);
         for line in answer.lines() {
             prop_assert!(
                 serde_json::from_str::<StatsResponse>(line).is_ok(),
@@ -240,7 +240,7 @@ fn whatever_is_sent_is_answered_and_forgotten() {
     let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
     let said = runner.run(&nonsense(request), |bytes| {
         let hang_up = |stream: &TcpStream| stream.shutdown(Shutdown::Write).unwrap();
-        let answer = answers(lab.http(), &bytes, hang_up);
+        let answer = answers(setup.http(), &bytes, hang_up);
         prop_assert!(
             answer.is_empty() || answer.starts_with("HTTP/1."),
             "{answer}"
@@ -250,7 +250,7 @@ fn whatever_is_sent_is_answered_and_forgotten() {
     said.unwrap();
     let grown_kib = rss_kib().saturating_sub(before_kib);
     assert!(grown_kib < 32 * 1024, "memory grew by {grown_kib} KiB");
-    lab.still_serves();
+    setup.still_serves();
 }
 
 #[test]
@@ -258,12 +258,12 @@ fn a_huge_request_takes_no_memory() {
     if !is_alone("a_huge_request_takes_no_memory") {
         return;
     }
-    let lab = Lab::new();
-    lab.still_serves();
+    let setup = Setup::new();
+    setup.still_serves();
     let before_kib = rss_kib();
     let chunk = vec![b'x'; 64 * 1024];
     for _ in 0..4 {
-        let mut stream = lab.raw();
+        let mut stream = setup.raw();
         let mut sent = 0;
         // 64 MiB without an end of line, or as much as the server takes before it hangs up.
         while sent < 64 << 20 && stream.write_all(&chunk).is_ok() {
@@ -276,13 +276,13 @@ fn a_huge_request_takes_no_memory() {
     }
     let grown_kib = rss_kib().saturating_sub(before_kib);
     assert!(grown_kib < 32 * 1024, "memory grew by {grown_kib} KiB");
-    lab.still_serves();
+    setup.still_serves();
 }
 
 #[test]
 fn a_client_that_never_reads_stops_nobody() {
-    let lab = Lab::new();
-    let mut stream = lab.raw();
+    let setup = Setup::new();
+    let mut stream = setup.raw();
     stream
         .set_write_timeout(Some(Duration::from_millis(200)))
         .unwrap();
@@ -293,18 +293,18 @@ fn a_client_that_never_reads_stops_nobody() {
         sent += request.len();
     }
     assert!(sent < 1 << 20, "the server goes on reading without an end");
-    lab.still_serves();
+    setup.still_serves();
 }
 
 #[test]
 fn half_a_request_waits_and_harms_nobody() {
-    let lab = Lab::new();
-    let mut slow: Vec<_> = (0..MAX_CONNECTIONS).map(|_| lab.raw()).collect();
+    let setup = Setup::new();
+    let mut slow: Vec<_> = (0..MAX_CONNECTIONS).map(|_| setup.raw()).collect();
     for stream in &mut slow {
         stream.write_all(br#"{"req":"#).unwrap();
     }
     // The socket is full of silent clients: the most silent one makes room.
-    lab.still_serves();
+    setup.still_serves();
     let last = slow.last_mut().unwrap();
     last.write_all(b"\"stats\"}\n").unwrap();
     assert!(
@@ -315,13 +315,13 @@ fn half_a_request_waits_and_harms_nobody() {
 
 #[test]
 fn a_crowd_leaves_no_descriptors_behind() {
-    let lab = Lab::new();
+    let setup = Setup::new();
     let count = || fs::read_dir("/proc/self/fd").unwrap().count();
     for _ in 0..300 {
-        let mut stream = lab.raw();
+        let mut stream = setup.raw();
         let _ = stream.write_all(b"{");
     }
-    lab.still_serves();
+    setup.still_serves();
     let deadline = Instant::now() + Duration::from_secs(20);
     // Other tests of this process have descriptors as well, but not hundreds.
     while count() > 250 {
@@ -330,12 +330,12 @@ fn a_crowd_leaves_no_descriptors_behind() {
             "{} descriptors are open",
             count()
         );
-        lab.still_serves();
+        setup.still_serves();
     }
 }
 
-fn ask(lab: &Lab, request: &str) -> String {
-    let mut stream = lab.http();
+fn ask(setup: &Setup, request: &str) -> String {
+    let mut stream = setup.http();
     let _ = stream.write_all(request.as_bytes());
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
@@ -344,8 +344,8 @@ fn ask(lab: &Lab, request: &str) -> String {
 
 #[test]
 fn metrics_over_http() {
-    let lab = Lab::new();
-    let answer = ask(&lab, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let setup = Setup::new();
+    let answer = ask(&setup, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(head.contains("application/openmetrics-text"), "{head}");
@@ -374,8 +374,8 @@ fn metrics_are_judged_by_what_has_happened_lately() {
 
 #[test]
 fn head_gets_the_head_only() {
-    let lab = Lab::new();
-    let answer = ask(&lab, "HEAD /metrics?a=b HTTP/1.0\r\n\r\n");
+    let setup = Setup::new();
+    let answer = ask(&setup, "HEAD /metrics?a=b HTTP/1.0\r\n\r\n");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(!head.contains("Content-Length: 0"), "{head}");
@@ -384,8 +384,8 @@ fn head_gets_the_head_only() {
 
 #[test]
 fn a_head_may_come_in_pieces() {
-    let lab = Lab::new();
-    let mut stream = lab.http();
+    let setup = Setup::new();
+    let mut stream = setup.http();
     for piece in ["GET /met", "rics HTTP/1.1\r", "\nHost: x\r\n\r", "\n"] {
         stream.write_all(piece.as_bytes()).unwrap();
         // Sent at once, so that each piece may be read alone.
@@ -413,9 +413,9 @@ fn readers_do_not_hold_up_the_end_of_the_agent() {
 
 #[test]
 fn http_is_read_only_and_bounded() {
-    let lab = Lab::new();
+    let setup = Setup::new();
     let status = |request: &str| {
-        ask(&lab, request)
+        ask(&setup, request)
             .lines()
             .next()
             .unwrap_or_default()
@@ -428,7 +428,7 @@ fn http_is_read_only_and_bounded() {
     let long = "x".repeat(1 << 20);
     let answer = status(&format!("GET /{long} HTTP/1.1\r\n{host}"));
     assert!(answer.is_empty() || answer.contains(" 4"), "{answer}");
-    let mut silent: Vec<_> = (0..MAX_CONNECTIONS).map(|_| lab.http()).collect();
+    let mut silent: Vec<_> = (0..MAX_CONNECTIONS).map(|_| setup.http()).collect();
     silent[0].write_all(b"GET /met").unwrap();
     assert!(status(&format!("GET /metrics HTTP/1.1\r\n{host}")).contains("200"));
 }

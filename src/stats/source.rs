@@ -1,4 +1,4 @@
-//! Where a viewer takes its snapshots: from scx_takt's agent where that schedules, else with its own eyes.
+//! Where a viewer takes its snapshots: from scx_takt's agent where that schedules, else with local probes.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -120,7 +120,7 @@ fn lateness(snapshot: &Snapshot, now_ns: u64) -> String {
 /// Loading the programs takes a moment; what can be seen without them is shown first.
 const OPENING: &str = "tasks and waits: loading what shows them";
 
-/// With our own eyes: the task iterator and the observer.
+/// With local probes: the task iterator and the observer.
 #[derive(Default)]
 struct Local {
     system: System,
@@ -163,8 +163,8 @@ impl Local {
 
     fn look(&mut self) -> Snapshot {
         self.prepare();
-        let eyes = self.observer.is_some();
-        let tasks = self.tasks.as_ref().filter(|_| eyes);
+        let probes = self.observer.is_some();
+        let tasks = self.tasks.as_ref().filter(|_| probes);
         let tasks = tasks.and_then(|tasks| tasks.read().ok());
         let mut snapshot = self
             .system

@@ -63,7 +63,7 @@ impl SchedExt {
             return Some(format!("{before} did not stay: now {}", self.describe()));
         }
         if !reload_allowed && self.enable_seq != start.enable_seq {
-            return Some(format!("{before} was thrown out and loaded again"));
+            return Some(format!("{before} was ejected and loaded again"));
         }
         let rejected = self
             .nr_rejected

@@ -153,7 +153,7 @@ impl View {
         listed
     }
 
-    /// The scheduler that we watched and that is gone, and the kernel's reason if it was thrown out.
+    /// The scheduler that we watched and that is gone, and the kernel's reason if it was ejected.
     pub fn gone(&self) -> Option<(&str, Option<&str>)> {
         let (name, last_seen_s) = self.was.as_ref()?;
         if &self.now.scheduler.name == name {

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A judgement takes 100 wakeups that the goal is about, or what there was within a second. The period after
-//! a change is thrown out, for its waits began under the old tunables.
+//! a change is dropped, for its waits began under the old tunables.
 //!
 //! - *Bounded*: the level stays in 0..=12, a change is by 4 at most, so no tunable moves by more than
 //!   a factor of 7.8 at once, and none leaves the range of its table.
@@ -166,7 +166,7 @@ impl Tuner {
     }
 
     /// No more turns: the tunables of `task` as they were set. What was learnt is forgotten.
-    pub fn park(&mut self, task: Task, why: &str) -> Option<Change> {
+    pub fn reset(&mut self, task: Task, why: &str) -> Option<Change> {
         let (from, history) = (self.tunables, std::mem::take(&mut self.history));
         *self = Self {
             history,

@@ -136,10 +136,10 @@ fn parked_the_tunables_are_as_they_were_set() {
     run(&mut tuner, &mut machine, 40);
     assert!(tuner.level() > 0);
     let task = tuner.task;
-    let change = tuner.park(task, "new configuration").unwrap();
+    let change = tuner.reset(task, "new configuration").unwrap();
     assert!(levels::differences(&change.tunables, &task.base).is_empty());
     assert_eq!(tuner.level(), 0);
-    assert!(tuner.park(task, "new configuration").is_none());
+    assert!(tuner.reset(task, "new configuration").is_none());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Boots a kernel in a VM of the lab and runs a script in it.
+//! Boots a kernel in a VM of the VM harness and runs a script in it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -19,7 +19,7 @@ pub struct Vm {
     /// None where a machine or its topology says it.
     cpus: Option<u32>,
     timeout_s: u32,
-    /// Whether the lab builds the binaries, or finds them built.
+    /// Whether the VM harness builds the binaries, or finds them built.
     is_built: bool,
 }
 
@@ -57,7 +57,7 @@ impl Vm {
         self
     }
 
-    /// One of the lab's machines.
+    /// One of the VM harness's machines.
     pub fn machine(mut self, name: &str) -> Self {
         self.flags.extend(["--machine".to_owned(), name.to_owned()]);
         self.cpus = None;
@@ -114,7 +114,7 @@ impl Vm {
     }
 
     fn run(self, script: &str) -> Output {
-        let mut command = lab();
+        let mut command = xtask();
         command.args(["vm", "--kernel", &self.kernel]);
         if let Some(cpus) = self.cpus {
             command.args(["--cpus", &cpus.to_string()]);
@@ -132,8 +132,8 @@ impl Vm {
     }
 }
 
-/// The lab: the binary that `cargo xtask test` names, or else cargo makes one.
-fn lab() -> Command {
+/// The VM harness: the binary that `cargo xtask test` names, or else cargo makes one.
+fn xtask() -> Command {
     match std::env::var_os("TAKT_XTASK") {
         Some(xtask) => Command::new(xtask),
         None => {

@@ -4,7 +4,7 @@
 
 use crate::common::Vm;
 
-/// The newest kernel of the series that the lab has for the stand-in.
+/// The newest kernel of the series that the VM harness has for the stand-in.
 const KERNEL: &str = "7.2";
 
 /// From `check`, the ring's overflow among its self-tests, to a clean end. In instruction time, so that a busy host

@@ -46,15 +46,15 @@ fn idle_while_runnable_is_what_a_limit_takes_away() {
         r#"
         mkdir /sys/fs/cgroup/half
         echo '50000 100000' >/sys/fs/cgroup/half/cpu.max
-        race() {
+        compare() {
             scx_takt bench --deterministic --no-self --against eevdf --rounds 1 --no-callbacks --json /tmp/results "$@" \
                 >/dev/null || fail "the benchmark ended with status $?"
             tr -d '\n' </tmp/results
             echo
         }
-        race --workloads command -- sh -c 'echo $$ >/sys/fs/cgroup/half/cgroup.procs
+        compare --workloads command -- sh -c 'echo $$ >/sys/fs/cgroup/half/cgroup.procs
             exec scx_takt load shares --seconds 1 2xbusy'
-        race --workloads pipe
+        compare --workloads pipe
         "#,
     );
     let idle: Vec<f64> = text

@@ -1,4 +1,4 @@
-//! The lab's machines: the guest's kernel must see the CPUs, caches and nodes that a machine's name stands for.
+//! The VM harness's machines: the guest's kernel must see the CPUs, caches and nodes that a machine's name stands for.
 
 use crate::common::Vm;
 

@@ -1,4 +1,4 @@
-//! How fast CPUs are asked to run. The lab's machines have no governor to follow it: what is looked at is the
+//! How fast CPUs are asked to run. The VM harness's machines have no governor to follow it: what is looked at is the
 //! question, in the kernel's function for it.
 
 use super::common::Vm;

@@ -2,7 +2,7 @@
 
 use crate::common::Vm;
 
-/// Two viewers, programs, and people that send nonsense; then the kernel throws the scheduler out while it is
+/// Two viewers, programs, and people that send nonsense; then the kernel ejects the scheduler while it is
 /// watched: the viewers stay and say so.
 #[test]
 #[ignore = "boots a VM"]
@@ -52,7 +52,7 @@ fn top_watches_a_scheduler_come_and_go() {
         echo S >/proc/sysrq-trigger
         await 60 gone $agent || fail "the agent lives on"
         wait $agent
-        [ $? -eq 1 ] || fail "the agent was thrown out, and does not say so"
+        [ $? -eq 1 ] || fail "the agent was ejected, and does not say so"
         [ -e /var/run/scx/root/stats ] && fail "the socket is left behind"
         lines=$(wc -l </tmp/top.out)
         await 60 sees EEVDF || fail "stats: $(cat /tmp/stats.out)"

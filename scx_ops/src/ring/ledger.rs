@@ -12,7 +12,7 @@ use super::protocol::Stats;
 pub struct Ledger {
     kinds: usize,
     streams: Vec<Stream>,
-    strangers: u64,
+    unknown_sources: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,7 +36,7 @@ impl Ledger {
         Self {
             kinds,
             streams: vec![Stream::default(); cpus * kinds],
-            strangers: 0,
+            unknown_sources: 0,
         }
     }
 
@@ -47,7 +47,7 @@ impl Ledger {
             .index(cpu, kind)
             .and_then(|index| self.streams.get_mut(index))
         {
-            None => self.strangers += 1,
+            None => self.unknown_sources += 1,
             Some(stream) => {
                 stream.next = stream.next.max(seq.saturating_add(1));
                 stream.received += 1;
@@ -69,8 +69,8 @@ impl Ledger {
     }
 
     /// Records whose CPU or kind is outside the ledger's bounds.
-    pub fn strangers(&self) -> u64 {
-        self.strangers
+    pub fn unknown_sources(&self) -> u64 {
+        self.unknown_sources
     }
 
     fn index(&self, cpu: u32, kind: u32) -> Option<usize> {
@@ -208,7 +208,7 @@ mod tests {
         ledger.note(0, 2, 0);
         ledger.note(1, 0, 0);
         ledger.note(u32::MAX, u32::MAX, u64::MAX);
-        assert_eq!((ledger.strangers(), ledger.gaps()), (3, 0));
+        assert_eq!((ledger.unknown_sources(), ledger.gaps()), (3, 0));
     }
 
     #[test]

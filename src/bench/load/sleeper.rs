@@ -69,7 +69,7 @@ impl SleeperArgs {
         let end_ns = now_ns();
         // Its end closes the last writing side of the pipe, so that what it wrote can be read to the end.
         drop(sleeper);
-        self.sum_up(&mut seen, changed_ns, end_ns)
+        self.summarise(&mut seen, changed_ns, end_ns)
     }
 
     /// The life of the sleeper: tells when it woke and how late that was.
@@ -83,7 +83,7 @@ impl SleeperArgs {
         }
     }
 
-    fn sum_up(&self, seen: &mut PipeReader, changed_ns: u64, end_ns: u64) -> Result<Sleeps> {
+    fn summarise(&self, seen: &mut PipeReader, changed_ns: u64, end_ns: u64) -> Result<Sleeps> {
         let mut bytes = Vec::new();
         seen.read_to_end(&mut bytes)
             .context("cannot read what the sleeper told")?;

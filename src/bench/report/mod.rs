@@ -359,7 +359,7 @@ mod tests {
         (1..40).map(|n| [n * n * n * 300 * place, 41 - n]).collect()
     }
 
-    fn race(names: &[&str]) -> Results {
+    fn comparison(names: &[&str]) -> Results {
         let mut results = Results {
             kernel: "7.2".into(),
             cpus: 1,
@@ -410,7 +410,7 @@ mod tests {
         let names: Vec<&str> = std::iter::once("eevdf")
             .chain(rivals.iter().map(String::as_str))
             .collect();
-        let results = race(&names);
+        let results = comparison(&names);
         let distributions: Distributions = (1..)
             .zip(&names)
             .map(|(place, name)| ("wakeup".to_owned(), (*name).to_owned(), steps(place)))
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_observed_is_said() {
-        let mut results = race(&["eevdf", "x"]);
+        let mut results = comparison(&["eevdf", "x"]);
         results.waits.clear();
         results.waits_missing = Some("needs <root>".to_owned());
         let context = Context {

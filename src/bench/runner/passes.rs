@@ -1,11 +1,11 @@
-//! Passes after the race, for what would disturb the timed rounds: the cost per callback, the run-queue latency of all
+//! Passes after the comparison, for what would disturb the timed rounds: the cost per callback, the run-queue latency of all
 //! tasks, and the CPU time that goes by idle while tasks wait. All share one more start of each scheduler.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Field, LOADING, Race};
+use super::{Comparison, Field, LOADING};
 use crate::bench::callbacks::{self, Costs, Statistics};
 use crate::bench::plan::Plan;
 use crate::bench::progress::Step;
@@ -17,7 +17,7 @@ use crate::observe::{IdleObserver, Observer, Reading};
 /// Workloads whose callbacks and waits are told, if they are among the chosen; else it is the first chosen.
 const USUAL: [&str; 3] = ["wakeup", "pipe", "messaging"];
 
-impl Race<'_> {
+impl Comparison<'_> {
     /// One more start of a scheduler, with the passes that it needs.
     pub(super) fn passes(&mut self, scheduler: usize) -> Result<()> {
         if self.interrupt.raised() || steps(self.plan, scheduler).is_empty() {
@@ -35,8 +35,8 @@ impl Race<'_> {
                 &mut field,
                 &workloads(&self.plan.workloads),
                 take,
-                |race, workload, before, after| {
-                    race.add_callbacks(
+                |comparison, workload, before, after| {
+                    comparison.add_callbacks(
                         scheduler,
                         workload,
                         &callbacks::difference(&before, &after),
@@ -53,8 +53,8 @@ impl Race<'_> {
                 &mut field,
                 &every,
                 take,
-                |race, workload, before, after| {
-                    race.add_observed(scheduler, workload, &before, &after);
+                |comparison, workload, before, after| {
+                    comparison.add_observed(scheduler, workload, &before, &after);
                 },
             )?;
         }

@@ -62,7 +62,7 @@ impl Hogs {
         Ok(hogs)
     }
 
-    /// Begins the stretch over which [`Hogs::loops_per_s`] counts.
+    /// Begins the period over which [`Hogs::loops_per_s`] counts.
     pub fn begin(&mut self) {
         self.since_ns = now_ns();
         self.loops_before = self.loops();

@@ -1,7 +1,7 @@
 //! The workloads: what each measures, in which unit, and which way is better.
 //!
 //! Every workload is a fixed amount of work, not a fixed time, wherever that makes sense: in the
-//! lab's deterministic mode the same work then gives the same figures run after run. Each run
+//! VM harness's deterministic mode the same work then gives the same figures run after run. Each run
 //! happens in a process of its own (see `isolate`), so that no state leaks from one to the next.
 
 mod build;

@@ -1,6 +1,6 @@
 //! `wakeup`: how late a thread that sleeps a little runs when the machine is full of CPU hogs.
 //!
-//! The latency is that of the probe (see `probe`); the hogs' work in the same stretch shows what
+//! The latency is that of the probe (see `probe`); the hogs' work in the same period shows what
 //! it cost.
 
 use anyhow::Result;

@@ -6,10 +6,10 @@
  * code costs a millisecond of loading in the verifier of 7.2. @prev_cpu, from where each search
  * begins, is one that the task may use: usable_cpu().
  */
-#ifndef TAKT_SEAT_BPF_H
-#define TAKT_SEAT_BPF_H
+#ifndef TAKT_PLACEMENT_BPF_H
+#define TAKT_PLACEMENT_BPF_H
 
-#include "witness.bpf.h"
+#include "hooks.bpf.h"
 
 struct placement {
 	u32 place; /* enum takt_place */
@@ -158,4 +158,4 @@ static __always_inline bool select_pinned_placement(struct task_struct *p, struc
 	return true;
 }
 
-#endif /* TAKT_SEAT_BPF_H */
+#endif /* TAKT_PLACEMENT_BPF_H */

@@ -3,8 +3,8 @@
  * Trace hooks: events about decisions, while a reader wants them. One line at the call site; one
  * load and one branch when no reader does.
  */
-#ifndef TAKT_WITNESS_BPF_H
-#define TAKT_WITNESS_BPF_H
+#ifndef TAKT_HOOKS_BPF_H
+#define TAKT_HOOKS_BPF_H
 
 #include "preempt.bpf.h"
 
@@ -37,4 +37,4 @@ static __always_inline void note_migration(struct task_struct *p, struct task_ct
 		t->llc = llc_of(cpu);
 }
 
-#endif /* TAKT_WITNESS_BPF_H */
+#endif /* TAKT_HOOKS_BPF_H */
