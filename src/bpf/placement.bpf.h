@@ -6,6 +6,27 @@
  * code costs a millisecond of loading in the verifier of 7.2. @prev_cpu, from where each search
  * begins, is one that the task may use: usable_cpu().
  */
+/* clang-format off */
+/*
+ * Six fields say what runs next on a busy CPU: five of its cpu_ctx, and slice_left_ns of the parked
+ * task. The kernel runs the local DSQ from its head, and calls takt_dispatch() only when that is empty.
+ *
+ *	 a task wakes                      the current task leaves         local DSQ, from its head
+ *	--------------------------------------------------------------------------------------------
+ *	 place_at_waker()   ------------>  it sleeps                       wakee
+ *	   placed_in, placed_sync
+ *	 place_at_victim()  ------------>  preempted: to its queue         wakee
+ *	   placed_in
+ *	 the same, the wakee is very  -->  preempted: park_current()       wakee, then the parked task
+ *	 short-running, or handoff           parked_pid, parked_is_short     with the rest of its slice
+ *	   placed_in, resume_next_pid
+ *	 precedes_parked()  ------------>  (a task is parked already)      wakee, parked task
+ *
+ *	placed_in == started_at: a task has been placed in this segment; the next one waits, or takes
+ *	away the current task's right to resume (resume_next_pid = 0).
+ *	Empty: takt_dispatch() clears parked_pid and takes the earliest deadline.
+ */
+/* clang-format on */
 #ifndef TAKT_PLACEMENT_BPF_H
 #define TAKT_PLACEMENT_BPF_H
 
