@@ -390,7 +390,7 @@ pub struct StressArgs {
     pub exit_threads: u64,
 }
 
-/// How long a task may wait for a CPU: a bound of its own, and the turns of those before it.
+/// How long a task may wait for a CPU: a bound of its own, and the slices of the tasks before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct WaitLimit {
     /// Whatever other tasks are there, in ms.

@@ -46,7 +46,7 @@ pub struct Control<'a> {
     on_battery: bool,
     nr_cpus: u32,
     record: Option<File>,
-    /// Turns that have not been told as events yet.
+    /// Adjustments that have not been emitted as events yet.
     untold: Vec<Change>,
     /// The same for configurations that were read again.
     reloads: Vec<Reload>,
@@ -124,7 +124,7 @@ impl<'a> Control<'a> {
         period.saturating_sub(self.last_at.elapsed())
     }
 
-    /// The latest turn of the tunables, with its reason.
+    /// The latest adjustment of the tunables, with its reason.
     pub fn last_change(&self) -> Option<&str> {
         self.tuner.last_change()
     }

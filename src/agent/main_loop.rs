@@ -151,7 +151,7 @@ struct Reporter {
     last_at: Instant,
     last: Counters,
     lost: u64,
-    /// The latest turn of the tunables that was printed.
+    /// The latest adjustment of the tunables that was printed.
     told: String,
 }
 

@@ -20,7 +20,7 @@
  * ends with the tick after it.
  *
  * The limits are lead_max (250 ms) and a quarter of it while few tasks wait. Under a crowd the fair wait
- * of a task after a segment of 4 ms is longer: a limit below it would make equal turns of unequal tasks
+ * of a task after a segment of 4 ms is longer: a limit below it would give unequal tasks equal shares
  * (40 tasks of nice 0 and 40 of nice 10 on one CPU: 2.4 : 1 instead of 9 : 1). So it grows with the
  * crowd, by two segments for each task, as EEVDF bounds lag; a lighter task may have to wait longer, but
  * not by more than three times: a task that is so light gets more than its share, as it may hold a lock.
@@ -41,7 +41,7 @@
  * CPU can give it never gets it: its lag is cut off at LAG_CAP.
  *
  * The error of a task counts up to what its deadline can tell: wait_max * rate, -early_max * rate.
- * Beyond that a task runs because of a limit, or because of its CPU, not because it is its turn: its
+ * Beyond that a task runs because of a limit, or because of its CPU, not because it is due: its
  * time says nothing of its share. (Up to a lag of 1 s instead, nice -20, 0, 19 on 4 CPUs had 2.69 : 0.23
  * : 0.08 s of 3, EEVDF 2.99 : 0.03 : 0.001, and two tasks of nice -20 made 20 of nice 0 and 20 of nice 5
  * equal.)
@@ -323,7 +323,7 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
 
 /*
  * @error, the distance of @t from V, as far as a deadline would tell it. A task that comes round
- * because of the limit, not because it is its turn by weight, runs for more than its share: its
+ * because of the limit, not because it is due by its weight, runs for more than its share: its
  * time would weigh too much. At a rate of 0.0114 (nice -20) one slice of nice 19 is 24 s of V.
  */
 static __always_inline s64 limit_error(s64 error, const struct task_ctx *t, u64 weight_1024,

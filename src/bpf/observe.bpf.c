@@ -211,7 +211,7 @@ static __always_inline void end_wait(struct obs_cpu *c, const struct task_struct
 	wait_ns = wait_ns << (64 - DELAY_BITS) >> (64 - DELAY_BITS);
 	if (wait_ns < 0)
 		wait_ns = 0; /* clocks of two CPUs may differ by a little */
-	add((before ^ after) & SLEPT ? &g->wakeup : &g->turn, wait_ns);
+	add((before ^ after) & SLEPT ? &g->wakeup : &g->requeue, wait_ns);
 }
 
 /* The task that ran here leaves the CPU: its slice is over. */

@@ -51,9 +51,9 @@ struct obs_hist {
 
 /* One group of tasks on one CPU; written by that CPU only. */
 struct obs_group {
-	struct obs_hist wakeup; /* from ready to running, after a sleep */
-	struct obs_hist turn;	/* the same, of tasks that were switched out ready, or are new */
-	struct obs_hist slice;	/* from switched in to switched out */
+	struct obs_hist wakeup;	 /* from ready to running, after a sleep */
+	struct obs_hist requeue; /* the same, of tasks that were switched out ready, or are new */
+	struct obs_hist slice;	 /* from switched in to switched out */
 };
 
 /* The machine, as observe_idle.bpf.c sees it; written by all CPUs, atomically. */

@@ -22,7 +22,9 @@ pub use crate::base::clock::monotonic_ns;
 use crate::base::clock::unix_s;
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::config::tunables;
-use crate::snapshot::{Change, Counters, Event, LongestWait, Queue, Scheduler, Snapshot, Turn};
+use crate::snapshot::{
+    Adjustment, Change, Counters, Event, LongestWait, Queue, Scheduler, Snapshot,
+};
 use crate::state;
 use crate::tuner;
 
@@ -130,7 +132,7 @@ impl Agent {
         self.last_change = Some(Change {
             unix_s: unix_s(),
             turned: turned
-                .map(|(tunable, from_ns, to_ns)| Turn {
+                .map(|(tunable, from_ns, to_ns)| Adjustment {
                     tunable: tunable.to_owned(),
                     from_ns,
                     to_ns,

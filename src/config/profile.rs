@@ -68,7 +68,7 @@ impl Profile {
                 burst_max_ns: 3 * MS,
                 ..base
             },
-            // Short turns, early preemption, twice the credit for those that sleep, and little sparing of
+            // Short slices, early preemption, twice the credit for those that sleep, and little protection of
             // work in progress.
             Self::Latency => takt_tunables {
                 slice_max_ns: 10 * MS,
@@ -91,14 +91,14 @@ impl Profile {
                 ..base
             },
             // No task is preempted for a small difference, and CPU-bound tasks get longer slices where no other
-            // waits. Turns among many stay as they are: longer ones cost frames (docs/user/tuning.md), and a
+            // waits. Slices among many stay as they are: longer ones cost frames (docs/user/tuning.md), and a
             // laptop on battery draws too.
             Self::Powersave => takt_tunables {
                 slice_max_ns: 50 * MS,
                 preempt_margin_ns: 500 * US,
                 ..base
             },
-            // Half as many turns: each may cost 512 KiB of cache. Twice the time for work in
+            // Half as many slices: each may cost 512 KiB of cache. Twice the time for work in
             // progress: the core takes about twice as long for it. docs/user/raspberry-pi-5.md has the
             // price: one wakeup in a thousand waits for milliseconds.
             Self::Pi => takt_tunables {

@@ -58,7 +58,7 @@ tunables! {
     slice_max_ns = 20 * MS, 100 * US, 100 * MS, "slice of a task that runs without rivals";
     slice_min_ns = 3 * MS, 100 * US, 100 * MS, "slice under the longest queue";
     latency_ns = 6 * MS, MS, 1_000 * MS,
-        "every queued task should get its turn within this, while slices allow";
+        "every queued task should get a slice within this, while slices allow";
     lag_max_ns = 3 * MS, 0, 100 * MS, "vtime credit that a sleeper keeps at most";
     lead_max_ns = 250 * MS, MS, 5_000 * MS,
         "vtime debt that can hold a task back at most: the bound on any wait";

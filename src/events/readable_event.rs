@@ -67,7 +67,7 @@ pub enum ReadableEvent {
         from_node: u32,
         to_node: u32,
     },
-    /// A tunable has a new value. Told by the agent, which turns it.
+    /// A tunable has a new value. Emitted by the agent, which sets it.
     Tunable {
         tunable: &'static str,
         from: u64,

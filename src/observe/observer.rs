@@ -232,7 +232,7 @@ impl Observer {
         };
         let index = 2 * class as u32 + u32::from(kernel_thread);
         for raw in per_cpu::<obs_group>(&self.groups, index)? {
-            group.waits.merge_raw(&raw.turn);
+            group.waits.merge_raw(&raw.requeue);
             group.wakeups.merge_raw(&raw.wakeup);
             group.slices.merge_raw(&raw.slice);
         }

@@ -94,7 +94,7 @@ fn compute(
 }
 
 /// Three threads share a CPU: whatever the kernel says that they waited and ran, the observer must have
-/// seen as well (and more: it sees the rest of the machine). No time is assumed, and no turn.
+/// seen as well (and more: it sees the rest of the machine). No time is assumed, and no slice.
 #[test]
 fn sees_the_waits_and_slices_of_threads_that_share_a_cpu() {
     or_skip!();
@@ -170,16 +170,20 @@ fn tells_wakeups_from_turns() {
     });
     begun.wait();
     let deadline = Instant::now() + Duration::from_secs(60);
-    let turns = || {
+    let slices = || {
         let (waits, wakeups) = counts(&observer.read().unwrap().since(&before));
         waits - wakeups
     };
-    while turns() < 100 && Instant::now() < deadline {
+    while slices() < 100 && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(50));
     }
     stop.store(true, Ordering::Relaxed);
     let _ = hogs.map(|thread| thread.join().unwrap());
-    assert!(turns() >= 100, "{} turns of three hogs on one CPU", turns());
+    assert!(
+        slices() >= 100,
+        "{} slices of three hogs on one CPU",
+        slices()
+    );
 }
 
 /// Threads come and go, PIDs are used again: every wait that is counted has an end and a length that

@@ -168,13 +168,13 @@ figures! {
         /// When, in seconds since 1970.
         level unix_s: u64,
         /// Which ones; none: that was all that could be done.
-        level turned: Vec<Turn>,
+        level turned: Vec<Adjustment>,
         /// Why.
         level reason: String,
     }
 
     /// One tunable was turned.
-    pub struct Turn {
+    pub struct Adjustment {
         /// Which one.
         level tunable: String,
         /// Its value before, in nanoseconds.

@@ -25,7 +25,7 @@ const POWERS: usize = 32;
 impl Waits {
     /// What scx_takt and the observer both measure.
     pub const EVERY_WAIT: &str = "all but real-time tasks";
-    /// As [`Self::EVERY_WAIT`], but without waits for the next turn: only those that begin with a wakeup.
+    /// As [`Self::EVERY_WAIT`], but without waits for the next slice: only those that begin with a wakeup.
     pub const WAKEUPS: &str = "wakeups of all but real-time tasks";
 
     /// Every wait, in powers of two, which is what scx_takt itself counts in, so that its figures and

@@ -5,7 +5,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::*;
-use crate::snapshot::{Callback, Change, Ejection, Event, Snapshot, Task, Turn, Waits};
+use crate::snapshot::{Adjustment, Callback, Change, Ejection, Event, Snapshot, Task, Waits};
 use crate::stats::testing;
 use crate::top::view::Look;
 
@@ -87,7 +87,7 @@ fn degraded() {
         snapshot.cost.events_lost = snapshot.at_ns / 100_000_000;
         snapshot.last_change = Some(Change {
             unix_s: snapshot.unix_s - 61,
-            turned: vec![Turn {
+            turned: vec![Adjustment {
                 tunable: "slice_max_ns".into(),
                 from_ns: 20_000_000,
                 to_ns: 10_000_000,

@@ -26,12 +26,12 @@ pub fn press(view: &mut View, key: KeyEvent) -> Action {
         KeyCode::Char('c' | 'd') if control => return Action::Quit,
         KeyCode::Char('q') => return Action::Quit,
         KeyCode::Char('s') => return Action::Save,
-        KeyCode::Esc => turn(view, Page::Overview),
-        KeyCode::Char('?' | 'h') | KeyCode::F(1) => turn(view, Page::Help),
-        KeyCode::Char('e') => turn(view, Page::Events),
+        KeyCode::Esc => show(view, Page::Overview),
+        KeyCode::Char('?' | 'h') | KeyCode::F(1) => show(view, Page::Help),
+        KeyCode::Char('e') => show(view, Page::Events),
         KeyCode::Enter | KeyCode::Char('t') => {
             view.choose();
-            turn(view, Page::Task);
+            show(view, Page::Task);
         }
         KeyCode::PageUp => view.scroll = view.scroll.saturating_sub(LEAP),
         KeyCode::PageDown => scroll_down(view, LEAP),
@@ -55,7 +55,7 @@ fn scroll_down(view: &mut View, lines: usize) {
 }
 
 /// To a page; the same key again goes back.
-fn turn(view: &mut View, page: Page) {
+fn show(view: &mut View, page: Page) {
     view.page = if view.page == page {
         Page::Overview
     } else {

@@ -8,7 +8,7 @@ use crate::config::tunables::{self, Tunable};
 pub const MAX: u8 = 12;
 
 /// How one tunable moves along the scale.
-struct Turn {
+struct Adjustment {
     tunable: &'static str,
     /// By what it is multiplied from one level to the next.
     factor: f64,
@@ -25,38 +25,38 @@ const MS: u64 = 1_000_000;
 /// have to come down to what a frame of a game computes, and less; `preempt_after_ns` faster, for no timer
 /// comes back for a task that wakes within it, and one wakeup in a hundred is enough to miss a goal. The starvation bound
 /// (`lead_max_ns`) is a promise and `handoff_gap_ns` is learnt behaviour: neither is turned.
-const TURNS: [Turn; 7] = [
-    Turn {
+const ADJUSTMENTS: [Adjustment; 7] = [
+    Adjustment {
         tunable: "slice_max_ns",
         factor: 0.75,
         end_ns: MS,
     },
-    Turn {
+    Adjustment {
         tunable: "slice_min_ns",
         factor: 0.75,
         end_ns: 300 * US,
     },
-    Turn {
+    Adjustment {
         tunable: "latency_ns",
         factor: 0.75,
         end_ns: 2 * MS,
     },
-    Turn {
+    Adjustment {
         tunable: "preempt_margin_ns",
         factor: 0.7,
         end_ns: 20 * US,
     },
-    Turn {
+    Adjustment {
         tunable: "preempt_after_ns",
         factor: 0.6,
         end_ns: 20 * US,
     },
-    Turn {
+    Adjustment {
         tunable: "burst_max_ns",
         factor: 0.7,
         end_ns: 100 * US,
     },
-    Turn {
+    Adjustment {
         tunable: "lag_max_ns",
         factor: 1.15,
         end_ns: 12 * MS,
@@ -66,20 +66,23 @@ const TURNS: [Turn; 7] = [
 /// The tunables at `level`, starting from `base`. Every value is within its range.
 pub fn at(base: &takt_tunables, level: u8) -> takt_tunables {
     let mut tunables = *base;
-    for turn in &TURNS {
-        if let Some(tunable) = tunables::find(turn.tunable) {
-            tunable.set(&mut tunables, moved(turn, tunable.of(base), level.min(MAX)));
+    for adjustment in &ADJUSTMENTS {
+        if let Some(tunable) = tunables::find(adjustment.tunable) {
+            tunable.set(
+                &mut tunables,
+                moved(adjustment, tunable.of(base), level.min(MAX)),
+            );
         }
     }
     tunables
 }
 
-fn moved(turn: &Turn, from_ns: u64, level: u8) -> u64 {
-    let to_ns = (from_ns as f64 * turn.factor.powi(i32::from(level))).round() as u64;
-    if turn.factor < 1.0 {
-        to_ns.max(turn.end_ns).min(from_ns)
+fn moved(adjustment: &Adjustment, from_ns: u64, level: u8) -> u64 {
+    let to_ns = (from_ns as f64 * adjustment.factor.powi(i32::from(level))).round() as u64;
+    if adjustment.factor < 1.0 {
+        to_ns.max(adjustment.end_ns).min(from_ns)
     } else {
-        to_ns.min(turn.end_ns).max(from_ns)
+        to_ns.min(adjustment.end_ns).max(from_ns)
     }
 }
 

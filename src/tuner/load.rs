@@ -7,7 +7,7 @@ use crate::bpf_abi::intf::takt_tunables;
 use crate::config::profile::Profile;
 use crate::config::tunables;
 
-/// Runnable tasks per CPU above which turns become longer, and below which they are as before.
+/// Runnable tasks per CPU above which slices become longer, and below which they are as before.
 const CROWDED: (f64, f64) = (8.0, 4.0);
 /// For how long, either way.
 const FOR: Duration = Duration::from_secs(3);

@@ -28,7 +28,7 @@
 //!
 //! Without a goal nothing is measured in the kernel and the agent looks every two seconds. The tunables follow
 //! the power source (profile `auto`) and, where throughput was asked for (`server`), the load: with more
-//! than 8 runnable tasks per CPU for 3 seconds turns are twice as long, with less than 4 for 3 seconds as
+//! than 8 runnable tasks per CPU for 3 seconds slices are twice as long, with less than 4 for 3 seconds as
 //! before.
 
 mod feasibility;
@@ -162,10 +162,10 @@ impl Tuner {
             };
         }
         self.task = task;
-        self.turn(why.to_owned())
+        self.adjust(why.to_owned())
     }
 
-    /// No more turns: the tunables of `task` as they were set. What was learnt is forgotten.
+    /// No more adjustments: the tunables of `task` as they were set. What was learnt is forgotten.
     pub fn reset(&mut self, task: Task, why: &str) -> Option<Change> {
         let (from, history) = (self.tunables, std::mem::take(&mut self.history));
         *self = Self {
@@ -230,10 +230,10 @@ impl Tuner {
             return None;
         }
         let what = if crowded { "many tasks" } else { "fewer tasks" };
-        self.turn(format!("{what} per CPU ({:.1})", self.load.average()))
+        self.adjust(format!("{what} per CPU ({:.1})", self.load.average()))
     }
 
-    /// Turns, if the last judgements of the goals ask for it.
+    /// Adjusts, if the last judgements of the goals ask for it.
     fn judge(&mut self) -> Option<Change> {
         self.relaxed = self
             .relaxed
@@ -264,7 +264,7 @@ impl Tuner {
             self.level = level;
             self.patience = (self.patience * 2).min(PATIENCE.1);
             let why = format!("{said} at every level: it cannot be met under this load");
-            let change = self.turn(why.clone());
+            let change = self.adjust(why.clone());
             let change = change.unwrap_or_else(|| self.tell(self.tunables, why));
             // Once for each goal: under a load that comes and goes it would be said again and again.
             return Some(Change {
@@ -281,7 +281,7 @@ impl Tuner {
             _ => 4,
         };
         self.level = (self.level + step).min(levels::MAX);
-        self.turn(format!("{said} {} times", missed.over))
+        self.adjust(format!("{said} {} times", missed.over))
     }
 
     fn relax(&mut self) -> Option<Change> {
@@ -297,7 +297,7 @@ impl Tuner {
         }
         self.level = next;
         let found = target::worst(self.targets.iter());
-        let change = self.turn(match found {
+        let change = self.adjust(match found {
             Some(found) => {
                 let (p99, goal) = (us(found.p99_ns), us(found.goal_ns));
                 format!("p99 {p99} well within goal {goal} {times} times")
@@ -310,7 +310,7 @@ impl Tuner {
     }
 
     /// Takes the tunables of the level and the load; `None` if they are what they were.
-    fn turn(&mut self, why: String) -> Option<Change> {
+    fn adjust(&mut self, why: String) -> Option<Change> {
         let wanted = if self.task.goal.is_set() {
             levels::at(&self.task.base, self.level)
         } else {

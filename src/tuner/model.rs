@@ -3,7 +3,7 @@
 //! Hogs share a CPU with a sleeper that wakes at random times. A wakeup finds the CPU idle (no hogs),
 //! or preempts at once (unless the runner is within its protected time or too little ahead), or waits
 //! for what is left of the runner's slice, and when the sleeper has used up its share, for the
-//! others' turns as well. That is not the kernel, but latency falls with the same tunables, and by
+//! others' slices as well. That is not the kernel, but latency falls with the same tunables, and by
 //! chance as in life.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Machine {
     pub hogs: u32,
     /// Wakeups per second.
     pub wakeups_per_s: u32,
-    /// Share of wakeups, in thousandths, by a sleeper that is out of credit and waits for turns.
+    /// Share of wakeups, in thousandths, by a sleeper that is out of credit and waits for slices.
     pub greedy_permille: u32,
     /// A latency that no tunable can do anything about, in nanoseconds.
     pub floor_ns: u64,

@@ -176,12 +176,12 @@ fn missing_and_absurd_figures_put_the_tunables_back_and_are_said_once() {
 #[test]
 fn without_a_goal_only_the_throughput_profile_follows_the_load() {
     let profiles = [Profile::Auto, Profile::Powersave, Profile::Server];
-    for (profile, turns) in profiles.map(|p| (p, p == Profile::Server)) {
+    for (profile, adjusts) in profiles.map(|p| (p, p == Profile::Server)) {
         let mut machine = Machine::new(4);
         let mut tuner = tuner(profile, Goal::default());
         machine.hogs = 12;
         let changes = run(&mut tuner, &mut machine, 100);
-        assert_eq!(changes.len(), usize::from(turns), "{profile:?}");
+        assert_eq!(changes.len(), usize::from(adjusts), "{profile:?}");
         machine.hogs = 0;
         run(&mut tuner, &mut machine, 100);
         assert_eq!(

@@ -3,7 +3,7 @@
 use super::common::Vm;
 
 /// Five threads that sleep and wake by timers, several at once now and then: beside one CPU-bound task, that has never
-/// slept, and beside eight. None waits for the end of a turn.
+/// slept, and beside eight. None waits for the end of a slice.
 #[test]
 #[ignore = "boots a VM"]
 fn short_running_tasks_preempt_one_or_many_cpu_bound_tasks() {

@@ -74,8 +74,8 @@ fn colour(index: usize) -> RGBColor {
 }
 
 fn dashes(index: usize) -> Option<(u32, u32)> {
-    let turn = index + index / PALETTE.len();
-    DASHES.get(turn % DASHES.len()).copied().flatten()
+    let dash = index + index / PALETTE.len();
+    DASHES.get(dash % DASHES.len()).copied().flatten()
 }
 
 fn text(size: i32, position: Pos) -> TextStyle<'static> {

@@ -133,9 +133,9 @@ pub fn mutex_convoy(pool: &mut WorkerPool) -> Result<()> {
         let mutex = Arc::clone(&mutex);
         pool.spawn("convoy", move |worker| {
             while worker.running() {
-                let turn = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+                let held = mutex.lock().unwrap_or_else(PoisonError::into_inner);
                 sys::compute(3);
-                drop(turn);
+                drop(held);
                 worker.tick();
                 // The mutex is not fair: the thread that just had it must let go of it for a while.
                 worker.pause_us(10, 200);
