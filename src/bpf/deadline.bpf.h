@@ -359,10 +359,10 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 	error = limit_error(v - q->avg_vruntime, t, weight_1024, q, tunables_now());
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
 	q->avg_vruntime += part;
-	if (nr_queued)
-		correction += part >> (CLOCK_MEMORY_SHIFT + 1 - RATE_SHIFT);
-	else /* no task waits: nothing to learn, and what was learnt is of another load */
+	if (!nr_queued) /* nothing to learn, and what was learnt is of another load */
 		correction += ((s64)RATE_ONE - correction) / 8;
+	else if (is_cpu_bound(t, tunables_now())) /* else its lag tells of sleep, not of weights */
+		correction += part >> (CLOCK_MEMORY_SHIFT + 1 - RATE_SHIFT);
 	if (correction < (s64)CORRECTION_MIN_Q20)
 		correction = CORRECTION_MIN_Q20;
 	correction = min_u64(correction, CORRECTION_MAX_Q20);
