@@ -331,11 +331,9 @@ static __always_inline s64 limit_error(s64 error, const struct task_ctx *t, u64 
 {
 	u64 real_ns = real_time_of(error < 0 ? -error : error, q), limited_ns;
 
-	if (real_ns <= overdue_max_ns(k)) /* the usual case */
-		return error;
 	limited_ns = error < 0 ? limit_early(real_ns, t, weight_1024, k)
 			       : limit_wait(real_ns, t, weight_1024, k);
-	if (limited_ns == real_ns)
+	if (limited_ns == real_ns) /* the usual case */
 		return error;
 	limited_ns = limited_ns * q->rate_q20 / RATE_ONE;
 	return error < 0 ? -(s64)limited_ns : limited_ns;
@@ -350,18 +348,19 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 					 const struct task_ctx *t, u64 weight_1024, u64 ran_ns,
 					 u64 now)
 {
+	const struct takt_tunables *k = tunables_now();
 	u64 real_ns = min_u64(now - q->moved_at, ran_ns); /* not the time that was idle */
 	u64 rate = nr_queued ? RATE_ONE * q->nr_cpus / (q->nr_cpus + nr_queued) : RATE_ONE;
 	s64 error, part, correction = q->correction_q20 ?: RATE_ONE;
 
 	q->moved_at = now;
 	q->avg_vruntime += real_ns * q->rate_q20 / RATE_ONE;
-	error = limit_error(v - q->avg_vruntime, t, weight_1024, q, tunables_now());
+	error = limit_error(v - q->avg_vruntime, t, weight_1024, q, k);
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
 	q->avg_vruntime += part;
 	if (!nr_queued) /* nothing to learn, and what was learnt is of another load */
 		correction += ((s64)RATE_ONE - correction) / 8;
-	else if (is_cpu_bound(t, tunables_now())) /* else its lag tells of sleep, not of weights */
+	else if (is_cpu_bound(t, k)) /* else its lag tells of sleep, not of weights */
 		correction += part >> (CLOCK_MEMORY_SHIFT + 1 - RATE_SHIFT);
 	if (correction < (s64)CORRECTION_MIN_Q20)
 		correction = CORRECTION_MIN_Q20;

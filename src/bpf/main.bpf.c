@@ -130,65 +130,6 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		kick_idle_cpu(p, cpu);
 }
 
-enum next {
-	NEXT_UNDECIDED,
-	NEXT_CURRENT, /* the current task continues */
-	NEXT_TAKEN,   /* another is in the local DSQ */
-};
-
-/*
- * The slice of @prev, which is runnable, is over: it continues unless a waiting task has an earlier
- * deadline, which then is taken. Accounts for @prev in each case, unless it is to migrate.
- */
-static enum next end_slice(s32 cpu, struct task_struct *prev)
-{
-	const struct takt_tunables *k = tunables_now();
-	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	struct task_ctx *t = task_ctx_of(prev);
-	struct head head = earliest_for(cpu);
-	u64 now = scx_bpf_now(), deadline;
-	bool within_run;
-
-	if (!t || !c->started_at || is_migrating_to_big(prev, c))
-		return NEXT_UNDECIDED;
-	account_runtime(cpu, c, t, now);
-	within_run = is_within_run(t, c);
-	t->slice_left_ns = 0;
-	start_segment(c, t, now);
-	c->slice_ns = 0;
-	if (head.deadline == NO_DEADLINE) {
-		reset_lag(t, k);
-	} else if (!within_run) {
-		deadline = deadline_of(t, c->weight_1024, now, k);
-		if (nr_cpus_at_start == 1 && (s64)(deadline - head.deadline) > 0)
-			return NEXT_UNDECIDED; /* take_first() costs less */
-		if (nr_cpus_at_start > 1 && (s64)(deadline - head.deadline) > 0 &&
-		    take_before(cpu, head.queue, deadline))
-			return NEXT_TAKEN;
-	}
-	c->vruntime = t->vruntime;
-	continue_current(cpu, c, prev, t, k);
-	return NEXT_CURRENT;
-}
-
-/* No other task could be taken: @prev continues. It is accounted for already unless it @yielded. */
-static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
-				      bool yielded)
-{
-	struct task_ctx *t = task_ctx_of(prev);
-	u64 now = scx_bpf_now();
-
-	if (!t || !c->started_at)
-		return;
-	if (yielded) {
-		account_runtime(cpu, c, t, now);
-		t->slice_left_ns = 0;
-		reset_lag(t, tunables_now());
-		start_segment(c, t, now);
-	}
-	continue_current(cpu, c, prev, t, tunables_now());
-}
-
 /* There is no work for @cpu. */
 static __always_inline void goes_idle(s32 cpu, u64 now)
 {
