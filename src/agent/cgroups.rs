@@ -1,4 +1,4 @@
-//! What scx_takt does not do for cgroups, told to an administrator that relies on it.
+//! What scx_takt does not do for cgroups: a warning for the administrator.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

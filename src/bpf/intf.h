@@ -116,20 +116,28 @@ struct takt_cpu_set {
 /* Bits of the rules that may be switched off, for the table of
  * docs/results/2026-11-22-rules-switched-off.md. */
 enum takt_without {
-	TAKT_WITHOUT_PREEMPT = 1 << 0,	    /* a wakeup never preempts */
-	TAKT_WITHOUT_PROTECT = 1 << 1,	    /* no task is protected as short-running */
-	TAKT_WITHOUT_LAG_PREEMPT = 1 << 2,  /* positive lag alone is no reason to preempt */
-	TAKT_WITHOUT_PARK_CURRENT = 1 << 3, /* a preempted task passes through the queue */
-	TAKT_WITHOUT_HANDOFF = 1 << 4,	    /* no handoff between a reciprocal pair */
-	TAKT_WITHOUT_SYNC = 1 << 5, /* a wakee is not placed behind a waker that sleeps soon */
-	TAKT_WITHOUT_CONTINUE_CURRENT =
-		1 << 7,		      /* a used-up slice ends a run, whatever the deadlines */
-	TAKT_WITHOUT_CGROUP = 1 << 8, /* cpu.weight counts for nothing */
-	TAKT_WITHOUT_LAG_BEFORE_PARKED = 1
-					 << 10, /* positive lag does not go before a parked task */
-	TAKT_WITHOUT_FORK_LAG = 1 << 11,	/* a new task inherits no lag */
-	TAKT_WITHOUT_KEEP_SLICE =
-		1 << 9, /* a preempted task is queued by its lag, with a new slice */
+	/* A wakeup never preempts. */
+	TAKT_WITHOUT_PREEMPT = 1 << 0,
+	/* No task is protected as short-running. */
+	TAKT_WITHOUT_PROTECT = 1 << 1,
+	/* Positive lag alone is no reason to preempt. */
+	TAKT_WITHOUT_LAG_PREEMPT = 1 << 2,
+	/* A preempted task passes through the queue. */
+	TAKT_WITHOUT_PARK_CURRENT = 1 << 3,
+	/* No handoff between a reciprocal pair. */
+	TAKT_WITHOUT_HANDOFF = 1 << 4,
+	/* A wakee is not placed behind a waker that sleeps soon. */
+	TAKT_WITHOUT_SYNC = 1 << 5,
+	/* A used-up slice ends a run, whatever the deadlines. */
+	TAKT_WITHOUT_CONTINUE_CURRENT = 1 << 7,
+	/* cpu.weight counts for nothing. */
+	TAKT_WITHOUT_CGROUP = 1 << 8,
+	/* A preempted task is queued by its lag, with a new slice. */
+	TAKT_WITHOUT_KEEP_SLICE = 1 << 9,
+	/* Positive lag does not go before a parked task. */
+	TAKT_WITHOUT_LAG_BEFORE_PARKED = 1 << 10,
+	/* A new task inherits no lag. */
+	TAKT_WITHOUT_FORK_LAG = 1 << 11,
 };
 
 /* Where a task that became runnable was put. */

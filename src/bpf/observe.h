@@ -60,7 +60,7 @@ struct obs_group {
 struct obs_idle {
 	u64 wasted_ns;	/* CPU time that went by idle while a task waited; only grows */
 	u64 period_ns;	/* the same of the period that goes on */
-	u64 stretch_at; /* when it began: CLOCK_MONOTONIC, ns */
+	u64 period_at;	/* when it began: CLOCK_MONOTONIC, ns */
 	u64 updated_at; /* of the last change: CLOCK_MONOTONIC, ns */
 	s64 nr_idle;	/* CPUs */
 	s64 nr_waiting; /* tasks that may use all CPUs */

@@ -77,16 +77,16 @@ static __always_inline s64 update_integral(struct obs_idle *i, u64 now)
 }
 
 /* Begins or ends a period. Called after a change; @before is what update_integral() returned. */
-static __always_inline void update_stretch(struct obs_idle *i, s64 before, u64 now)
+static __always_inline void update_period(struct obs_idle *i, s64 before, u64 now)
 {
 	s64 after = nr_wasted(i);
 	u64 ns;
 
 	if (before <= 0 && after > 0) {
-		i->stretch_at = now;
+		i->period_at = now;
 	} else if (before > 0 && after <= 0) {
 		ns = __sync_lock_test_and_set(&i->period_ns, 0);
-		if ((s64)(now - i->stretch_at) > OBS_IDLE_GRACE_NS)
+		if ((s64)(now - i->period_at) > OBS_IDLE_GRACE_NS)
 			__sync_fetch_and_add(&i->wasted_ns, ns);
 	}
 }
@@ -146,7 +146,7 @@ int BPF_PROG(idle_switch, bool preempt, struct task_struct *prev, struct task_st
 		*here = 1;
 		__sync_fetch_and_add(&i->nr_idle, 1);
 	}
-	update_stretch(i, wasted, now);
+	update_period(i, wasted, now);
 	return 0;
 }
 
@@ -162,7 +162,7 @@ static __always_inline int woken(const struct task_struct *p)
 		return 0;
 	wasted = update_integral(i, now);
 	begin_wait(i, p);
-	update_stretch(i, wasted, now);
+	update_period(i, wasted, now);
 	return 0;
 }
 

@@ -68,7 +68,7 @@ impl Profile {
                 burst_max_ns: 3 * MS,
                 ..base
             },
-            // Short slices, early preemption, twice the credit for those that sleep, and little protection of
+            // Short slices, early preemption, twice the credit for tasks that sleep, and little protection of
             // work in progress.
             Self::Latency => takt_tunables {
                 slice_max_ns: 10 * MS,

@@ -64,7 +64,7 @@ pub struct Wait {
 }
 
 impl WaitCheck {
-    /// Loads the tracing programs and begins to wait_check.
+    /// Loads the tracing programs and begins to judge.
     ///
     /// # Errors
     /// If this process may not (not root), or the kernel cannot (no BTF).

@@ -2,7 +2,7 @@
 
 use crate::common::Vm;
 
-/// Two viewers, programs, and people that send nonsense; then the kernel ejects the scheduler while it is
+/// Two viewers, programs, and clients that send nonsense; then the kernel ejects the scheduler while it is
 /// watched: the viewers stay and say so.
 #[test]
 #[ignore = "boots a VM"]

@@ -10,7 +10,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::super::results::{Figure, Results};
 use super::super::workload::Better;
 
-/// One colour for each scheduler, most told apart by people that cannot tell red from green, too; the
+/// One colour for each scheduler, most distinct without seeing red and green apart, too; the
 /// kind of line helps.
 const PALETTE: [RGBColor; 12] = [
     RGBColor(60, 60, 60),

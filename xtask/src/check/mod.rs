@@ -9,7 +9,7 @@ use crate::tree::Tree;
 use anyhow::Result;
 use clap::Subcommand;
 
-/// The checks; `cargo xtask test` runs all but `words` as steps.
+/// The checks; `cargo xtask test` runs all of them as steps.
 #[derive(Subcommand, Clone, Debug)]
 pub enum CheckCommand {
     /// Links, paths and line lengths of the documentation

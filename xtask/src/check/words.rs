@@ -1,7 +1,7 @@
 //! The words check: words that the glossary replaces, and tasks that are called persons.
 //!
 //! It compares whole words, so it does not find expressions of several words ("left alone") and longer names
-//! (`side_end_turn`). In `xtask` it finds further words, which are in use elsewhere in the tree. Exempt there
+//! (`side_end_turn`). In `xtask` it finds further words, which are still in use elsewhere. Exempt there
 //! too, because tools use them in another sense:
 //!
 //! - `call` (system calls), `floor` (`scx_floor`), `hogs` and `sleepers` (stressors), `wants` (systemd);
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(found, [(1, "lab"), (1, "turns")]);
     }
 
-    /// The rest of the tree is not checked here: other parts still have such words.
+    /// The rest of the tree is checked by `cargo xtask check words`, a step of `cargo xtask test`.
     #[test]
     fn xtask_has_no_replaced_word() {
         let tree = Tree::find().unwrap();
