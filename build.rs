@@ -11,14 +11,12 @@ fn main() -> anyhow::Result<()> {
         .enable_skel("src/bpf/tasks.bpf.c", "tasks")
         .build()?;
     scx_cargo::BpfBuilder::new()?
-        .enable_intf("src/bpf/observe.h", "observe_intf.rs")
         .enable_skel("src/bpf/observe.bpf.c", "observe")
         .build()?;
     scx_cargo::BpfBuilder::new()?
         .enable_skel("src/bpf/observe_idle.bpf.c", "observe_idle")
         .build()?;
     scx_cargo::BpfBuilder::new()?
-        .enable_intf("src/bpf/wait_check.h", "wait_check_intf.rs")
         .enable_skel("src/bpf/wait_check.bpf.c", "wait_check")
         .build()
 }

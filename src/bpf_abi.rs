@@ -28,24 +28,16 @@ pub mod tasks {
 
 /// The skeleton of `src/bpf/observe.bpf.c`.
 pub mod observe {
-    /// The types and constants of `src/bpf/observe.h`.
-    pub mod intf {
-        include!(concat!(env!("OUT_DIR"), "/observe_intf.rs"));
-    }
     include!(concat!(env!("OUT_DIR"), "/observe_skel.rs"));
 }
 
-/// The skeleton of `src/bpf/observe_idle.bpf.c`; its types are those of `observe::intf`.
+/// The skeleton of `src/bpf/observe_idle.bpf.c`.
 pub mod observe_idle {
     include!(concat!(env!("OUT_DIR"), "/observe_idle_skel.rs"));
 }
 
 /// The skeleton of `src/bpf/wait_check.bpf.c`.
 pub mod wait_check {
-    /// The types and constants of `src/bpf/wait_check.h`.
-    pub mod intf {
-        include!(concat!(env!("OUT_DIR"), "/wait_check_intf.rs"));
-    }
     include!(concat!(env!("OUT_DIR"), "/wait_check_skel.rs"));
 }
 
@@ -63,13 +55,13 @@ unsafe impl plain::Plain for intf::takt_cpu_stats {}
 // SAFETY: as above.
 unsafe impl plain::Plain for intf::takt_task {}
 // SAFETY: as above.
-unsafe impl plain::Plain for observe::intf::obs_group {}
+unsafe impl plain::Plain for intf::obs_group {}
 // SAFETY: as above.
-unsafe impl plain::Plain for observe::intf::obs_cpu {}
+unsafe impl plain::Plain for intf::obs_cpu {}
 // SAFETY: as above.
-unsafe impl plain::Plain for observe::intf::obs_idle {}
+unsafe impl plain::Plain for intf::obs_idle {}
 // SAFETY: as above.
-unsafe impl plain::Plain for wait_check::intf::wait_check_cpu {}
+unsafe impl plain::Plain for intf::wait_check_cpu {}
 
 impl Default for intf::takt_task {
     fn default() -> Self {

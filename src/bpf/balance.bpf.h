@@ -169,8 +169,9 @@ static __always_inline void move_cpu_tasks(u32 queue, s32 cpu)
 /*
  * @cpu goes offline. The kernel asks it for no more work from our queues, and sends away whatever
  * is in its local one, breaking its affinity where need be. It waits until nothing belongs to the
- * CPU any longer (sched_cpu_wait_empty() in kernel/sched/core.c): a task in one of our queues that
- * no other CPU may take would hold it up for ever.
+ * CPU any longer (sched_cpu_wait_empty() in kernel/sched/core.c). It has enqueued the CPU's
+ * runnable tasks anew before it calls us (rq_offline_scx()); what still waits in a queue that no
+ * other CPU serves, also a task of another CPU (spread_without_domain()), would wait for ever.
  *
  * Before it gets here, the kernel waits for all RCU read-side sections (sched_cpu_deactivate()),
  * when it asks for no more work already. Hence a task that was preempted in one, and may run on no

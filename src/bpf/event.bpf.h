@@ -22,6 +22,7 @@
 #define TAKT_EVENT_BPF_H
 
 #include "takt.bpf.h"
+#include "vtime.h"
 
 static __always_inline struct takt_cpu_stats *stats_here(void)
 {

@@ -8,8 +8,8 @@
 
 #include "preempt.bpf.h"
 
-/* Emits which task @p preempts on @cpu, and the difference of their vruntimes, without the offset
- * of a bound queue. Racy read of another CPU's record: see cpu_ctx. */
+/* Emits which task @p preempts on @cpu, and by how much the lag of @p exceeds that task's. Racy
+ * read of another CPU's record: see cpu_ctx. */
 static __noinline void tell_preempt(struct task_struct *p, s32 cpu, const struct task_ctx *t,
 				    u64 now)
 {

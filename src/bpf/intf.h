@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The ABI between the BPF side and the agent: the only header that both sides include.
+ * The ABI between the BPF objects and their readers: the only header that both sides include.
  *
  * Times are nanoseconds of CLOCK_MONOTONIC unless a name ends in another unit. "vtime" is CPU
  * time scaled by weight: a task of weight 100 (nice 0) that runs for 1 ns moves by 1 ns of vtime,
@@ -36,7 +36,7 @@ enum takt_consts {
 
 /*
  * The tunables: what may be changed while the scheduler runs. The agent checks the ranges
- * (src/config/); deadline.bpf.h and its neighbours clamp where a wild value could hurt.
+ * (src/config/); vtime.h and its neighbours clamp where a wild value could hurt.
  */
 struct takt_tunables {
 	u64 slice_max_ns; /* slice of a task while no other waits */
@@ -237,6 +237,108 @@ struct takt_task {
 	s32 nice;
 	char comm[TAKT_COMM_LEN];
 	u64 ruled; /* ours only: the class that a rule gave it, enum takt_latency_class */
+};
+
+/*
+ * The observer (observe.bpf.c, observe_idle.bpf.c; src/observe/), an object of its own that runs
+ * beside any scheduler.
+ *
+ * Histograms are log-linear: OBS_SUBS buckets of equal width per power of two. Values below
+ * OBS_SUBS have a bucket each; above, a bucket is 1/OBS_SUBS of the power of two that it begins in,
+ * so that a value is known to 1/16 (6.25 %) and the middle of its bucket is off by 3.2 % at most.
+ */
+enum obs_consts {
+	OBS_SUB_BITS = 4,
+	OBS_SUBS = 1 << OBS_SUB_BITS,
+	OBS_BUCKETS = 36 * OBS_SUBS, /* up to 2^39 ns (9 minutes); the last bucket has the rest */
+	OBS_MIN_SLOTS = 1 << 16,     /* words for tasks, by PID: a power of two between these */
+	OBS_MAX_SLOTS = 1 << 20,
+	OBS_PROBES = 32,	    /* values per call of observe_buckets() */
+	OBS_IDLE_GRACE_NS = 100000, /* an idle CPU comes to a task in less */
+};
+
+/* Which class of which scheduler a task is in. */
+enum obs_class {
+	OBS_FAIR, /* SCHED_OTHER and SCHED_BATCH under the kernel's own scheduler */
+	OBS_IDLE, /* SCHED_IDLE under the kernel's own scheduler */
+	OBS_EXT,  /* a sched_ext scheduler, whatever the policy */
+	OBS_RT,	  /* SCHED_FIFO, SCHED_RR, tasks boosted so, and the CPU stoppers */
+	OBS_DL,	  /* SCHED_DEADLINE */
+	OBS_NR_CLASSES,
+};
+
+/* Index of a group: 2 * class + (1 for kernel threads). */
+enum obs_group_consts {
+	OBS_NR_GROUPS = 2 * OBS_NR_CLASSES,
+};
+
+/* Every field only ever grows. */
+struct obs_hist {
+	u64 sum_ns;
+	u64 max_ns;
+	u64 count[OBS_BUCKETS];
+};
+
+/* One group of tasks on one CPU; written by that CPU only. */
+struct obs_group {
+	struct obs_hist wakeup;	 /* from ready to running, after a sleep */
+	struct obs_hist requeue; /* the same, of tasks that were switched out ready, or are new */
+	struct obs_hist slice;	 /* from switched in to switched out */
+};
+
+/* The machine, as observe_idle.bpf.c sees it; written by all CPUs, atomically. */
+struct obs_idle {
+	u64 wasted_ns;	/* CPU time that went by idle while a task waited; only grows */
+	u64 period_ns;	/* the same of the period that goes on */
+	u64 period_at;	/* when it began: CLOCK_MONOTONIC, ns */
+	u64 updated_at; /* of the last change: CLOCK_MONOTONIC, ns */
+	s64 nr_idle;	/* CPUs */
+	s64 nr_waiting; /* tasks that may use all CPUs */
+};
+
+/* One CPU; written by that CPU only. */
+struct obs_cpu {
+	u64 started_at;	 /* when the task that runs was switched in; 0: not seen */
+	u64 nr_unseen;	 /* waits whose beginning is not known */
+	u64 nr_collided; /* waits of tasks that share a word with another */
+	u32 group;	 /* of the task that runs */
+	u32 pad;
+};
+
+/* The wait check (wait_check.bpf.c; src/stress/wait_check.rs): how long tasks waited. */
+enum wait_check_consts {
+	WAIT_CHECK_TICK_SHIFT = 20, /* the history has a word for each 2^20 ns = 1 ms */
+	WAIT_CHECK_TICKS = 1 << 15, /* per CPU: 34 s */
+	WAIT_CHECK_SLOTS = 1 << 16, /* for tasks, by the low bits of their PID */
+	WAIT_CHECK_COMM = 16,
+};
+
+/* One wait. */
+struct wait_check_wait {
+	u64 wait_ns;
+	u64 left_ns;	 /* of it, on that CPU of those it may use that had most of it left */
+	s32 pid;	 /* of the task that waited */
+	u32 nr_cpus;	 /* on how many CPUs it may run */
+	u32 nr_runnable; /* tasks that ran or waited as its wait began */
+	u32 pad;
+	char comm[WAIT_CHECK_COMM];
+};
+
+/* One CPU; written by that CPU only. One more has the waits that have not ended; written by the
+ * reader's walk. */
+struct wait_check_cpu {
+	u64 nr_waits;
+	u64 nr_long;	 /* of them, beyond the limit */
+	u64 nr_beyond;	 /* of them, beyond the limit in the time that was left, too */
+	u64 nr_moved;	 /* not judged: other CPUs meanwhile, and wait_check_mask() is not there */
+	u64 nr_unseen;	 /* waits whose beginning is not known */
+	u64 held_since;	 /* when what holds the CPU now was noted; 0: nothing does */
+	u32 high;	 /* a real-time or deadline task has it */
+	u32 away;	 /* it is on its way offline, or back */
+	u32 nr_runnable; /* tasks that ran or waited here at the last switch */
+	u32 pad;
+	struct wait_check_wait longest; /* by wait_ns */
+	struct wait_check_wait worst;	/* by left_ns */
 };
 
 #endif /* TAKT_INTF_H */

@@ -22,7 +22,7 @@
 #include "task.bpf.h"
 #include "rules.bpf.h"
 #include "cgroup.bpf.h"
-#include "burst.bpf.h"
+#include "run_length.bpf.h"
 #include "deadline.bpf.h"
 #include "perf.bpf.h"
 #include "queue.bpf.h"
@@ -244,9 +244,10 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 }
 
 /*
- * What has changed since @p got the CPU. A task that was placed behind @p, for a moment that has
- * become long, is freed if @p may go on elsewhere. So it takes one tick of a busy CPU at most until
- * an idle one takes what takt_enqueue() missed, or what was placed.
+ * Adapts to what has changed since @p got the CPU: more tasks wait, so its slice shrinks; a CPU
+ * went idle, so it is kicked for a task that waits. If a task was placed behind @p and does not get
+ * the CPU, @p is sent to the idle CPU instead. So a task waits for one tick of a busy CPU at most
+ * while an idle one may take it.
  */
 void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {

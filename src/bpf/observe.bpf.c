@@ -28,7 +28,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "observe.h"
+#include "buckets.h"
 
 #define PF_KTHREAD  0x00200000
 #define SCHED_IDLE  5
@@ -70,41 +70,6 @@ struct {
 	__type(key, u32);
 	__type(value, struct obs_cpu);
 } cpus SEC(".maps");
-
-/* Keeps the compiler from computing all conditions first and joining the results later. */
-#define one_by_one(a, b) asm volatile("" : "+r"(a), "+r"(b))
-
-#define SHIFT_IF_LONG(top, shift, by)                                                              \
-	do {                                                                                       \
-		if ((top) >> (OBS_SUB_BITS + (by))) {                                              \
-			(top) >>= (by);                                                            \
-			(shift) += (by);                                                           \
-		}                                                                                  \
-		one_by_one(top, shift);                                                            \
-	} while (0)
-
-/*
- * The bucket of a value: its highest OBS_SUB_BITS + 1 bits, and how far they had to be shifted for
- * it. src/observe/histogram.rs has the way back.
- */
-static __always_inline u32 bucket_of(u64 v)
-{
-	u64 top = v, shift = 0, bucket;
-
-	if (v >> 36) { /* more than a minute: five steps are not enough */
-		if (v >> 39)
-			return OBS_BUCKETS - 1;
-		top >>= 8;
-		shift = 8;
-	}
-	SHIFT_IF_LONG(top, shift, 16);
-	SHIFT_IF_LONG(top, shift, 8);
-	SHIFT_IF_LONG(top, shift, 4);
-	SHIFT_IF_LONG(top, shift, 2);
-	SHIFT_IF_LONG(top, shift, 1);
-	bucket = shift * OBS_SUBS + top;
-	return bucket < OBS_BUCKETS ? bucket : OBS_BUCKETS - 1;
-}
 
 static __always_inline void add(struct obs_hist *h, u64 ns)
 {

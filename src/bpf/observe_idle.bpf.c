@@ -22,7 +22,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "observe.h"
+#include "intf.h"
 
 char _license[] SEC("license") = "GPL";
 

@@ -5,7 +5,7 @@
  *
  *	preempt if   lag(wakee) - lag(current, this segment included) > preempt_margin
  *	       or    lag(wakee) > lag_max / 2
- *	       and   current has run for more than its protected time since it last woke (burst.bpf.h)
+ *	       and   current has run for more than its protected time since it last woke (run_length.h)
  *	       and   no task has been placed on that CPU already, to run next
  *
  * A task of the background class or of SCHED_BATCH preempts none, and one of the background class is

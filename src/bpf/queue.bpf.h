@@ -98,8 +98,9 @@ static __always_inline void recount_own_queue(s32 cpu)
 	c->own_last = READ_ONCE(c->own);
 }
 
-/* The head with the earliest deadline of the domains that @cpu belongs to, if before @deadline. */
-static __noinline u64 earliest_of_domains(s32 cpu, u64 deadline)
+/* Which of the domains that @cpu belongs to has the earliest deadline, if before @deadline; 0:
+ * none. */
+static __noinline u32 earliest_of_domains(s32 cpu, u64 deadline)
 {
 	u64 used = domains_used, found = deadline, head;
 	u32 i, queue = 0;

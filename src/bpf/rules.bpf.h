@@ -26,7 +26,6 @@
 #include "task.bpf.h"
 
 #define CGROUP_NAME_LEN 128
-#define HASH_START	0x9e3779b97f4a7c15ULL
 
 /*
  * Are there rules at all? Set by the agent before load: without them, what they could do is taken
@@ -117,12 +116,6 @@ static __always_inline s64 ruled_lead(const struct task_ctx *t, s64 lead,
 static s32 claim_preferred_cpu(struct task_struct *p, const struct task_ctx *t)
 {
 	return claim_idle_in_set(p, &cpu_sets[t->cpu_set & (TAKT_MAX_CPU_SETS - 1)]);
-}
-
-static __always_inline u64 hash_step(u64 hash, u64 word)
-{
-	hash = (hash ^ word) * HASH_START;
-	return hash ^ (hash >> 32);
 }
 
 /* The agent computes the same: src/agent/rules/compile.rs. */

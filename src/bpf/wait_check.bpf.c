@@ -23,7 +23,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "wait_check.h"
+#include "intf.h"
 
 #define MAX_RT_PRIO	100
 #define SCHED_IDLE	5   /* include/uapi/linux/sched.h */

@@ -11,22 +11,11 @@
 #ifndef TAKT_WAKEUP_BPF_H
 #define TAKT_WAKEUP_BPF_H
 
+#include "buckets.h"
 #include "event.bpf.h"
 
 /* Set by the agent while it tunes or shows: nothing is counted otherwise. */
 bool wakeups_watched;
-
-/* Bucket 0: less than 1,024 ns; then 4 to each power of two. The agent: src/wakeups.rs. */
-static __always_inline u32 wake_bucket(u64 ns)
-{
-	u32 exponent, bucket;
-
-	if (ns < 1024)
-		return 0;
-	exponent = log2_of(ns);
-	bucket = 1 + (exponent - 10) * 4 + ((ns >> (exponent - 2)) & 3);
-	return bucket < TAKT_WAKE_BUCKETS ? bucket : TAKT_WAKE_BUCKETS - 1;
-}
 
 /* @t gets a CPU: counts how long that took if it woke for it. */
 static __always_inline void count_wakeup(const struct task_ctx *t, u64 now)

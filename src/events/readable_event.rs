@@ -41,7 +41,7 @@ pub enum ReadableEvent {
         /// The task that ran there before it.
         behind: Task,
     },
-    /// A task waited for longer than the bound, `lead_max_ns + lag_max_ns`.
+    /// A task waited for longer than the bound, 5/4 of `lead_max_ns`.
     Starved {
         at_ns: u64,
         task: Task,

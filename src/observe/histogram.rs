@@ -1,6 +1,6 @@
 //! Log-linear histograms of nanoseconds: the reading side of `struct obs_hist`.
 
-use crate::bpf_abi::observe::intf::{self, obs_hist};
+use crate::bpf_abi::intf::{self, obs_hist};
 
 /// log2 of the number of buckets per power of two.
 #[cfg(test)]

@@ -10,7 +10,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use scx_ops::kernel;
 
-use crate::bpf_abi::observe::intf::obs_idle;
+use crate::bpf_abi::intf::obs_idle;
 use crate::bpf_abi::observe_idle::ObserveIdleSkelBuilder;
 
 /// Watches idle CPUs and waiting tasks while it lives, under whatever scheduler.

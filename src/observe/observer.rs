@@ -13,8 +13,8 @@ use scx_ops::kernel;
 
 use super::histogram::Histogram;
 use crate::base::clock::monotonic_ns;
+use crate::bpf_abi::intf::{self, obs_cpu, obs_group};
 use crate::bpf_abi::observe::ObserveSkelBuilder;
-use crate::bpf_abi::observe::intf::{self, obs_cpu, obs_group};
 
 /// The scheduler of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

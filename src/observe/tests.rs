@@ -16,7 +16,8 @@ use scx_ops::kernel;
 
 use super::histogram::bucket_of;
 use super::{Class, Group, Observer, Reading};
-use crate::bpf_abi::observe::{ObserveSkelBuilder, intf};
+use crate::bpf_abi::intf;
+use crate::bpf_abi::observe::ObserveSkelBuilder;
 use crate::stress::sys::{Policy, set_policy};
 
 /// Ends the test that says so on machines where it cannot run.

@@ -11,8 +11,9 @@ use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
 use scx_ops::kernel;
 use serde::Serialize;
 
+use crate::bpf_abi::intf;
 use crate::bpf_abi::name_in;
-use crate::bpf_abi::wait_check::{WaitCheckSkelBuilder, intf};
+use crate::bpf_abi::wait_check::WaitCheckSkelBuilder;
 use crate::cli::WaitLimit;
 
 /// Watches every wait of a task below real-time while it lives, under whatever scheduler.

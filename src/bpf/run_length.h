@@ -41,10 +41,10 @@
  * burst_max for each of them with an earlier deadline.
  */
 /* clang-format on */
-#ifndef TAKT_BURST_BPF_H
-#define TAKT_BURST_BPF_H
+#ifndef TAKT_RUN_LENGTH_H
+#define TAKT_RUN_LENGTH_H
 
-#include "cgroup.bpf.h"
+#include "types.h"
 
 #define LONG_AWAKE 4 /* times burst_max: too long for a run, spinning included */
 #define FEW_WOKEN  3 /* a process that is forked and runs a program wakes fewer */
@@ -54,36 +54,22 @@ static __always_inline bool is_very_short(const struct task_ctx *t, const struct
 	return t->est_run_ns && t->est_run_ns <= k->preempt_after_ns;
 }
 
-static __always_inline bool is_short(const struct task_ctx *t, const struct takt_tunables *k)
+static __always_inline bool is_short_running(const struct task_ctx *t,
+					     const struct takt_tunables *k)
 {
 	u64 awake_max_ns = k->burst_max_ns * (is_very_short(t, k) ? 1 : LONG_AWAKE);
 
-	return rule_enabled(PROTECT) && t->est_run_ns && t->est_run_ns <= k->burst_max_ns &&
-	       t->runtime_ns <= awake_max_ns;
+	return t->est_run_ns && t->est_run_ns <= k->burst_max_ns && t->runtime_ns <= awake_max_ns;
 }
 
-/* @t starts to run on @c, or continues: until when is it protected from very short-running tasks?
- */
-static __always_inline void set_protection(struct cpu_ctx *c, const struct task_ctx *t,
-					   const struct takt_tunables *k)
+/* For how long, since it woke, is @t protected from very short-running tasks as it gets a CPU, or
+ * continues? */
+static __always_inline u64 protection_ns(const struct task_ctx *t, bool is_short,
+					 const struct takt_tunables *k)
 {
-	c->sleeps = is_short(t, k);
-	c->protect_ns = t->est_run_ns || t->nr_woke > FEW_WOKEN ? k->preempt_after_ns : 0;
-	if (c->sleeps)
-		c->protect_ns = max_u64(c->protect_ns, min_u64(2 * t->est_run_ns, k->burst_max_ns));
-}
+	u64 least = t->est_run_ns || t->nr_woke > FEW_WOKEN ? k->preempt_after_ns : 0;
 
-/* @t is preempted on @c, maybe by a task that it has woken. */
-static __always_inline void note_woken(struct task_ctx *t, const struct cpu_ctx *c)
-{
-	if (!t->est_run_ns)
-		t->nr_woke = min_u64(t->nr_woke + c->nr_woke, 255);
-}
-
-/* @t, that runs on @c, has used up its slice, and did not yield: is it likely to sleep soon? */
-static __always_inline bool is_within_run(const struct task_ctx *t, const struct cpu_ctx *c)
-{
-	return c->sleeps && !t->slice_left_ns && t->runtime_ns < c->protect_ns;
+	return is_short ? max_u64(least, min_u64(2 * t->est_run_ns, k->burst_max_ns)) : least;
 }
 
 /* A task goes to sleep after having run for @t->runtime_ns. */
@@ -95,4 +81,4 @@ static __always_inline void update_run_estimate(struct task_ctx *t, const struct
 		burst ? max_u64(min_u64(t->runtime_ns, longest), burst - burst / 8) : t->runtime_ns;
 }
 
-#endif /* TAKT_BURST_BPF_H */
+#endif /* TAKT_RUN_LENGTH_H */

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The state of a task, a CPU, a queue and an LLC: each field with its unit, its writer and the lock
+ * that the writer holds. Plain C, so that the formulas (vtime.h, run_length.h) compile on the host
+ * as well.
+ */
+#ifndef TAKT_TYPES_H
+#define TAKT_TYPES_H
+
+#include "arith.h"
+
+#define CACHE_LINE 64
+
+/* What is known of a task as a waker: see handoff.bpf.h. One load, one store. */
+struct waker_profile {
+	/* Moving average: from its first wakeup of another to its own sleep; 0: it never slept
+	 * after one. */
+	u32 wake_to_sleep_ns;
+	/* Times in a row that it woke its own waker, only that, and slept at once; < 0: so many
+	 * must make up for a wrong guess. */
+	s16 reciprocal_streak;
+	u16 handed; /* handoffs since then */
+} __attribute__((aligned(8)));
+
+/*
+ * What runs on a CPU. Written under the rq lock of that CPU (by another CPU where an attribute of
+ * the running task changes), but for the fields that say otherwise. Read by other CPUs without the
+ * lock, to judge whether a preemption pays: a torn read can cost one needless or one missed
+ * preemption. The first line is what they read.
+ *
+ * takt_select_cpu() holds the pi_lock of the wakee, with interrupts off, and no rq lock. What the
+ * running task does as a waker (nr_woke, woke_at, woke_pid, profile and runtime_ns in a handoff) it
+ * writes on the waker's CPU itself. Then only a change of an attribute from another CPU can come in
+ * between: a lost store costs one wakeup of the profile.
+ */
+struct cpu_ctx {
+	u64 started_at;	 /* ns; when the current run segment began; 0: no task of ours runs */
+	u64 vruntime;	 /* of the running task, when the segment began; in the clock of @queue */
+	u64 runtime_ns;	 /* ns that it had run since it last woke, before this segment */
+	u64 protect_ns;	 /* ns of running since it woke before which no very short-running task
+			    preempts it */
+	u64 weight_1024; /* its weight, times 1024: see cgroup.bpf.h */
+	/*
+	 * The segment (its started_at) in which a task was placed straight behind the running one.
+	 * Written by the CPU that places it as well (select_cpu holds the task's pi_lock, not the
+	 * rq lock): two that place at once may both do so, and one then waits for the other.
+	 */
+	u64 placed_in;
+	s32 pid;
+	/* pid of the task that continues on this CPU after the one that takes its place; 0: none.
+	 * Written by the CPU that places that one, too, without the rq lock: one of two wins. */
+	s32 resume_next_pid;
+	u32 queue;	  /* whose clock @vruntime is in */
+	bool sleeps;	  /* the running task is short-running */
+	u8 class;	  /* enum takt_latency_class, of the running task */
+	bool placed_sync; /* the placed task waits until the running one sleeps */
+
+	struct waker_profile profile; /* of the running task */
+	u64 unclocked_ns;	      /* ns that tasks ran here since this CPU last moved a clock */
+	u64 woke_at;		      /* ns; when it first woke a task since it got the CPU */
+	u64 slice_ns;		      /* ns; the slice that it got last */
+	s32 woken_by;		      /* pid of the task that woke the running one; 0: none did */
+	s32 woke_pid;		      /* pid of the task that it woke last */
+	u32 nr_woke;		      /* how many it woke since it got the CPU */
+	s32 parked_pid; /* was preempted, and waits in the local DSQ to resume; 0: none */
+	/* Lower half: how many wait in the queue of this CPU alone, see nr_own_of(). Upper half:
+	 * how many were counted, ever. Atomic; written by any CPU. */
+	u64 own;
+	u64 own_last;	      /* the same, at the last tick; of this CPU only */
+	s32 moves_pid;	      /* pid of the task that migrates to a big CPU; 0: none */
+	s16 moves_to;	      /* the big CPU, claimed */
+	u16 perf;	      /* of 1024, what it asked for: perf.bpf.h */
+	bool parked_is_short; /* the parked task is short-running */
+	bool yields;	      /* the running task has given up its slice */
+	bool pulled;	      /* the next task was pulled from another LLC: balance.bpf.h */
+	u8 nr_reenqueues;     /* since a task of ours ran, or none did: takt_sched_switch() */
+
+	/* Lag, in ns, that a task gave to a child, and its pid << 32. Written by that task in
+	 * process context: transfer_lag_to_child(). */
+	u64 given;
+	u64 perf_at; /* ns; when it last asked for a speed; 0: never */
+	u64 busy_ns; /* ns that tasks ran since then, without unclocked_ns */
+} __attribute__((aligned(CACHE_LINE)));
+
+_Static_assert(__builtin_offsetof(struct cpu_ctx, profile) == CACHE_LINE, "others read one line");
+_Static_assert(sizeof(struct cpu_ctx) == 3 * CACHE_LINE, "three lines per CPU");
+
+/* cpu_ctx.placed_in while an attribute of the running task changes. */
+#define PLACED_BEFORE_CHANGE 1
+
+/*
+ * A queue and its virtual clock, on a cache line of its own: see queue.bpf.h and vtime.h. Written
+ * by CPUs that run its tasks, without a lock. Stores are not atomic: a lost one leaves the clock
+ * behind by part of a slice until the next.
+ */
+struct queue_ctx {
+	u64 avg_vruntime;   /* V, ns: where a task with exactly its share stands */
+	u64 moved_at;	    /* ns; when V was moved last */
+	u64 offset;	    /* ns; of a bound queue: V + offset is comparable with V of its LLC */
+	u32 rate_q20;	    /* V per real time, times 2^20 */
+	u32 inv_rate_q10;   /* real time per V, times 2^10: the inverse, kept to spare divisions */
+	u32 correction_q20; /* what other weights than 100 make of the rate, times 2^20; 0: not
+			       known yet */
+	/*
+	 * How many wait in it, but for tasks added and taken by two CPUs at once since the last
+	 * count, and for those that are counted and not yet inserted when another CPU counts anew.
+	 * Of the queue of an LLC or a domain; that of one CPU has cpu_ctx.nr_own.
+	 */
+	u32 nr_queued;
+	u32 nr_cpus;	/* that serve it */
+	u32 llc;	/* whose clock it is held against; itself if it is the queue of an LLC */
+	u32 lag_max_ns; /* of a bound queue: it is never further from that clock */
+} __attribute__((aligned(CACHE_LINE)));
+
+/*
+ * What is known of an LLC besides its queue. Written by CPUs of the LLC as they run out of work,
+ * and once per BALANCE_PERIOD_NS, and by CPUs that kick one of them, without a lock: a lost store
+ * costs one search, one kick that is not needed, or one missed pull.
+ */
+struct llc_ctx {
+	u64 idled_at;	 /* ns; when a CPU last found nothing to do; 0: it has been kicked since */
+	u64 busy_at;	 /* ns; when a search last found no idle CPU */
+	u64 balanced_at; /* ns; when it last looked at another LLC */
+	u64 offset;	 /* ns; V of its queue + offset is its progress: balance.bpf.h */
+	s32 idled_cpu;	 /* the CPU that last found nothing to do */
+	u32 next_other;	 /* number, in steal_order, of the LLC to look at next */
+} __attribute__((aligned(CACHE_LINE)));
+
+/*
+ * What is known of a task. Written under its rq lock, or its pi_lock while it wakes; class,
+ * urgency, cpu_set and weight_permille by rules.bpf.h, without a lock.
+ */
+struct task_ctx {
+	u64 vruntime;	    /* ns, in the virtual clock of @queue */
+	u64 runtime_ns;	    /* ns that it has run since it last woke */
+	u64 slept_after_ns; /* the same, when it last seemed to go to sleep */
+	u64 ready_at;	    /* ns; since when it waits for a CPU; 0: it has one, or sleeps */
+	u64 slept_at;	    /* ns; when it last went to sleep, or joined */
+	u64 est_run_ns; /* estimated run from wakeup to sleep: run_length.h; 0: it has never slept
+			 */
+	u64 slice_left_ns; /* the rest of its slice when it was preempted */
+	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before */
+	s32 woken_by;	   /* pid of the task that woke it last */
+	u32 queue;	   /* whose clock its vruntime is in: enum takt_queue */
+	u32 llc;	   /* where it last ran */
+	u32 cgroup;	   /* slot of its cgroup; 0: the root */
+	u32 counted;	   /* the weight that its cgroup has counted it with; 0: not counted */
+	u32 weight;	   /* the kernel's weight that its lag is of */
+	struct waker_profile profile;
+	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
+	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
+	u8 class;	     /* enum takt_latency_class, by a rule */
+	u8 urgency;	     /* enum takt_latency_class, by its policy too: note_urgency() */
+	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
+	bool unrestricted;   /* it may use every CPU that was online at the start */
+	u8 domain;	     /* number of its domain, from 1 on; 0: none, see domain.bpf.h */
+	u8 nr_woke; /* how many it had woken when it was preempted, in sum, until it first slept */
+};
+
+#endif /* TAKT_TYPES_H */

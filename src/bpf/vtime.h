@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* clang-format off */
+/*
+ * Virtual time: vruntime, lag, and the deadline that orders every queue.
+ *
+ *	delta_vruntime = ran * 100 / weight		what a run segment costs
+ *	lag            = V - vruntime			> 0: it had less than its share; < 0: more
+ *	deadline = now + min(-lag / rate, wait_max)	of a task of negative lag
+ *	           now - min(lag / rate, early_max)	of a task of positive lag
+ *	wait_max  = max(lead_max, 2 * min(delta_vruntime(4 ms), 12 ms) * (CPUs + queued) / CPUs)
+ *	early_max = max(lead_max / 4, min(delta_vruntime(4 ms), 4 ms) * (CPUs + queued) / CPUs)
+ *
+ * V, the average vruntime of a queue, stands where a task with exactly its share would be. It moves at
+ * a rate, in V per real time: so -lag / rate is how long it takes until the others have caught up. The
+ * deadline is in real time on purpose, and is fixed when a task is queued: a task that becomes runnable
+ * later than deadline + early_max sorts behind it, whatever its weight and whatever happens to it as
+ * it waits. So run-queue delay is at most early_max + wait_max, plus the slices of tasks with earlier
+ * deadlines (of short-running tasks: their runs, up to burst_max and a slice), in the time that is left
+ * by real-time and deadline tasks, and by tasks that wake with positive lag and may preempt. A slice
+ * ends with the tick after it.
+ *
+ * The limits are lead_max (250 ms) and a quarter of it while few tasks wait. Under a crowd the fair wait
+ * of a task after a segment of 4 ms is longer: a limit below it would give unequal tasks equal shares
+ * (40 tasks of nice 0 and 40 of nice 10 on one CPU: 2.4 : 1 instead of 9 : 1). So it grows with the
+ * crowd, by two segments for each task, as EEVDF bounds lag; a lighter task may have to wait longer, but
+ * not by more than three times: a task that is so light gets more than its share, as it may hold a lock.
+ * Both grow for CPU-bound tasks only: others, which may have to wait many times for one piece of work,
+ * are bounded by lead_max whatever the crowd.
+ * A CPU-bound task that is short of its share by one segment has to come before tasks that are not, or
+ * equal tasks stay unequal; a short-running task comes lead_max / 4 early at most (messaging, 1 CPU:
+ * 0.198 s; 0.219 s if it may be earlier). Both limits end at a fifth and a tenth of the watchdog's 30 s.
+ *
+ * V is a moving average of the vruntimes of tasks that run, weighted by how long they ran (which weighs
+ * each task with its share), and it has a rate, which keeps it from lagging behind:
+ *
+ *	rate = correction * CPUs / (CPUs + queued)
+ *	on every half millisecond of running:
+ *	  V += rate * time, then += error * ran / 67 ms; correction += half of that
+ *
+ * The correction learns what weights other than 100 do to the rate. A task whose share is more than one
+ * CPU can give it never gets it: its lag is cut off at LAG_CAP.
+ *
+ * The error of a task counts up to what its deadline can tell: wait_max * rate, -early_max * rate.
+ * Beyond that a task runs because of a limit, or because of its CPU, not because it is due: its
+ * time says nothing of its share. (Up to a lag of 1 s instead, nice -20, 0, 19 on 4 CPUs had 2.69 : 0.23
+ * : 0.08 s of 3, EEVDF 2.99 : 0.03 : 0.001, and two tasks of nice -20 made 20 of nice 0 and 20 of nice 5
+ * equal.)
+ *
+ * Limits: V is right within half a slice or so. Lag beyond lag_max is given up on wakeup, and all of it
+ * when no task waits.
+ */
+/* clang-format on */
+#ifndef TAKT_VTIME_H
+#define TAKT_VTIME_H
+
+#include "types.h"
+
+#define RATE_SHIFT	   20
+#define RATE_ONE	   (1ULL << RATE_SHIFT)
+#define CLOCK_MEMORY_SHIFT 26 /* V remembers some 2^26 ns = 67 ms of running */
+#define CLOCK_GRAIN_NS	   (500ULL * 1000)
+#define CORRECTION_MAX_Q20 (128 * RATE_ONE) /* nice 19 is 1/68 of nice 0, nice -20 87 times */
+#define CORRECTION_MIN_Q20 (RATE_ONE / 128)
+#define SLICE_FLOOR_NS	   (300ULL * 1000)
+/* Times the largest inverse rate, 2^26, it still fits into 64 bits. No power of two: the verifier
+ * of 6.18 warns of a fault of its own about numbers whose lower half is 0. */
+#define VTIME_FAR_NS	 ((1ULL << 38) - 1)
+#define SEGMENT_MAX_NS	 (4ULL * 1000 * 1000) /* a slice ends with the tick after it: HZ=250 */
+#define LAG_CAP_NS	 (1000LL * 1000 * 1000)
+#define KEPT_LAG_NS	 (32LL * 1000 * 1000)	     /* across a fork, or a time in another class */
+#define LIGHT_SEGMENT_NS (12ULL * 1000 * 1000)	     /* three segments of nice 0 */
+#define WAIT_FAR_NS	 (3ULL * 1000 * 1000 * 1000) /* a tenth of the watchdog's time */
+
+static __always_inline u64 delta_vruntime(u64 ran_ns, u64 weight_1024)
+{
+	return weight_1024 == 100 * 1024 ? ran_ns : ran_ns * (100 * 1024) / (weight_1024 ?: 1);
+}
+
+static __always_inline s64 clamp_s64(s64 v, s64 limit)
+{
+	return v > limit ? limit : v < -limit ? -limit : v;
+}
+
+/* Real time until V has moved by @vtime, at its present rate. */
+static __always_inline u64 real_time_of(u64 vtime, const struct queue_ctx *q)
+{
+	return min_u64(vtime, VTIME_FAR_NS) * q->inv_rate_q10 >> 10;
+}
+
+/* How far before now a deadline may be, while slices are few. */
+static __always_inline u64 overdue_max_ns(const struct takt_tunables *k)
+{
+	return k->lead_max_ns / 4;
+}
+
+/*
+ * @limit_ns, or what @segments of a task of this weight, of @each_max_ns at most, cost when each of
+ * the tasks that wait has one, if that is longer: see above. Of how many tasks there are, not of
+ * the rate of V, which heavy tasks slow down.
+ */
+static __always_inline u64 at_least_segments(u64 limit_ns, u32 segments, u64 each_max_ns,
+					     u64 weight_1024, const struct queue_ctx *q)
+{
+	u64 each = min_u64(delta_vruntime(SEGMENT_MAX_NS, weight_1024), each_max_ns);
+	u32 nr_cpus = q->nr_cpus ?: 1;
+	u64 all = segments * each * (nr_cpus + q->nr_queued) / nr_cpus;
+
+	return max_u64(limit_ns, min_u64(all, segments * WAIT_FAR_NS));
+}
+
+/* Real time until a lag of -@lag is made up for, at the rate of @q; negative if @lag is positive.
+ */
+static __always_inline s64 wait_for(s64 lag, const struct queue_ctx *q)
+{
+	return lag < 0 ? (s64)real_time_of(-lag, q) : -(s64)real_time_of(lag, q);
+}
+
+/* Has @t used up a slice since it woke? */
+static __always_inline bool is_cpu_bound(const struct task_ctx *t, const struct takt_tunables *k)
+{
+	return t->runtime_ns >= k->slice_min_ns;
+}
+
+/* How long a task that has to wait for @wait_ns until the others have caught up waits at most. */
+static __always_inline u64 limit_wait(u64 wait_ns, const struct task_ctx *t, u64 weight_1024,
+				      const struct queue_ctx *q, const struct takt_tunables *k)
+{
+	u64 limit = k->lead_max_ns;
+
+	if (wait_ns > limit && is_cpu_bound(t, k))
+		limit = at_least_segments(limit, 2, LIGHT_SEGMENT_NS, weight_1024, q);
+	return min_u64(wait_ns, limit);
+}
+
+/* How early a task that is due since @early_ns comes at most. A light task comes no earlier than
+ * others: it would make those wait for longer than the bound says. */
+static __always_inline u64 limit_early(u64 early_ns, const struct task_ctx *t, u64 weight_1024,
+				       const struct queue_ctx *q, const struct takt_tunables *k)
+{
+	u64 limit = overdue_max_ns(k);
+
+	if (early_ns > limit && is_cpu_bound(t, k))
+		limit = at_least_segments(limit, 1, SEGMENT_MAX_NS, weight_1024, q);
+	return min_u64(early_ns, limit);
+}
+
+/* How long after now the deadline of a task is that is to wait for @wait_ns; < 0: it is due since.
+ */
+static __always_inline s64 limit_lead(s64 wait_ns, const struct task_ctx *t, u64 weight_1024,
+				      const struct queue_ctx *q, const struct takt_tunables *k)
+{
+	return wait_ns > 0 ? (s64)limit_wait(wait_ns, t, weight_1024, q, k)
+			   : -(s64)limit_early(-wait_ns, t, weight_1024, q, k);
+}
+
+/*
+ * The agent keeps every tunable in its range. A slice beyond what it may set would still hurt at
+ * once: 0 switches without end, a huge one keeps all other tasks waiting.
+ */
+static __always_inline u64 sane_slice(u64 slice_ns)
+{
+	return min_u64(max_u64(slice_ns, SLICE_FLOOR_NS), 100 * 1000 * 1000);
+}
+
+/* The slice of a task of a weight when @nr_queued others wait. */
+static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struct takt_tunables *k)
+{
+	u64 slice = k->slice_max_ns;
+
+	if (!nr_queued)
+		return sane_slice(slice);
+	if (k->slice_min_ns * (nr_queued + 1) >= k->latency_ns) /* the usual case: no division */
+		slice = k->slice_min_ns;
+	else
+		slice = min_u64(slice, k->latency_ns / (nr_queued + 1));
+	if (weight_1024 < 100 * 1024) /* its slice is shorter, and comes more often */
+		slice = slice * weight_1024 / (100 * 1024);
+	return sane_slice(slice);
+}
+
+/*
+ * @error, the distance of @t from V, as far as a deadline would tell it. A task that comes round
+ * because of the limit, not because it is due by its weight, runs for more than its share: its
+ * time would weigh too much. At a rate of 0.0114 (nice -20) one slice of nice 19 is 24 s of V.
+ */
+static __always_inline s64 limit_error(s64 error, const struct task_ctx *t, u64 weight_1024,
+				       const struct queue_ctx *q, const struct takt_tunables *k)
+{
+	u64 real_ns = real_time_of(error < 0 ? -error : error, q), limited_ns;
+
+	limited_ns = error < 0 ? limit_early(real_ns, t, weight_1024, q, k)
+			       : limit_wait(real_ns, t, weight_1024, q, k);
+	if (limited_ns == real_ns) /* the usual case */
+		return error;
+	limited_ns = limited_ns * q->rate_q20 / RATE_ONE;
+	return error < 0 ? -(s64)limited_ns : limited_ns;
+}
+
+/*
+ * @t of @weight_1024 has run for @ran_ns and has come to vruntime @v, while @nr_queued wait: V
+ * moves on at its rate, and towards @v by a part of the way that grows with @ran_ns; so does the
+ * correction of its rate.
+ */
+static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64 v,
+					 const struct task_ctx *t, u64 weight_1024, u64 ran_ns,
+					 u64 now, const struct takt_tunables *k)
+{
+	u64 real_ns = min_u64(now - q->moved_at, ran_ns); /* not the time that was idle */
+	u64 rate = nr_queued ? RATE_ONE * q->nr_cpus / (q->nr_cpus + nr_queued) : RATE_ONE;
+	s64 error, part, correction = q->correction_q20 ?: RATE_ONE;
+
+	q->moved_at = now;
+	q->avg_vruntime += real_ns * q->rate_q20 / RATE_ONE;
+	error = limit_error(v - q->avg_vruntime, t, weight_1024, q, k);
+	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
+	q->avg_vruntime += part;
+	if (!nr_queued) /* nothing to learn, and what was learnt is of another load */
+		correction += ((s64)RATE_ONE - correction) / 8;
+	else if (is_cpu_bound(t, k)) /* else its lag tells of sleep, not of weights */
+		correction += part >> (CLOCK_MEMORY_SHIFT + 1 - RATE_SHIFT);
+	if (correction < (s64)CORRECTION_MIN_Q20)
+		correction = CORRECTION_MIN_Q20;
+	correction = min_u64(correction, CORRECTION_MAX_Q20);
+	q->correction_q20 = correction;
+	rate = max_u64(rate * correction / RATE_ONE, RATE_ONE >> 16);
+	q->rate_q20 = rate;
+	q->inv_rate_q10 = (RATE_ONE << 10) / rate;
+}
+
+#endif /* TAKT_VTIME_H */
