@@ -61,10 +61,11 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 }
 
 /*
- * @t, which slept, wakes for @queue. V of a queue none of whose tasks run stands still: if @t was
- * in it, it is given the time in which it might have run there. Or it would owe its new queue, if
- * that has had less than its LLC, whatever it slept: a task that a new mask moved from an idle LLC
- * to a CPU with three CPU-bound tasks had to wait 14 ms.
+ * @t, which slept, changes to @queue. V of a queue stands still while none of its tasks run. So @t
+ * is given as lag the time since its old queue stood still, in which it might have run there.
+ * Otherwise it would begin with negative lag in a queue whose tasks have had less than those of the
+ * LLC, however long it slept: a task that a new mask moved from an idle LLC to a CPU with three
+ * CPU-bound tasks had to wait 14 ms.
  */
 static __always_inline void rebase_woken(struct task_ctx *t, u32 queue, u64 now)
 {
@@ -151,24 +152,24 @@ static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024
 }
 
 /*
- * A task of bound @queue has come to vruntime @v on the CPU of @c, whose LLC has V @here: moves its
- * own clock. Returns what @v is in the clock of that LLC. The bound queue is never further away
- * from its own LLC than two segments of its tasks: what is beyond goes into the offset, for good.
+ * @t of a bound queue has run on the CPU of @c, whose LLC has V @here: moves the clock of the
+ * queue. Returns what the vruntime at which it began is in the clock of that LLC. The bound queue
+ * is never further away from its own LLC than two segments of its tasks: what is beyond goes into
+ * the offset, for good.
  */
 static __always_inline u64 update_bound_vtime(const struct task_ctx *t, u64 here,
 					      const struct cpu_ctx *c, u64 now)
 {
-	u64 v = t->vruntime;
+	u64 v = c->vruntime;
 	u32 queue = t->queue;
 	struct queue_ctx *q = queue_ctx_of(queue);
 	u64 reference = queue_ctx_of(q->llc)->avg_vruntime;
-	u32 nr_queued = queue < TAKT_QUEUE_CPUS ? q->nr_queued
-						: nr_own_of(cpu_ctx_of(queue - TAKT_QUEUE_CPUS));
 	s64 lag;
 
-	update_vtime(q, nr_queued, v, t, c->weight_1024, c->unclocked_ns, now, tunables_now());
-	q->lag_max_ns = max_u64(q->lag_max_ns - q->lag_max_ns / 8,
-				2 * delta_vruntime(SEGMENT_MAX_NS, c->weight_1024));
+	update_vtime(q, q->nr_queued, v, t, c->weight_1024, c->unclocked_ns, now, tunables_now());
+	q->lag_max_ns =
+		max_u64(q->lag_max_ns - q->lag_max_ns / 8,
+			min_u64(2 * delta_vruntime(SEGMENT_MAX_NS, c->weight_1024), WAIT_FAR_NS));
 	lag = reference - q->avg_vruntime - q->offset;
 	q->offset += lag - clamp_s64(lag, q->lag_max_ns);
 	return here + (v + q->offset - reference); /* two LLCs have clocks of their own */
@@ -190,7 +191,7 @@ static __always_inline void update_clocks(struct cpu_ctx *c, struct task_ctx *t,
 					  u32 nr_waiting, u64 now)
 {
 	struct queue_ctx *q = queue_ctx_of(llc);
-	u64 v = t->vruntime, oldest;
+	u64 v = c->vruntime, oldest;
 
 	if (is_bound_queue(t->queue))
 		v = update_bound_vtime(t, q->avg_vruntime, c, now);

@@ -65,6 +65,13 @@ int covers_known(const struct cpu_mask *m)
 	return true;
 }
 
+/* For the number @i of each domain of @used, a copy of domains_used, that @cpu belongs to. */
+#define for_each_domain_of(i, used, cpu)                                                           \
+	bpf_for (i, 0, TAKT_MAX_DOMAINS)                                                           \
+		if (!((used) >> (i)))                                                              \
+			break;                                                                     \
+		else if (((used) >> (i) & 1) && domain_has_cpu(i, cpu))
+
 /*
  * The functions with a loop are global, so that the verifier looks at each once, by itself: inlined
  * into each other their loops are too much for it.
@@ -128,7 +135,7 @@ static __always_inline u64 hash_of_mask(const struct cpu_mask *m)
 	return hash;
 }
 
-/* Counts a task into a domain that has @from tasks or more; false: it has none any more. */
+/* Counts a task into a domain that has tasks; false: it has none any more. */
 static __always_inline bool try_join(struct domain *d)
 {
 	s32 nr = READ_ONCE(d->nr_tasks), found;

@@ -50,8 +50,7 @@ static __always_inline void note_idle(s32 cpu, u64 now)
 
 /*
  * @p waits in a queue that @cpu serves. A CPU may have gone idle after our search and before the
- * insert; kick the most recent one. What this misses by a hair's breadth, takt_tick() of a busy CPU
- * finds.
+ * insert; kick the most recent one. What this misses, takt_tick() of a busy CPU finds.
  */
 static __always_inline void kick_recent_idle_cpu(const struct task_struct *p, s32 cpu, u64 now)
 {
@@ -131,12 +130,9 @@ static __always_inline void kick_for_waiting(s32 cpu)
 
 	if (queue_ctx_of(queue)->nr_queued && kick_for_head(queue, cpu))
 		count(nr_rescued);
-	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
-		if (!(used >> i))
-			break;
+	for_each_domain_of (i, used, cpu) {
 		queue = TAKT_QUEUE_DOMAINS + i;
-		if ((used >> i & 1) && domain_has_cpu(i, cpu) && queue_ctx_of(queue)->nr_queued &&
-		    kick_for_head(queue, cpu))
+		if (queue_ctx_of(queue)->nr_queued && kick_for_head(queue, cpu))
 			count(nr_rescued);
 	}
 }

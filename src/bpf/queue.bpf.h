@@ -94,6 +94,7 @@ static __always_inline void recount_own_queue(s32 cpu)
 		nr = scx_bpf_dsq_nr_queued(queue_of_cpu(cpu));
 		if (nr != (u32)own)
 			__sync_val_compare_and_swap(&c->own, own, own - (u32)own + nr);
+		queue_ctx_of(queue_of_cpu(cpu))->nr_queued = nr;
 	}
 	c->own_last = READ_ONCE(c->own);
 }
@@ -105,11 +106,7 @@ static __noinline u32 earliest_of_domains(s32 cpu, u64 deadline)
 	u64 used = domains_used, found = deadline, head;
 	u32 i, queue = 0;
 
-	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
-		if (!(used >> i))
-			break;
-		if (!(used >> i & 1) || !domain_has_cpu(i, cpu))
-			continue; /* whatever is counted: a count may be late */
+	for_each_domain_of (i, used, cpu) { /* whatever is counted: a count may be late */
 		head = head_deadline(TAKT_QUEUE_DOMAINS + i);
 		if (head < found) {
 			found = head;
@@ -138,8 +135,9 @@ static __always_inline struct head earliest_for(s32 cpu)
 	}
 	if (nr_cpus_at_start > 1 && domains_used) {
 		domain = earliest_of_domains(cpu, first.deadline);
-		if (domain)
-			first = (struct head){.deadline = head_deadline(domain), .queue = domain};
+		deadline = domain ? head_deadline(domain) : NO_DEADLINE;
+		if (deadline < first.deadline) /* another CPU may have taken it meanwhile */
+			first = (struct head){.deadline = deadline, .queue = domain};
 	}
 	return first;
 }
@@ -150,12 +148,8 @@ static __noinline u32 nr_waiting_in_domains(s32 cpu)
 	u64 used = domains_used;
 	u32 i, nr = 0;
 
-	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
-		if (!(used >> i))
-			break;
-		if ((used >> i & 1) && domain_has_cpu(i, cpu))
-			nr += queue_ctx_of(TAKT_QUEUE_DOMAINS + i)->nr_queued;
-	}
+	for_each_domain_of (i, used, cpu)
+		nr += queue_ctx_of(TAKT_QUEUE_DOMAINS + i)->nr_queued;
 	return nr;
 }
 
@@ -182,21 +176,21 @@ static __noinline void recount_domains(s32 cpu)
 	u64 used = domains_used;
 	u32 i;
 
-	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
-		if (!(used >> i))
-			break;
-		if ((used >> i & 1) && domain_has_cpu(i, cpu))
-			recount(TAKT_QUEUE_DOMAINS + i);
-	}
+	for_each_domain_of (i, used, cpu)
+		recount(TAKT_QUEUE_DOMAINS + i);
 }
 
 /* Counts a task that is about to wait in @queue; returns how many wait there already. */
 static __always_inline u32 count_waiting(u32 queue)
 {
-	if (nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS)
-		return __sync_fetch_and_add(&cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->own,
-					    OWN_COUNTED + 1);
-	return queue_ctx_of(queue)->nr_queued++;
+	struct queue_ctx *q = queue_ctx_of(queue);
+	u32 nr;
+
+	if (nr_cpus_at_start == 1 || queue < TAKT_QUEUE_CPUS)
+		return q->nr_queued++;
+	nr = __sync_fetch_and_add(&cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->own, OWN_COUNTED + 1);
+	q->nr_queued = nr + 1;
+	return nr;
 }
 
 /* Counts a task that has left @queue for a local DSQ. */
@@ -208,7 +202,7 @@ static __always_inline void count_taken(u32 queue)
 	if (nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS) {
 		c = cpu_ctx_of(queue - TAKT_QUEUE_CPUS);
 		if (nr_own_of(c)) /* else not counted yet, see recount_own_queue() */
-			__sync_fetch_and_add(&c->own, -1);
+			q->nr_queued = (u32)__sync_fetch_and_add(&c->own, -1) - 1;
 	} else if (q->nr_queued) {
 		q->nr_queued--;
 	}
@@ -259,10 +253,8 @@ static __noinline bool take_any(s32 cpu)
 
 	if (take_from(queue_of_llc(llc_of(cpu))) || take_from(queue_of_cpu(cpu)))
 		return true;
-	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
-		if (!(used >> i))
-			break;
-		if ((used >> i & 1) && domain_has_cpu(i, cpu) && take_from(TAKT_QUEUE_DOMAINS + i))
+	for_each_domain_of (i, used, cpu) {
+		if (take_from(TAKT_QUEUE_DOMAINS + i))
 			return true;
 	}
 	recount(queue_of_llc(llc_of(cpu)));
