@@ -155,14 +155,17 @@ static __always_inline s32 less_crowded_cpu(const struct task_struct *p, const s
 	return usable_cpu(p, llc_first_cpu[other], true);
 }
 
-/* Hands the tasks that wait in @queue and belong to @cpu to @cpu itself. */
+/* Hands the tasks that wait in @queue to the CPU that they belong to, if that is @cpu, or in any
+ * case if no other CPU serves @queue. */
 static __always_inline void move_cpu_tasks(u32 queue, s32 cpu)
 {
 	struct task_struct *p;
+	s32 to;
 
 	bpf_for_each (scx_dsq, p, queue, 0) {
-		if (scx_bpf_task_cpu(p) == cpu)
-			scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL_ON | cpu, 0);
+		to = scx_bpf_task_cpu(p);
+		if (to == cpu || queue == queue_of_cpu(cpu))
+			scx_bpf_dsq_move(BPF_FOR_EACH_ITER, p, SCX_DSQ_LOCAL_ON | to, 0);
 	}
 }
 

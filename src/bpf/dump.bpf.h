@@ -25,7 +25,7 @@ void BPF_STRUCT_OPS(takt_dump, struct scx_dump_ctx *dctx)
 		if (domains_used >> i & 1)
 			dump_queue("domain", i, TAKT_QUEUE_DOMAINS + i);
 	}
-	bpf_for (i, 0, nr_cpus_at_start) {
+	bpf_for (i, 0, nr_cpu_ids) {
 		const struct cpu_ctx *c = cpu_ctx_of(i);
 
 		scx_bpf_dump("takt: CPU %u: pid=%d running=%d vruntime=%llu queued=%d\n", i, c->pid,

@@ -16,7 +16,7 @@ static __noinline void tell_preempt(struct task_struct *p, s32 cpu, const struct
 	const struct cpu_ctx *c = cpu_ctx_of(cpu);
 	u64 vruntime = c->vruntime + delta_vruntime(now - c->started_at, c->weight_1024);
 
-	tell(TAKT_EV_PREEMPT, now, vruntime - t->vruntime, p, cpu_and(cpu, c->pid));
+	tell(TAKT_EV_PREEMPT, now, lag_beyond(t, c->queue, vruntime), p, cpu_and(cpu, c->pid));
 }
 
 /* @p takes @cpu from the task that runs there. */

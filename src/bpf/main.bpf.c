@@ -3,7 +3,7 @@
 /*
  * scx_takt, the kernel side: a task's life, callback by callback.
  *
- *	wakes:		takt_select_cpu		placed on its waker's CPU, an idle CPU, or one whose task
+ *	wakes, forked:	takt_select_cpu		placed on its waker's CPU, an idle CPU, or one whose task
  *						it may preempt; else queued, by deadline
  *			takt_enqueue		the same for a task that may use one CPU only; every
  *						other task that becomes runnable is queued
@@ -13,7 +13,8 @@
  *	runs:		takt_tick		shrinks slices; kicks idle CPUs for tasks that wait
  *	leaves the CPU:	takt_stopping		its runtime is accounted
  *
- * The concepts stand in the headers below, in reading order; none needs one that comes later.
+ * The concepts stand in the headers below, in reading order; none needs one that comes later. State
+ * is in types.h, formulas in vtime.h and run_length.h.
  */
 /* clang-format on */
 #include "takt.bpf.h"
@@ -25,6 +26,7 @@
 #include "run_length.bpf.h"
 #include "deadline.bpf.h"
 #include "perf.bpf.h"
+#include "domain.bpf.h"
 #include "queue.bpf.h"
 #include "idle.bpf.h"
 #include "capacity.bpf.h"
@@ -112,14 +114,15 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 			return;
 		}
 	}
+	if (migrate_to_big(p, cpu_ctx_of(cpu), cpu, k->slice_max_ns, enq_flags))
+		return;
 	if (is_for_one_cpu(t) && is_in_section(p, enq_flags)) { /* see drain_cpu() */
 		insert_local(p, 0, 0);
 		return;
 	}
-	if (migrate_to_big(p, cpu_ctx_of(cpu), cpu, k->slice_max_ns, enq_flags))
-		return;
-	/* A real-time task took the CPU. The slice is not made anew: a task that is preempted again
-	 * and again would keep the CPU for ever. */
+	/* A real-time task took the CPU before @p could run, or when its slice was over. A slice
+	 * that is left is not made longer: a task that is preempted again and again would keep the
+	 * CPU for ever. */
 	if ((enq_flags & SCX_ENQ_REENQ) && !t->slice_left_ns)
 		t->slice_left_ns = k->slice_min_ns;
 	if (is_for_one_cpu(t) && !t->domain && !is_pinned(p, enq_flags) &&
@@ -143,9 +146,12 @@ static __always_inline void goes_idle(s32 cpu, u64 now)
  */
 bool BPF_STRUCT_OPS(takt_yield, struct task_struct *from, struct task_struct *to)
 {
+	struct cpu_ctx *c = cpu_ctx_of(cpu_of(from));
+
 	if (to)
 		return false;
-	cpu_ctx_of(cpu_of(from))->yields = true;
+	c->yields = true;
+	c->slice_ns = 0; /* given up, whether takt_dispatch() is called or a task was placed */
 	scx_bpf_task_set_slice(from, 0);
 	return false;
 }
@@ -160,8 +166,6 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 	c->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
 	c->pulled = false;
 	c->yields = false;
-	if (yielded)
-		c->slice_ns = 0; /* given up */
 	if (nr_llcs > 1 && pull(cpu, scx_bpf_now())) {
 		count(nr_pulled);
 		return;
@@ -270,7 +274,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	request_big(p, c, cpu, now);
 	if (nr)
 		kick_for_waiting(cpu);
-	if (p->nr_cpus_allowed > 1 && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) > 0 &&
+	if (!is_pinned(p, 0) && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) > 0 &&
 	    kick_idle_cpu(p, cpu)) {
 		count(nr_rescued);
 		scx_bpf_task_set_slice(p, 0);
@@ -345,9 +349,19 @@ void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
 void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumask *cpumask)
 {
 	struct task_ctx *t = task_ctx_of(p);
+	u32 left;
 
-	if (t)
-		update_domain(p, t);
+	if (!t)
+		return;
+	left = t->domain;
+	update_domain(p, t);
+	/* Other tasks may get the domain that it left: its vruntime must not stay in that clock. */
+	if (left && left != t->domain && t->queue == TAKT_QUEUE_DOMAINS + left - 1) {
+		if (p->__state)
+			rebase_woken(t, queue_for(p, t, cpu_of(p), 0), scx_bpf_now());
+		else
+			rebase_vruntime(t, queue_for(p, t, cpu_of(p), 0));
+	}
 }
 
 /* Keeps negative lag * weight, as EEVDF's reweight_entity() does; positive lag stays, as lag_max

@@ -3,8 +3,8 @@
 /*
  * When a wakeup may take the CPU from the task that runs.
  *
- *	preempt if   lag(wakee) - lag(current, this segment included) > preempt_margin
- *	       or    lag(wakee) > lag_max / 2
+ *	preempt if   (lag(wakee) - lag(current, this segment included) > preempt_margin
+ *	              or lag(wakee) > lag_max / 2)
  *	       and   current has run for more than its protected time since it last woke (run_length.h)
  *	       and   no task has been placed on that CPU already, to run next
  *
@@ -20,7 +20,7 @@
  * all would run there one after the other, out of reach of the CPUs that become idle meanwhile.
  *
  * A preempted task has the rest of its slice coming: after a very short-running task, right after it
- * on the same CPU; else at the front of the queue, before any task that wakes from now on, so that
+ * on the same CPU; else near the front of the queue (its deadline is lag_max before now), so that
  * what it holds is released soon.
  */
 /* clang-format on */

@@ -14,7 +14,7 @@
  * When a wakeup may preempt:
  *
  *	running task		a very short-running wakee	any other wakee
- *	short-running		2 * est_run since wakeup, at	burst_max since it got the CPU
+ *	short-running		2 * est_run since wakeup, at	burst_max in this slice
  *				least preempt_after, at most
  *				burst_max
  *	has never slept, has	at once				preempt_after since wakeup
