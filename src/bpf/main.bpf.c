@@ -190,17 +190,18 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	s32 cpu = cpu_of(p);
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(p);
-	u64 now = scx_bpf_now();
+	u64 now = scx_bpf_now(), begins_at;
 
 	if (!t)
 		return;
+	begins_at = segment_begin(c, now);
 	note_migration(p, t, cpu, now);
 	arrive_in_llc(t, c, llc_of(cpu));
 	if (t->ready_at)
 		note_running(p, t, c, now, k);
 	else
-		resume_segment(c, t, now);
-	start_segment(c, t, now);
+		resume_segment(c, t, begins_at);
+	start_segment(c, t, begins_at);
 	add_runnable_weight(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
 	c->class = t->urgency;
@@ -240,6 +241,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 		}
 	}
 	c->started_at = 0;
+	c->stopped_at = now;
 	t->profile = c->profile;
 	if (watched) {
 		count(nr_runs);

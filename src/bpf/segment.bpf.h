@@ -9,6 +9,21 @@
 
 #include "placement.bpf.h"
 
+/* A switch from one task to the next takes less, on every machine that we know. */
+#define SWITCH_MAX_NS 5000
+
+/*
+ * When the segment of the task that gets the CPU of @c begins: where the last one ended, if that
+ * task gets the CPU from another one of ours. What lies in between, the rest of schedule(), is no
+ * one else's: left out, two tasks that pass a turn by sched_yield() had 0.74 of a CPU beside one
+ * that computes, instead of 0.67. A higher class, or none, that had the CPU for less than
+ * SWITCH_MAX_NS is not told apart.
+ */
+static __always_inline u64 segment_begin(const struct cpu_ctx *c, u64 now)
+{
+	return elapsed_ns(c->stopped_at, now) < SWITCH_MAX_NS ? c->stopped_at : now;
+}
+
 /* @t, accounted for until @now, starts to run on @c or continues: a new segment begins. */
 static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
 {

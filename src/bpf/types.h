@@ -67,6 +67,7 @@ struct cpu_ctx {
 	 * how many were counted, ever. Atomic; written by any CPU. */
 	u64 own;
 	u64 own_last;	      /* the same, at the last tick; of this CPU only */
+	u64 stopped_at;	      /* ns; when the last run segment ended with a switch */
 	s32 moves_pid;	      /* pid of the task that migrates to a big CPU; 0: none */
 	s16 moves_to;	      /* the big CPU, claimed */
 	u16 perf;	      /* of 1024, what it asked for: perf.bpf.h */
