@@ -96,7 +96,7 @@ pub struct RunArgs {
     /// Write what the tuner sees and does to this file, one JSON object a line (for plots).
     #[arg(long, value_name = "FILE", hide = true)]
     pub record_tuning: Option<PathBuf>,
-    /// Events of a type that a CPU may tell per 100 ms (for tests).
+    /// Events of a type that a CPU may emit per 100 ms (for tests).
     #[arg(long, value_name = "N", hide = true)]
     pub event_limit: Option<u32>,
 

@@ -69,7 +69,7 @@ pub const FEATURES: &[Feature] = &[
         REENQUEUE_FROM_ANYWHERE,
         Kind::Kfunc,
         "6.19",
-        "cpu_release tells when a higher class takes a CPU",
+        "cpu_release reports when a higher class takes a CPU",
     ),
 ];
 

@@ -149,7 +149,7 @@ fn consume<M: Memory>(
             Wake::Notified | Wake::Late => outcome.waits += 1,
             Wake::Quiet | Wake::Interrupted => {}
         }
-        outcome.missed = ring.stats().late_finds;
+        outcome.missed = ring.stats().missed_notifications;
     }
     outcome.records = ring.stats().received;
     outcome.seconds = begin.elapsed().as_secs_f64();

@@ -10,18 +10,18 @@ use crate::bpf_abi::BpfSkel;
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// Says once that a cgroup sets `cpu.max`, which is not enforced. Kernels that have no callback for it (`check`
-/// names what is there) tell nothing, so that nothing is said there.
+/// names what is there) report nothing, so that nothing is said there.
 #[derive(Default)]
 pub struct CpuMax {
-    told: bool,
+    warned: bool,
 }
 
 impl CpuMax {
-    /// Looks whether the kernel has told the scheduler of such a cgroup.
+    /// Looks whether the kernel has reported such a cgroup to the scheduler.
     pub fn look(&mut self, skel: &BpfSkel<'_>) {
         let id = skel.maps.bss_data.as_ref().map(|bss| bss.cgroup_with_max);
-        if let Some(id) = id.filter(|id| *id != 0 && !self.told) {
-            self.told = true;
+        if let Some(id) = id.filter(|id| *id != 0 && !self.warned) {
+            self.warned = true;
             eprintln!(
                 "scx_takt: {}",
                 warning(path_of(id, Path::new(ROOT)).as_deref())

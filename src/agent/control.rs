@@ -261,7 +261,7 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// Tells the BPF side whether CPUs are to run only as fast as their load asks for.
+    /// Sets on the BPF side whether CPUs are to run only as fast as their load asks for.
     fn hint_speed(&self, skel: &mut BpfSkel<'_>) {
         if let Some(bss) = skel.maps.bss_data.as_mut() {
             bss.perf_follows_load = self.config.profile.saves_power(self.on_battery);
@@ -360,18 +360,18 @@ fn warn(warnings: &[String]) {
 }
 
 fn goal_text(goal: &Goal) -> String {
-    let told = [
+    let goals = [
         ("wakeup p99", goal.wakeup_p99_us),
         ("latency class p99", goal.latency_wakeup_p99_us),
     ];
-    let told = told
+    let goals = goals
         .iter()
         .filter_map(|(what, us)| us.map(|us| format!("{what} {us} us")));
-    let told = told.collect::<Vec<_>>().join(", ");
-    if told.is_empty() {
+    let goals = goals.collect::<Vec<_>>().join(", ");
+    if goals.is_empty() {
         "no goal".to_owned()
     } else {
-        format!("goal {told}")
+        format!("goal {goals}")
     }
 }
 

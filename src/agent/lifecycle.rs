@@ -31,7 +31,7 @@ use crate::topology::Machine;
 /// Name of the ops table in `main.bpf.c`.
 const OPS: &str = "takt_ops";
 
-/// Schedules until it is told to stop or the kernel ends it.
+/// Schedules until it is asked to stop or the kernel ends it.
 ///
 /// # Errors
 /// If this kernel cannot run it, or throws it out.
@@ -71,7 +71,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
     skel.progs
         .takt_know_agent
         .test_run(ProgramInput::default())
-        .context("the kernel does not run the program that tells it the agent's pid")?;
+        .context("the kernel does not run the program that passes the agent's pid")?;
     session.publisher.count(&mut skel, args, false);
     let attached = Attached::attach(&mut skel.maps.takt_ops)?;
     let switches = &skel.progs.takt_sched_switch;
@@ -144,7 +144,7 @@ fn leave_out_rules(skel: &mut OpenBpfSkel<'_>) {
     }
 }
 
-/// Tells the BPF side about the machine and its tunables, and takes out what this kernel lacks.
+/// Gives the BPF side the machine and its tunables, and takes out what this kernel lacks.
 pub fn configure(
     opened: &mut Opened<'_>,
     machine: &Machine,
@@ -204,7 +204,7 @@ pub fn configure(
     for flag in flags {
         skel.struct_ops.takt_ops_mut().flags |= types.scx_enumerator(flag).unwrap_or(0);
     }
-    // One of the two tells of real-time tasks that take a CPU: see main.bpf.c.
+    // One of the two reports real-time tasks that take a CPU: see main.bpf.c.
     let traces_switches = types.has_function(compat::REENQUEUE_FROM_ANYWHERE)
         && !kfuncs
             .iter()

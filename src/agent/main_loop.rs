@@ -38,7 +38,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reports, answers and sets tunables until the scheduler is told to stop or has left the kernel.
+    /// Reports, answers and sets tunables until the scheduler is asked to stop or has left the kernel.
     ///
     /// # Errors
     /// If the scheduler's maps cannot be read, or standard output cannot be written to.
@@ -99,7 +99,7 @@ impl Session {
         ControlFlow::Continue(())
     }
 
-    /// Takes over what has changed, sets tunables if need be, and tells of both.
+    /// Takes over what has changed, sets tunables if need be, and reports both.
     fn steer(&mut self, skel: &mut BpfSkel<'_>, control: &mut Control<'_>, printer: &mut Printer) {
         control.look_at_file(skel);
         control.tick(skel);
@@ -152,7 +152,7 @@ struct Reporter {
     last: Counters,
     lost: u64,
     /// The latest adjustment of the tunables that was printed.
-    told: String,
+    printed: String,
 }
 
 impl Reporter {
@@ -164,7 +164,7 @@ impl Reporter {
             last_at: Instant::now(),
             last,
             lost: 0,
-            told: String::new(),
+            printed: String::new(),
         })
     }
 
@@ -178,9 +178,9 @@ impl Reporter {
         agent: &mut Agent,
         change: Option<&str>,
     ) -> Result<ControlFlow<()>> {
-        if let Some(change) = change.filter(|change| self.told != *change) {
+        if let Some(change) = change.filter(|change| self.printed != *change) {
             let _ = output::print(&format!("tunables: {change}"))?;
-            self.told = change.to_owned();
+            self.printed = change.to_owned();
         }
         let (now, longest_ns) = agent.for_stats(skel)?;
         let delta = now.since(&self.last);

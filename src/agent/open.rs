@@ -32,7 +32,7 @@ pub struct Opened<'a> {
 /// Opens the BPF object, without the programs that are not for scheduling.
 ///
 /// # Errors
-/// If the kernel does not tell what must be known before.
+/// If the kernel does not show what must be known before.
 pub fn open<'a>(storage: &'a mut MaybeUninit<OpenObject>, args: &RunArgs) -> Result<Opened<'a>> {
     let types = Reserved::new()?;
     let mut options = args.libbpf.clone();

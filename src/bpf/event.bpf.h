@@ -44,7 +44,7 @@ static __always_inline struct takt_cpu_stats *stats_here(void)
 #define RING_MARK_BAND (32 * (sizeof(struct takt_event) + 8))
 
 /* Does a reader want events of this @type? */
-static __always_inline bool wants(u32 type)
+static __always_inline bool event_enabled(u32 type)
 {
 	return events_wanted & (1U << type);
 }
@@ -76,19 +76,19 @@ static __always_inline bool count_if_within_rate(u32 type, u64 now)
 {
 	struct takt_cpu_stats *s = stats_here();
 	u32 zero = 0;
-	struct event_gates *g = bpf_map_lookup_elem(&event_gates, &zero);
+	struct event_limiters *g = bpf_map_lookup_elem(&event_limiters, &zero);
 
 	if (!s || !g || type >= TAKT_NR_EVENTS)
 		return false;
 	if (now - g->since[type] >= TAKT_EVENT_WINDOW_NS) {
 		g->since[type] = now;
-		g->told[type] = 0;
+		g->emitted[type] = 0;
 	}
-	if (g->told[type] >= event_limit) {
+	if (g->emitted[type] >= event_limit) {
 		s->ev_suppressed[type]++;
 		return false;
 	}
-	g->told[type]++;
+	g->emitted[type]++;
 	return true;
 }
 
@@ -98,7 +98,7 @@ static __always_inline void name_event(struct takt_event *e, const struct task_s
 	__builtin_memcpy(e->comm, p->comm, sizeof(e->comm));
 }
 
-/* The last argument of tell(): a CPU, and another task's PID or an LLC. */
+/* The last argument of emit(): a CPU, and another task's PID or an LLC. */
 static __always_inline u64 cpu_and(s32 cpu, u32 other)
 {
 	return (u64)cpu << 32 | other;
@@ -109,7 +109,7 @@ static __always_inline u64 cpu_and(s32 cpu, u32 other)
  * the verifier goes anew, for each caller, through a function that gets a pointer into the stack of
  * its caller.
  */
-static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct *p,
+static __noinline void emit(u32 type, u64 now, u64 value_ns, struct task_struct *p,
 			    u64 cpu_and_other)
 {
 	struct takt_event e = {
@@ -127,7 +127,7 @@ static __noinline void tell(u32 type, u64 now, u64 value_ns, struct task_struct 
 }
 
 /* Emits that the scheduler has left the kernel; wakes the agent. */
-static void tell_exit(void)
+static void emit_exit(void)
 {
 	struct takt_event e = {.type = TAKT_EV_EXIT, .at_ns = bpf_ktime_get_ns()};
 
@@ -135,7 +135,7 @@ static void tell_exit(void)
 }
 
 /* Emits that the scheduler is wrong about @p; wakes the agent. */
-static void tell_fault(const struct task_struct *p, u32 fault)
+static void emit_fault(const struct task_struct *p, u32 fault)
 {
 	struct takt_event e = {.type = TAKT_EV_FAULT, .at_ns = bpf_ktime_get_ns(), .detail = fault};
 
@@ -162,13 +162,13 @@ static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s3
 	}
 	if (wait_ns > s->wait_max_ns)
 		s->wait_max_ns = wait_ns;
-	if (wait_ns > k->lead_max_ns + overdue_max_ns(k) && wants(TAKT_EV_STARVED))
+	if (wait_ns > k->lead_max_ns + overdue_max_ns(k) && event_enabled(TAKT_EV_STARVED))
 		type = TAKT_EV_STARVED;
-	else if (wait_ns > k->long_wait_ns && wants(TAKT_EV_LONG_WAIT))
+	else if (wait_ns > k->long_wait_ns && event_enabled(TAKT_EV_LONG_WAIT))
 		type = TAKT_EV_LONG_WAIT;
 	else
 		return;
-	tell(type, now, wait_ns, p, cpu_and(bpf_get_smp_processor_id(), ran_before));
+	emit(type, now, wait_ns, p, cpu_and(bpf_get_smp_processor_id(), ran_before));
 }
 
 #endif /* TAKT_EVENT_BPF_H */

@@ -10,29 +10,29 @@
 
 /* Emits which task @p preempts on @cpu, and by how much the lag of @p exceeds that task's. Racy
  * read of another CPU's record: see cpu_ctx. */
-static __noinline void tell_preempt(struct task_struct *p, s32 cpu, const struct task_ctx *t,
+static __noinline void emit_preempt(struct task_struct *p, s32 cpu, const struct task_ctx *t,
 				    u64 now)
 {
 	const struct cpu_ctx *c = cpu_ctx_of(cpu);
 	u64 vruntime = c->vruntime + delta_vruntime(now - c->started_at, c->weight_1024);
 
-	tell(TAKT_EV_PREEMPT, now, lag_beyond(t, c->queue, vruntime), p, cpu_and(cpu, c->pid));
+	emit(TAKT_EV_PREEMPT, now, lag_beyond(t, c->queue, vruntime), p, cpu_and(cpu, c->pid));
 }
 
 /* @p takes @cpu from the task that runs there. */
 static __always_inline void note_preempt(struct task_struct *p, s32 cpu, const struct task_ctx *t,
 					 u64 now)
 {
-	if (wants(TAKT_EV_PREEMPT))
-		tell_preempt(p, cpu, t, now);
+	if (event_enabled(TAKT_EV_PREEMPT))
+		emit_preempt(p, cpu, t, now);
 }
 
 /* @p starts to run on @cpu: has it come from another LLC? */
 static __always_inline void note_migration(struct task_struct *p, struct task_ctx *t, s32 cpu,
 					   u64 now)
 {
-	if (nr_llcs > 1 && wants(TAKT_EV_MIGRATE) && t->llc != llc_of(cpu))
-		tell(TAKT_EV_MIGRATE, now, 0, p, cpu_and(cpu, t->llc));
+	if (nr_llcs > 1 && event_enabled(TAKT_EV_MIGRATE) && t->llc != llc_of(cpu))
+		emit(TAKT_EV_MIGRATE, now, 0, p, cpu_and(cpu, t->llc));
 	if (nr_llcs > 1)
 		t->llc = llc_of(cpu);
 }

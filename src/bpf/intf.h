@@ -219,7 +219,7 @@ enum takt_sched_class {
 
 /* One task, as the task iterators (tasks.bpf.h, tasks.bpf.c) write it. */
 struct takt_task {
-	u64 started_ns; /* when it was forked: tells it from a later one of the same pid */
+	u64 started_ns; /* when it was forked: distinguishes it from a later one of the same pid */
 	u64 run_ns;	/* CPU time since then */
 	u64 delay_ns;	/* waiting for a CPU since then, in sum, this wait not included */
 	u64 waits_ns;	/* how long it has waited by now; 0: it does not wait */

@@ -94,7 +94,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	u32 queue;
 
 	if (!t) {
-		tell_fault(p, TAKT_FAULT_NO_CONTEXT);
+		emit_fault(p, TAKT_FAULT_NO_CONTEXT);
 		scx_bpf_error("no context for task %d (%s)", p->pid, p->comm);
 		return;
 	}
@@ -142,7 +142,7 @@ static __always_inline void goes_idle(s32 cpu, u64 now)
 
 /*
  * @from gives up its slice: its partner runs next, whatever the deadlines of the two. That a slice
- * ended early cannot be told from its length: the kernel counts it in task time, by another clock.
+ * ended early cannot be seen from its length: the kernel counts it in task time, by another clock.
  */
 bool BPF_STRUCT_OPS(takt_yield, struct task_struct *from, struct task_struct *to)
 {
@@ -286,8 +286,8 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 /*
  * A higher class took the CPU: tasks in its local DSQ may run elsewhere meanwhile. Not for a
  * stopper, which is gone in microseconds: the preempted task would start elsewhere, behind
- * others. Kernels before 6.19 tell by takt_cpu_release(). In later ones it is
- * deprecated: there the program on sched_switch tells, and the kernel defers the work
+ * others. Kernels before 6.19 report it by takt_cpu_release(). In later ones it is
+ * deprecated: there the program on sched_switch reports it, and the kernel defers the work
  * (schedule_deferred() in kernel/sched/ext/ext.c). The agent loads one of the two, the second only
  * where there is another CPU.
  */
@@ -542,7 +542,7 @@ s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
 void BPF_STRUCT_OPS(takt_exit, struct scx_exit_info *ei)
 {
 	UEI_RECORD(uei, ei);
-	tell_exit();
+	emit_exit();
 }
 
 SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,

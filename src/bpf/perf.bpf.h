@@ -2,7 +2,7 @@
 /*
  * How fast a CPU should run, for the cpufreq governor (schedutil).
  *
- * The kernel runs the CPUs of a sched_ext scheduler at full speed unless it is told otherwise,
+ * The kernel runs the CPUs of a sched_ext scheduler at full speed unless it is asked otherwise,
  * which is what latency wants. Where power is to be saved, each CPU asks for what it used, and a
  * quarter more: more at once, less by and by. It asks from its tick and when it goes idle, so that
  * no switch pays for it.

@@ -17,7 +17,7 @@
  * task gets the CPU from another one of ours. What lies in between, the rest of schedule(), is no
  * one else's: left out, two tasks that pass a turn by sched_yield() had 0.74 of a CPU beside one
  * that computes, instead of 0.67. A higher class, or none, that had the CPU for less than
- * SWITCH_MAX_NS is not told apart.
+ * SWITCH_MAX_NS cannot be distinguished.
  */
 static __always_inline u64 segment_begin(const struct cpu_ctx *c, u64 now)
 {

@@ -30,9 +30,9 @@ int takt_selftest_ring(u32 *type)
 	struct takt_event e = {.type = TAKT_EV_LONG_WAIT};
 
 	if (*type == TAKT_EV_EXIT)
-		tell_exit();
+		emit_exit();
 	else if (*type == TAKT_EV_FAULT)
-		tell_fault(bpf_get_current_task_btf(), TAKT_FAULT_NO_CONTEXT);
+		emit_fault(bpf_get_current_task_btf(), TAKT_FAULT_NO_CONTEXT);
 	else
 		send(&e, wakeup_flags());
 	return 0;

@@ -72,17 +72,17 @@ struct {
 } events SEC(".maps");
 
 /* The rate limit of events. Written by its CPU only. */
-struct event_gates {
-	u64 since[TAKT_NR_EVENTS]; /* when the window began */
-	u32 told[TAKT_NR_EVENTS];  /* within it */
+struct event_limiters {
+	u64 since[TAKT_NR_EVENTS];   /* when the window began */
+	u32 emitted[TAKT_NR_EVENTS]; /* within it */
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, struct event_gates);
-} event_gates SEC(".maps");
+	__type(value, struct event_limiters);
+} event_limiters SEC(".maps");
 
 static __always_inline struct cpu_ctx *cpu_ctx_of(s32 cpu)
 {

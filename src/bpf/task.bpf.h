@@ -19,7 +19,7 @@ static __always_inline struct task_ctx *task_ctx_of(struct task_struct *p)
 	return bpf_task_storage_get(&task_ctxs, p, NULL, 0);
 }
 
-/* The CPU whose run queue @p belongs to: what scx_bpf_task_cpu() tells, without the call. */
+/* The CPU whose run queue @p belongs to: as scx_bpf_task_cpu(), without the call. */
 static __always_inline s32 cpu_of(const struct task_struct *p)
 {
 	return p->thread_info.cpu;

@@ -45,7 +45,7 @@
  * The correction learns what weights other than 100 do to the rate. A task whose share is more than one
  * CPU can give it never gets it: its lag is cut off at LAG_CAP.
  *
- * The error of a task counts up to what its deadline can tell: wait_max * rate, -early_max * rate.
+ * The error of a task counts up to what its deadline can express: wait_max * rate, -early_max * rate.
  * Beyond that a task runs because of a limit, or because of its CPU, not because it is due: its
  * time says nothing of its share. (Up to a lag of 1 s instead, nice -20, 0, 19 on 4 CPUs had 2.69 : 0.23
  * : 0.08 s of 3, EEVDF 2.99 : 0.03 : 0.001, and two tasks of nice -20 made 20 of nice 0 and 20 of nice 5
@@ -184,7 +184,7 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
 }
 
 /*
- * @error, the distance of @t from V, as far as a deadline would tell it. A task that comes round
+ * @error, the distance of @t from V, as far as a deadline expresses it. A task that comes round
  * because of the limit, not because it is due by its weight, runs for more than its share: its
  * time would weigh too much. At a rate of 0.0114 (nice -20) one slice of nice 19 is 24 s of V.
  */
@@ -222,7 +222,7 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 	q->avg_vruntime += part;
 	if (!nr_queued) /* nothing to learn, and what was learnt is of another load */
 		correction += ((s64)RATE_ONE - correction) / 8;
-	else if (is_cpu_bound(t, k)) /* else its lag tells of sleep, not of weights */
+	else if (is_cpu_bound(t, k)) /* else its lag is of sleep, not of weights */
 		correction += part >> (CLOCK_MEMORY_SHIFT - RATE_SHIFT);
 	if (correction < (s64)CORRECTION_MIN_Q20)
 		correction = CORRECTION_MIN_Q20;

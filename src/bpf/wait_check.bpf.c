@@ -177,7 +177,7 @@ static __always_inline struct waiter *waiter_of(const struct task_struct *p)
 	return bpf_map_lookup_elem(&waiters, &slot);
 }
 
-/* The CPUs that @p may use, as far as one word can tell. */
+/* The CPUs that @p may use, as far as one word shows them. */
 static __always_inline u64 cpus_of(const struct task_struct *p)
 {
 	return p->cpus_ptr->bits[0];

@@ -359,7 +359,7 @@ fn ring_round_trip(skel: &BpfSkel<'_>) -> Result<u64> {
     }
     ensure!(account.lost > 0, "a flood did not fill the ring: {account}");
     ensure!(account.balanced, "records of a wrong size: {account}");
-    ensure!(account.late_finds == 0, "{account}");
+    ensure!(account.missed_notifications == 0, "{account}");
     Ok(account.attempts)
 }
 

@@ -69,7 +69,7 @@ tunables! {
         "a task that sleeps after bursts up to this is left alone in them";
     handoff_gap_ns = 50 * US, 0, 10 * MS,
         "a waker that sleeps within this shares its CPU with the wakee";
-    long_wait_ns = 50 * MS, US, 10_000 * MS, "a wait that is told as an event";
+    long_wait_ns = 50 * MS, US, 10_000 * MS, "a wait that is emitted as an event";
 }
 
 /// The tunable of this name.

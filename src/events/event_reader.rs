@@ -22,10 +22,10 @@ pub struct EventReader {
     ledger: Ledger,
     /// An account that did not balance at the last quiet moment, and what had been produced by then.
     suspect: Option<(Produced, Imbalance)>,
-    told: bool,
+    reported: bool,
     /// A notification came since the last drain.
     notified: bool,
-    late_finds: u64,
+    missed_notifications: u64,
 }
 
 /// The account of a life of the scheduler. Counts are records.
@@ -41,10 +41,10 @@ pub struct Account {
     pub gaps: u64,
     /// Times that the agent found an urgent event, or a ring far beyond its fill mark, without having been
     /// woken: a notification was missed, or was on its way for longer than its record by a hair.
-    pub late_finds: u64,
+    pub missed_notifications: u64,
     /// Not tried: held back by the rate limit.
     pub suppressed: u64,
-    /// Counted and not told: CPUs that a task passed on to the one that it had just woken.
+    /// Counted and not emitted: CPUs that a task passed on to the one that it had just woken.
     pub hand_overs: u64,
     /// Most bytes that ever waited in the ring when the agent looked.
     pub highest_fill_bytes: usize,
@@ -66,9 +66,9 @@ impl EventReader {
             ring,
             ledger: Ledger::new(cpus, kinds),
             suspect: None,
-            told: false,
+            reported: false,
             notified: false,
-            late_finds: 0,
+            missed_notifications: 0,
         })
     }
 
@@ -109,7 +109,7 @@ impl EventReader {
             }
             ControlFlow::Continue(())
         })?;
-        self.late_finds += u64::from(urgent && !notified);
+        self.missed_notifications += u64::from(urgent && !notified);
         Ok(drained.end)
     }
 
@@ -126,18 +126,18 @@ impl EventReader {
         let before = produced(&Counters::take(counters)?.sum);
         let end = self.drain(each)?;
         let after = produced(&Counters::take(counters)?.sum);
-        if before != after || end != End::Empty || self.told {
+        if before != after || end != End::Empty || self.reported {
             return Ok(None);
         }
-        Ok(self.judge(after))
+        Ok(self.confirm(after))
     }
 
-    fn judge(&mut self, produced: Produced) -> Option<Imbalance> {
+    fn confirm(&mut self, produced: Produced) -> Option<Imbalance> {
         let imbalance = self.balance(produced).err();
         let now = imbalance.map(|imbalance| (produced, imbalance));
-        self.told = now.is_some() && now == self.suspect;
+        self.reported = now.is_some() && now == self.suspect;
         self.suspect = now;
-        imbalance.filter(|_| self.told)
+        imbalance.filter(|_| self.reported)
     }
 
     /// Drains what is left when no program sends any longer, and settles the account.
@@ -159,7 +159,7 @@ impl EventReader {
             discarded: stats.discarded,
             lost: sum.ev_failed.iter().sum(),
             gaps: self.ledger.gaps(),
-            late_finds: self.late_finds,
+            missed_notifications: self.missed_notifications,
             hand_overs: sum.placed[intf::takt_place_TAKT_PLACE_HANDOFF as usize],
             suppressed: sum.ev_suppressed.iter().sum(),
             highest_fill_bytes: stats.highest_occupancy,

@@ -1,4 +1,4 @@
-//! What the scheduler tells one by one: taken from the ring, accounted for, printed.
+//! What the scheduler emits: events taken from the ring, accounted for, printed.
 //!
 //! * [`EventReader`] drains the ring and holds it to the account: attempts = received + discarded + failed.
 //! * [`ReadableEvent`] is an event in the words of a reader; `docs/design/observer.md` lists them.

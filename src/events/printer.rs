@@ -38,12 +38,12 @@ impl Printer {
         }
     }
 
-    /// Tells an event from the ring.
+    /// Emits an event from the ring.
     pub fn note(&mut self, event: &takt_event) {
         if self.format.is_some() || self.with_stats {
             let readable = ReadableEvent::new(event, &self.places, comm_of);
             if self.format.is_some() || !matches!(readable, ReadableEvent::Exit { .. }) {
-                self.tell(&readable);
+                self.emit(&readable);
             }
         }
     }
@@ -54,13 +54,13 @@ impl Printer {
         (!matches!(readable, ReadableEvent::Exit { .. })).then(|| readable.to_string())
     }
 
-    /// Tells which tunables differ.
+    /// Emits which tunables differ.
     pub fn tunables(&mut self, from: &takt_tunables, to: &takt_tunables, reason: &str) {
         if self.format.is_none() {
             return;
         }
         for (tunable, from, to) in tunables::turned(from, to) {
-            self.tell(&ReadableEvent::Tunable {
+            self.emit(&ReadableEvent::Tunable {
                 tunable,
                 from,
                 to,
@@ -69,26 +69,26 @@ impl Printer {
         }
     }
 
-    /// Tells what became of a configuration that was read again.
+    /// Emits what became of a configuration that was read again.
     pub fn config(&mut self, taken: bool, what: &str) {
         if self.format.is_some() {
             let what = what.to_owned();
-            self.tell(&ReadableEvent::Config { taken, what });
+            self.emit(&ReadableEvent::Config { taken, what });
         }
     }
 
-    /// Tells, on standard error as well, that events were lost without being counted.
+    /// Emits, on standard error as well, that events were lost without being counted.
     pub fn imbalance(&mut self, imbalance: Imbalance) {
         eprintln!("scx_takt: FAULT: {imbalance}: please report it");
         if self.format.is_some() {
-            self.tell(&ReadableEvent::imbalance(imbalance));
+            self.emit(&ReadableEvent::imbalance(imbalance));
         }
     }
 
-    /// Tells what became of all events.
+    /// Emits what became of all events.
     pub fn account(&mut self, account: Account) {
         if self.format.is_some() {
-            self.tell(&ReadableEvent::Account(account));
+            self.emit(&ReadableEvent::Account(account));
         }
     }
 
@@ -103,7 +103,7 @@ impl Printer {
         }
     }
 
-    fn tell(&mut self, readable: &ReadableEvent) {
+    fn emit(&mut self, readable: &ReadableEvent) {
         if self.ended.is_some() {
             return;
         }

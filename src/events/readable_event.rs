@@ -74,7 +74,7 @@ pub enum ReadableEvent {
         to: u64,
         reason: String,
     },
-    /// The configuration was read again. Told by the agent.
+    /// The configuration was read again. Emitted by the agent.
     Config {
         /// Was it taken over? If not, the one before stays in force, as a whole.
         taken: bool,
@@ -84,7 +84,7 @@ pub enum ReadableEvent {
     Fault { what: String },
     /// The scheduler has left the kernel.
     Exit { at_ns: u64 },
-    /// What became of all events, told at the end.
+    /// What became of all events, emitted at the end.
     Account(Account),
 }
 
@@ -266,9 +266,9 @@ impl fmt::Display for Account {
             100 * self.highest_fill_bytes / intf::takt_consts_TAKT_RING_BYTES as usize,
             self.hand_overs
         )?;
-        match self.late_finds {
+        match self.missed_notifications {
             0 => Ok(()),
-            late => write!(f, "; {late} notifications MISSED"),
+            missed => write!(f, "; {missed} notifications MISSED"),
         }
     }
 }
@@ -291,7 +291,7 @@ mod tests {
         event
     }
 
-    fn told(event: &takt_event) -> ReadableEvent {
+    fn readable(event: &takt_event) -> ReadableEvent {
         let places = Places {
             llc_of_cpu: vec![0, 0, 1, 1],
             node_of_llc: vec![0, 1],
@@ -326,14 +326,14 @@ mod tests {
             ),
         ];
         for (event_type, line) in cases {
-            assert_eq!(told(&event(event_type)).to_string(), line);
+            assert_eq!(readable(&event(event_type)).to_string(), line);
         }
-        assert!(told(&event(99)).to_string().contains("unknown type 99"));
+        assert!(readable(&event(99)).to_string().contains("unknown type 99"));
     }
 
     #[test]
     fn json_names_the_event() {
-        let json = serde_json::to_value(told(&event(intf::takt_event_type_TAKT_EV_STARVED)));
+        let json = serde_json::to_value(readable(&event(intf::takt_event_type_TAKT_EV_STARVED)));
         let json = json.unwrap();
         assert_eq!(json["event"], "starved");
         assert_eq!(
@@ -350,7 +350,7 @@ mod tests {
             discarded: 0,
             lost: 3,
             gaps: 3,
-            late_finds: 0,
+            missed_notifications: 0,
             suppressed: 1,
             hand_overs: 0,
             highest_fill_bytes: 0,
@@ -358,7 +358,7 @@ mod tests {
         };
         assert!(!account.to_string().contains("DOES NOT HOLD"));
         assert!(!account.to_string().contains("MISSED"));
-        account.late_finds = 1;
+        account.missed_notifications = 1;
         assert!(account.to_string().contains("MISSED"));
         account.balanced = false;
         assert!(account.to_string().contains("DOES NOT HOLD"));

@@ -91,7 +91,7 @@ pub fn differences(from: &takt_tunables, to: &takt_tunables) -> String {
     let differing = tunables::TUNABLES
         .iter()
         .filter(|tunable| tunable.of(from) != tunable.of(to));
-    let told = differing.map(|tunable: &Tunable| {
+    let differences = differing.map(|tunable: &Tunable| {
         let name = tunable.name.trim_end_matches("_ns");
         format!(
             "{name} {} -> {}",
@@ -99,7 +99,7 @@ pub fn differences(from: &takt_tunables, to: &takt_tunables) -> String {
             time(tunable.of(to))
         )
     });
-    told.collect::<Vec<_>>().join(", ")
+    differences.collect::<Vec<_>>().join(", ")
 }
 
 /// A duration with two or three digits and its unit.

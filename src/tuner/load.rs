@@ -55,7 +55,7 @@ impl Load {
         self.has_changed(average, figures.period)
     }
 
-    /// Is `average` another load than the one at the mark? A step is told once, and not again for each factor
+    /// Is `average` another load than the one at the mark? A step is reported once, and not again for each factor
     /// of two that the average passes on its way.
     fn has_changed(&mut self, average: f64, period: Duration) -> bool {
         if let Some((_, ago)) = &mut self.latest {
@@ -118,13 +118,13 @@ mod tests {
     #[test]
     fn a_step_is_told_once_and_soon() {
         for (first, then) in [(0.0, 8.0), (1.0, 40.0), (40.0, 1.0), (8.0, 0.0)] {
-            let told: Vec<_> = changes(first, then)
+            let reported: Vec<_> = changes(first, then)
                 .into_iter()
                 .filter(|at| *at >= 80)
                 .collect();
             assert!(
-                told.len() == 1 && told[0] < 90,
-                "{first} to {then}: {told:?}"
+                reported.len() == 1 && reported[0] < 90,
+                "{first} to {then}: {reported:?}"
             );
         }
         assert!(

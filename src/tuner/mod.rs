@@ -173,7 +173,7 @@ impl Tuner {
             ..Self::new(task)
         };
         let turned = !levels::differences(&from, &self.tunables).is_empty();
-        turned.then(|| self.tell(from, why.to_owned()))
+        turned.then(|| self.record_change(from, why.to_owned()))
     }
 
     /// Figures that cannot be had: back to where we started.
@@ -190,7 +190,7 @@ impl Tuner {
         let why = format!("no figures to go by ({why}), tunables as they were set");
         Some(Change {
             is_important: true,
-            ..self.tell(from, why)
+            ..self.record_change(from, why)
         })
     }
 
@@ -265,7 +265,7 @@ impl Tuner {
             self.patience = (self.patience * 2).min(PATIENCE.1);
             let why = format!("{said} at every level: it cannot be met under this load");
             let change = self.adjust(why.clone());
-            let change = change.unwrap_or_else(|| self.tell(self.tunables, why));
+            let change = change.unwrap_or_else(|| self.record_change(self.tunables, why));
             // Once for each goal: under a load that comes and goes it would be said again and again.
             return Some(Change {
                 is_important: !std::mem::replace(&mut self.said_unmet, true),
@@ -323,10 +323,10 @@ impl Tuner {
         if differences.is_empty() {
             return None;
         }
-        Some(self.tell(from, why))
+        Some(self.record_change(from, why))
     }
 
-    fn tell(&mut self, from: takt_tunables, why: String) -> Change {
+    fn record_change(&mut self, from: takt_tunables, why: String) -> Change {
         let differences = levels::differences(&from, &self.tunables);
         let reason = match &differences[..] {
             "" => why.clone(),

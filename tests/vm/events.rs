@@ -109,7 +109,7 @@ fn events_say_what_happened() {
         .max();
     assert_eq!(last, Some(exit), "the end comes last, by one clock");
     assert_eq!(first(&events, "account")["balanced"], true);
-    assert_eq!(first(&events, "account")["late_finds"], 0);
+    assert_eq!(first(&events, "account")["missed_notifications"], 0);
 }
 
 /// Two that play ping-pong hand the CPU over to each other thousands of times. That is counted, and is no

@@ -155,7 +155,7 @@ pub enum Wake {
     /// The time is up and there is nothing to read.
     Quiet,
     /// The time is up, no notification came, and yet a committed record is there. Counted in
-    /// [`Stats::late_finds`]. A missed wake-up, if producers notify; the normal case, if they
+    /// [`Stats::missed_notifications`]. A missed wake-up, if producers notify; the normal case, if they
     /// commit with `BPF_RB_NO_WAKEUP`.
     Late,
     /// A signal came.

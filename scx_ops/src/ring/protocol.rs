@@ -95,7 +95,7 @@ pub struct Stats {
     /// Records that their producer discarded.
     pub discarded: u64,
     /// Waits that timed out although a committed record was there: missed wake-ups.
-    pub late_finds: u64,
+    pub missed_notifications: u64,
     /// The most bytes, headers included, that were reserved and not yet consumed when looked at.
     pub highest_occupancy: usize,
 }
@@ -212,7 +212,7 @@ impl<M: Memory> Reader<M> {
 
     /// Counts one late find: a wait timed out, and [`Self::ready`] then said true.
     pub fn count_late_find(&mut self) {
-        self.stats.late_finds += 1;
+        self.stats.missed_notifications += 1;
     }
 
     /// The next committed record, with the fences that the module's argument asks for.
