@@ -224,9 +224,9 @@ struct takt_task {
 	u64 delay_ns;	/* waiting for a CPU since then, in sum, this wait not included */
 	u64 waits_ns;	/* how long it has waited by now; 0: it does not wait */
 	u64 dsq;	/* the dispatch queue that it waits in; TAKT_NO_DSQ: none */
-	u64 burst_ns;	/* ours only: estimated run from wakeup to sleep, this one included;
+	u64 est_run_ns; /* ours only: estimated run from wakeup to sleep, this one included;
 			   0: it has never slept */
-	s64 lead_ns;	/* ours only: its lag, with the sign turned */
+	s64 lag_ns;	/* ours only: > 0: it has had less than its share */
 	s32 pid;
 	s32 tgid;
 	u32 cpu;    /* where it runs, waits or last ran */

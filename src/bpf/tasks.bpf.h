@@ -21,10 +21,10 @@ int takt_tasks(struct bpf_iter__task *ctx)
 	sample(&s, p, rq_clock_now(ctx->meta->seq_num));
 	t = bpf_task_storage_get(&task_ctxs, p, NULL, 0);
 	if (t) {
-		s.burst_ns = t->est_run_ns ? max_u64(t->est_run_ns, t->runtime_ns) : 0;
+		s.est_run_ns = t->est_run_ns ? max_u64(t->est_run_ns, t->runtime_ns) : 0;
 		s.weight = t->weight;
 		s.ruled = t->class;
-		s.lead_ns = -lag_of(t);
+		s.lag_ns = lag_of(t);
 	}
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
 	return 0;

@@ -104,7 +104,7 @@ impl Local {
 pub struct Temper {
     /// A sched_ext scheduler has every task that is not real-time.
     pub all_ext: bool,
-    /// scx_takt schedules: the task's lead and bursts are known.
+    /// scx_takt schedules: the task's lag and run lengths are known.
     pub ours: bool,
     /// Tunable `preempt_margin_ns`.
     pub preempt_margin_ns: u64,
@@ -190,8 +190,8 @@ fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, temper:
         run_permille: permille(task.run_ns, base.0),
         wait_permille: permille(task.delay_ns + task.waits_ns, base.1),
         waits_ns: task.waits_ns,
-        burst_ns: task.burst_ns,
-        lead_ns: task.lead_ns,
+        est_run_ns: task.est_run_ns,
+        lag_ns: task.lag_ns,
         ruled: ruled_name(task.ruled).to_owned(),
         why: String::new(),
     };
@@ -222,12 +222,12 @@ fn why(task: &Task, temper: &Temper) -> String {
 }
 
 fn why_of_ours(task: &Task, temper: &Temper) -> String {
-    if task.lead_ns > temper.preempt_margin_ns as i64 {
-        let lag = units::time(task.lead_ns.unsigned_abs());
+    if -task.lag_ns > temper.preempt_margin_ns as i64 {
+        let lag = units::time(task.lag_ns.unsigned_abs());
         return format!("lag -{lag}: preemptible");
     }
-    let run = units::time(task.burst_ns);
-    match task.burst_ns {
+    let run = units::time(task.est_run_ns);
+    match task.est_run_ns {
         0 => "has never slept: preemptible".into(),
         ns if ns > temper.burst_max_ns => format!("CPU-bound ({run}): preemptible"),
         _ => format!("short-running ({run}): protected"),
@@ -374,16 +374,16 @@ mod tests {
             preempt_margin_ns: 200_000,
             burst_max_ns: 10_000_000,
         };
-        let of = |burst_ns, lead_ns| Task {
-            burst_ns,
-            lead_ns,
+        let of = |est_run_ns, lag_ns| Task {
+            est_run_ns,
+            lag_ns,
             allowed_cpus: 4,
             ..Default::default()
         };
         assert!(why(&of(0, 0), &temper).starts_with("has never slept"));
         assert!(why(&of(12_000_000, 0), &temper).starts_with("CPU-bound (12 ms)"));
-        assert!(why(&of(0, 5_000_000), &temper).contains("lag -5 ms: preemptible"));
-        assert!(why(&of(1_500_000, -1), &temper).contains("short-running (1.5 ms): protected"));
+        assert!(why(&of(0, -5_000_000), &temper).contains("lag -5 ms: preemptible"));
+        assert!(why(&of(1_500_000, 1), &temper).contains("short-running (1.5 ms): protected"));
         let ruled = Task {
             ruled: ruled_name(intf::takt_latency_class_TAKT_LAT_LATENCY.into()).to_owned(),
             ..of(0, 0)

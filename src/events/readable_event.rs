@@ -49,12 +49,12 @@ pub enum ReadableEvent {
         cpu: u32,
         behind: Task,
     },
-    /// A wakeup took the CPU from the task that ran, which was ahead by `lead_ns` of vtime.
+    /// A wakeup took the CPU from the task that ran, whose lag is less by `lag_ns`.
     Preempt {
         at_ns: u64,
         task: Task,
         victim: Task,
-        lead_ns: i64,
+        lag_ns: i64,
         cpu: u32,
     },
     /// A task runs in another last-level cache than before, on another node perhaps.
@@ -125,7 +125,7 @@ impl ReadableEvent {
                 at_ns,
                 task,
                 victim: other,
-                lead_ns: event.value_ns.cast_signed(),
+                lag_ns: event.value_ns.cast_signed(),
                 cpu,
             },
             intf::takt_event_type_TAKT_EV_MIGRATE => places.migration(event, task),
@@ -209,13 +209,14 @@ impl fmt::Display for ReadableEvent {
             Self::Preempt {
                 task,
                 victim,
-                lead_ns,
+                lag_ns,
                 cpu,
                 ..
             } => write!(
                 f,
-                "preempt: {task} takes CPU {cpu} from {victim}, ahead by {}",
-                time(lead_ns.unsigned_abs())
+                "preempt: {task} takes CPU {cpu} from {victim}, whose lag is {} by {}",
+                if *lag_ns < 0 { "more" } else { "less" },
+                time(lag_ns.unsigned_abs())
             ),
             Self::Migrate {
                 task,
@@ -314,7 +315,7 @@ mod tests {
             ),
             (
                 intf::takt_event_type_TAKT_EV_PREEMPT,
-                "preempt: wakee (pid 7) takes CPU 3 from gcc (pid 9), ahead by 60.0 ms",
+                "preempt: wakee (pid 7) takes CPU 3 from gcc (pid 9), whose lag is less by 60.0 ms",
             ),
             (
                 intf::takt_event_type_TAKT_EV_MIGRATE,

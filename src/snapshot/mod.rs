@@ -154,9 +154,9 @@ figures! {
         /// How long it has been waiting now; 0: it does not wait.
         level waits_ns: u64,
         /// scx_takt only: how long it tends to run from waking to sleeping; 0: it never slept.
-        level burst_ns: u64,
-        /// scx_takt only: weighted time that it has had beyond its share.
-        level lead_ns: i64,
+        level est_run_ns: u64,
+        /// scx_takt only: weighted time by which it has had less than its share; < 0: more.
+        level lag_ns: i64,
         /// scx_takt only: the class that a rule gave it, `latency` or `background`; empty: none.
         level ruled: String,
         /// Why it is treated as it is.

@@ -107,8 +107,8 @@ fn task(pid: i64, comm: &str, permille: u64, why: &str) -> Task {
         allowed_cpus: 4,
         run_permille: permille,
         wait_permille: 1000 - permille,
-        burst_ns: 1_500_000,
-        lead_ns: -300_000,
+        est_run_ns: 1_500_000,
+        lag_ns: 300_000,
         why: why.into(),
         ..Default::default()
     }

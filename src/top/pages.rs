@@ -38,12 +38,12 @@ pub fn task(view: &View) -> Vec<Line<'static>> {
         ("waits", wait),
     ];
     if view.now.is_takt() {
-        let run = match task.burst_ns {
+        let run = match task.est_run_ns {
             0 => "it has never slept".to_owned(),
             ns => format!("{} between sleeps, the longest recently", time(ns)),
         };
-        let lag = time(task.lead_ns.unsigned_abs());
-        let (sign, than) = if task.lead_ns < 0 {
+        let lag = time(task.lag_ns.unsigned_abs());
+        let (sign, than) = if task.lag_ns > 0 {
             ("+", "less")
         } else {
             ("-", "more")

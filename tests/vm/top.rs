@@ -29,12 +29,12 @@ fn top_watches_a_scheduler_come_and_go() {
         # A task that computes on and on is not short-running for having slept once.
         sh -c 'sleep 0.01; while :; do :; done' &
         task=$!
-        told() {
+        seen() {
             scx_takt stats --json >/tmp/a.json
-            awk -F'[:, ]+' -v pid=$task '/"pid"/{own = $3 == pid} own && /"burst_ns"/ && $3 > 1000000000 {told = 1}
-                END {exit !told}' /tmp/a.json
+            awk -F'[:, ]+' -v pid=$task '/"pid"/{own = $3 == pid} own && /"est_run_ns"/ && $3 > 1000000000 {seen = 1}
+                END {exit !seen}' /tmp/a.json
         }
-        await 60 told || fail "no CPU-bound task: $(cat /tmp/a.json)"
+        await 60 seen || fail "no CPU-bound task: $(cat /tmp/a.json)"
         kill -KILL $task
         wget -q -O /tmp/metrics http://127.0.0.1:9101/metrics || fail "no metrics"
         egrep -q '^takt_placed_total\{place="preempt"\} [1-9]' /tmp/metrics || fail "$(cat /tmp/metrics)"
