@@ -206,7 +206,7 @@ pub struct ConfigArgs {
 /// Flags of `scx_takt top`.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// Look every so many seconds.
+    /// Sample every so many seconds.
     #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub interval: f64,
 
@@ -214,7 +214,7 @@ pub struct TopArgs {
     #[arg(long)]
     pub lines: bool,
 
-    /// End after so many looks.
+    /// End after so many samples.
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<u64>,
 

@@ -17,8 +17,8 @@ pub struct CpuMax {
 }
 
 impl CpuMax {
-    /// Looks whether the kernel has reported such a cgroup to the scheduler.
-    pub fn look(&mut self, skel: &BpfSkel<'_>) {
+    /// Checks whether the kernel has reported such a cgroup to the scheduler.
+    pub fn check(&mut self, skel: &BpfSkel<'_>) {
         let id = skel.maps.bss_data.as_ref().map(|bss| bss.cgroup_with_max);
         if let Some(id) = id.filter(|id| *id != 0 && !self.warned) {
             self.warned = true;

@@ -112,7 +112,7 @@ impl Session {
             self.publisher.note_reload(&reload.what);
         }
         self.publisher.follow(control.profile(), &changes);
-        self.cpu_max.look(skel);
+        self.cpu_max.check(skel);
     }
 
     /// Waits for a signal, an urgent event, a reader's request, a change of the configuration file, or

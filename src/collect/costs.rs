@@ -1,7 +1,7 @@
 //! What scheduling and watching cost: time per callback, and what the agent itself uses.
 //!
 //! The kernel times BPF programs when asked to, at two clock reads per call. So that watching does not
-//! change what is watched, it is asked to for one look in eight only.
+//! change what is watched, it is asked to for one sample in eight only.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,14 +18,14 @@ use crate::bench::callbacks::{Statistics, op_of};
 use crate::bpf_abi::BpfSkel;
 use crate::snapshot::{Callback, Cost};
 
-/// The kernel times callbacks from one look to the next, every so many looks.
-const LOOKS_PER_TIMING: u32 = 8;
+/// The kernel times callbacks from one sample to the next, every so many samples.
+const SAMPLES_PER_TIMING: u32 = 8;
 
-/// Looks at the programs of one attached scheduler.
+/// Samples the programs of one attached scheduler.
 pub struct Costs {
     programs: Vec<(String, OwnedFd)>,
     timing: Option<Statistics>,
-    looks: u32,
+    samples: u32,
 }
 
 impl Costs {
@@ -43,21 +43,21 @@ impl Costs {
         Self {
             programs: programs.collect(),
             timing: None,
-            looks: 0,
+            samples: 0,
         }
     }
 
     /// Costs so far. Callbacks that were never timed are left out.
-    pub fn look(&mut self) -> Cost {
+    pub fn sample(&mut self) -> Cost {
         let timed = self.programs.iter().filter_map(|(name, fd)| {
             let callback = run_time(fd)?;
             (callback.calls > 0).then(|| (name.clone(), callback))
         });
         let callbacks: BTreeMap<_, _> = timed.collect();
-        let now = self.looks.is_multiple_of(LOOKS_PER_TIMING);
+        let now = self.samples.is_multiple_of(SAMPLES_PER_TIMING);
         // A kernel that refuses leaves the table empty; nothing else suffers.
         self.timing = now.then(Statistics::enable).and_then(Result::ok);
-        self.looks = self.looks.wrapping_add(1);
+        self.samples = self.samples.wrapping_add(1);
         Cost {
             callbacks,
             ..of_this_process()

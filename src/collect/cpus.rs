@@ -7,20 +7,20 @@ use scx_utils::Topology;
 
 use crate::snapshot::Cpu;
 
-/// Reading a frequency may cost an interrupt to that CPU: at most so many per look, in turn.
+/// Reading a frequency may cost an interrupt to that CPU: at most so many per sample, in turn.
 const FREQUENCIES_PER_LOOK: usize = 64;
 
-/// What is known of the CPUs from look to look.
+/// What is known of the CPUs from sample to sample.
 #[derive(Default)]
 pub struct Cpus {
-    /// As of the last look; the places are read again when CPUs come or go.
+    /// As of the last sample; the places are read again when CPUs come or go.
     known: Vec<Cpu>,
     next_frequency: usize,
 }
 
 impl Cpus {
-    /// Looks at all CPUs that are online. Empty where /proc/stat cannot be read.
-    pub fn look(&mut self) -> Vec<Cpu> {
+    /// Samples all CPUs that are online. Empty where /proc/stat cannot be read.
+    pub fn sample(&mut self) -> Vec<Cpu> {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         let tick_ns = 1_000_000_000 / ticks_per_second();
         let times: Vec<_> = stat.lines().filter_map(times_of).collect();
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn sees_the_cpus_of_this_machine() {
-        let seen = Cpus::default().look();
+        let seen = Cpus::default().sample();
         assert!(!seen.is_empty());
         assert!(seen.iter().all(|cpu| cpu.busy_ns + cpu.idle_ns > 0));
     }

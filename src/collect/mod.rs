@@ -54,12 +54,12 @@ impl System {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel::release(),
             scheduler: scheduler(),
-            cpus: self.cpus.look(),
+            cpus: self.cpus.sample(),
             queues: tasks::queues(tasks),
             ..Default::default()
         };
         tasks::mark_classes(&mut snapshot.cpus, tasks);
-        snapshot.tasks = self.tasks.look(tasks, at_ns, &temper);
+        snapshot.tasks = self.tasks.sample(tasks, at_ns, &temper);
         snapshot
     }
 }
@@ -105,7 +105,7 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Prepares to look at a scheduler that has just been attached.
+    /// Prepares to sample a scheduler that has just been attached.
     ///
     /// # Errors
     /// If the object does not describe its counters, or the task iterator cannot be opened.
@@ -179,7 +179,7 @@ impl Agent {
         add_llc_queues(&mut snapshot.queues, skel);
         snapshot.tunables.clone_from(&self.tunables);
         snapshot.last_change.clone_from(&self.last_change);
-        snapshot.cost = attachment.costs.look();
+        snapshot.cost = attachment.costs.sample();
         snapshot.cost.events_lost = counters.sum.ev_failed.iter().sum();
         snapshot.events = self.events.iter().cloned().collect();
         Ok(snapshot)
@@ -194,7 +194,7 @@ impl Agent {
         Ok((counters, self.longest.take_for_stats()))
     }
 
-    /// Reads the counters, and has the BPF side look for the longest wait anew from now on.
+    /// Reads the counters, and has the BPF side search for the longest wait anew from now on.
     fn counters(&mut self, skel: &mut BpfSkel<'_>) -> Result<Counters> {
         let counters = Counters::take(&skel.maps.cpu_stats)?;
         if let Some(bss) = skel.maps.bss_data.as_mut() {

@@ -41,7 +41,7 @@ impl TaskIterator {
         Ok(Self(link.context("cannot open the task iterator")?))
     }
 
-    /// Looks at every task.
+    /// Samples every task.
     ///
     /// # Errors
     /// If the iterator cannot be read.
@@ -90,7 +90,7 @@ impl Local {
         })
     }
 
-    /// Looks at every task.
+    /// Samples every task.
     ///
     /// # Errors
     /// If the iterator cannot be read.
@@ -112,7 +112,7 @@ pub struct Temper {
     pub burst_max_ns: u64,
 }
 
-/// What tasks had used at the last look, to tell what they use per second.
+/// What tasks had used at the last sample, to compute what they use per second.
 #[derive(Default)]
 pub struct Table {
     seen: HashMap<i32, Seen>,
@@ -126,8 +126,8 @@ struct Seen {
 }
 
 impl Table {
-    /// The tasks that ran and that waited since the last look; of the first look only those that wait now.
-    pub fn look(&mut self, tasks: &[intf::takt_task], at_ns: u64, temper: &Temper) -> Tasks {
+    /// The tasks that ran and that waited since the last sample; of the first only those that wait now.
+    pub fn sample(&mut self, tasks: &[intf::takt_task], at_ns: u64, temper: &Temper) -> Tasks {
         if tasks.is_empty() {
             // They cannot be seen. What is seen next has no period, or all that tasks have ever used would be
             // of the last one.
@@ -172,7 +172,7 @@ fn most(tasks: &[Task], key: impl Fn(&Task) -> (u64, u64)) -> Vec<Task> {
 }
 
 fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, temper: &Temper) -> Task {
-    // Unknown at the last look: born since then, so that all it has used is new.
+    // Unknown at the last sample: born since then, so that all it has used is new.
     let seen = seen.filter(|seen| seen.started_ns == task.started_ns);
     let base = seen.map_or((0, 0), |seen| (seen.run_ns, seen.waited_ns));
     let permille = |now: u64, then: u64| {
@@ -317,8 +317,8 @@ mod tests {
     #[test]
     fn shares_are_of_the_period() {
         let mut table = Table::default();
-        table.look(&[task(1, 500, 0), task(2, 0, 0)], 1_000, &Temper::default());
-        let seen = table.look(
+        table.sample(&[task(1, 500, 0), task(2, 0, 0)], 1_000, &Temper::default());
+        let seen = table.sample(
             &[task(1, 750, 0), task(2, 0, 400)],
             2_000,
             &Temper::default(),
@@ -342,19 +342,19 @@ mod tests {
     #[test]
     fn who_was_not_seen_before_is_not_taken_for_new() {
         let mut table = Table::default();
-        table.look(&[task(1, 500, 0)], 1_000, &Temper::default());
-        table.look(&[], 2_000, &Temper::default());
-        let seen = table.look(&[task(1, 900, 0)], 3_000, &Temper::default());
+        table.sample(&[task(1, 500, 0)], 1_000, &Temper::default());
+        table.sample(&[], 2_000, &Temper::default());
+        let seen = table.sample(&[task(1, 900, 0)], 3_000, &Temper::default());
         assert!(seen.runners.is_empty(), "{:?}", seen.runners);
     }
 
     #[test]
     fn a_reused_pid_is_another_task() {
         let mut table = Table::default();
-        table.look(&[task(1, 900, 0)], 1_000, &Temper::default());
+        table.sample(&[task(1, 900, 0)], 1_000, &Temper::default());
         let mut reborn = task(1, 100, 0);
         reborn.started_ns = 1_500;
-        let seen = table.look(&[reborn], 2_000, &Temper::default());
+        let seen = table.sample(&[reborn], 2_000, &Temper::default());
         assert_eq!(seen.runners[0].run_permille, 100);
     }
 

@@ -35,14 +35,14 @@ pub fn run(args: &StatsArgs) -> Result<ExitCode> {
     libbpf_rs::set_print(None);
     let stop = Signals::take_over()?;
     let mut source = Source::new();
-    let mut earlier = source.look();
+    let mut earlier = source.sample();
     if source.is_opening_eyes() {
-        earlier = source.look();
+        earlier = source.sample();
     }
     if stop.wait(Duration::from_secs_f64(args.seconds))? {
         return Ok(ExitCode::SUCCESS);
     }
-    let now = source.look();
+    let now = source.sample();
     if !source.unavailable.is_empty() {
         eprintln!("scx_takt: {}", source.unavailable);
     }

@@ -1,4 +1,4 @@
-//! What happened between two looks, for every type of the snapshot, in one place.
+//! What happened between two samples, for every type of the snapshot, in one place.
 
 use std::collections::BTreeMap;
 

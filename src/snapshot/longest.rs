@@ -1,7 +1,7 @@
 //! The longest wait, for readers that each have an epoch of their own.
 //!
 //! The BPF side keeps one maximum per CPU, of the epoch in which it was seen, and begins a new one when the
-//! agent has looked. So that no look of one reader takes the maximum from another, each look is added to what
+//! agent has read it. So that no reader takes the maximum from another, each reading is added to what
 //! every reader has yet to see.
 //!
 //! Limits: a wait that ends between the reading of its CPU's maximum and the new epoch is seen in none.

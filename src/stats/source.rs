@@ -32,7 +32,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Looks at this machine.
+    /// Samples this machine.
     pub fn new() -> Self {
         Self {
             socket: Path::new(SOCKET).to_owned(),
@@ -44,7 +44,7 @@ impl Source {
     }
 
     /// Takes a snapshot. Where the agent cannot be asked, less is seen, and `unavailable` says so.
-    pub fn look(&mut self) -> Snapshot {
+    pub fn sample(&mut self) -> Snapshot {
         self.unavailable.clear();
         let ours = matches!(kernel::active(), Ok(Active::SchedExt(ops)) if snapshot::is_takt(&ops));
         if ours && let Some(snapshot) = self.ask_with_patience() {
@@ -57,7 +57,7 @@ impl Source {
         }
         self.client = None;
         let local = self.local.get_or_insert_default();
-        let snapshot = local.look();
+        let snapshot = local.sample();
         if self.unavailable.is_empty() {
             self.unavailable.clone_from(&local.unavailable);
         }
@@ -79,7 +79,7 @@ impl Source {
         None
     }
 
-    /// Is there more to see than the last look has seen, as soon as one looks again?
+    /// Is there more to see than the last sample shows, as soon as the next is taken?
     pub fn is_opening_eyes(&self) -> bool {
         self.local
             .as_ref()
@@ -146,7 +146,7 @@ impl Local {
         self.unavailable.clear();
     }
 
-    /// At the first look nothing is loaded yet; what then fails to load is not tried again.
+    /// At the first sample nothing is loaded yet; what then fails to load is not tried again.
     fn prepare(&mut self) {
         if self.observer.is_some() {
             self.unavailable.clear();
@@ -161,7 +161,7 @@ impl Local {
         }
     }
 
-    fn look(&mut self) -> Snapshot {
+    fn sample(&mut self) -> Snapshot {
         self.prepare();
         let probes = self.observer.is_some();
         let tasks = self.tasks.as_ref().filter(|_| probes);

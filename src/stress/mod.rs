@@ -36,7 +36,7 @@ use wait_check::{WaitCheck, Waits};
 use watch::Watch;
 use worker_pool::{Load, Member, WorkerPool};
 
-/// How often the watch looks at the workers.
+/// How often the watch checks the workers.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often a line of progress is printed.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
@@ -182,7 +182,7 @@ impl<'a> Run<'a> {
             && (start.elapsed() < end || self.watch.awaits_a_first_operation())
         {
             self.load.pause(LOOK_EVERY);
-            self.look();
+            self.check_workers();
             if start.elapsed() >= next_line {
                 next_line += PROGRESS_EVERY;
                 say(&report::progress(start.elapsed(), &self.watch.results()));
@@ -193,8 +193,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn look(&mut self) {
-        for stall in self.watch.look(Instant::now()) {
+    fn check_workers(&mut self) {
+        for stall in self.watch.check(Instant::now()) {
             self.problem(stall);
         }
         self.trace();

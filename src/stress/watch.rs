@@ -19,7 +19,7 @@ struct Pulse {
 /// The heartbeats of all members, and of the watch itself.
 pub struct Watch {
     pulses: Vec<Pulse>,
-    looked: Instant,
+    checked_at: Instant,
     longest_absence: Duration,
     patience: Duration,
 }
@@ -50,17 +50,17 @@ impl Watch {
         let pulses = members.into_iter().map(pulse).collect();
         Self {
             pulses,
-            looked: now,
+            checked_at: now,
             longest_absence: Duration::ZERO,
             patience,
         }
     }
 
-    /// Looks at every member; returns one line for each stall that is seen for the first time.
-    pub fn look(&mut self, now: Instant) -> Vec<String> {
+    /// Checks every member; returns one line for each stall that is seen for the first time.
+    pub fn check(&mut self, now: Instant) -> Vec<String> {
         let mut stalls = Vec::new();
-        let absence = now - self.looked;
-        self.looked = now;
+        let absence = now - self.checked_at;
+        self.checked_at = now;
         self.longest_absence = self.longest_absence.max(absence);
         if absence > self.patience {
             stalls.push(format!(
@@ -69,7 +69,7 @@ impl Watch {
             ));
         }
         for pulse in &mut self.pulses {
-            pulse.look(now);
+            pulse.check(now);
             if pulse.longest_pause > self.patience && !pulse.reported {
                 pulse.reported = true;
                 let pause = seconds(pulse.longest_pause);
@@ -88,7 +88,7 @@ impl Watch {
         self.pulses.iter().any(awaited)
     }
 
-    /// How long the watch itself was kept from looking at most.
+    /// How long the watch itself was kept from checking at most.
     pub fn longest_absence(&self) -> Duration {
         self.longest_absence
     }
@@ -110,7 +110,7 @@ impl Watch {
 }
 
 impl Pulse {
-    fn look(&mut self, now: Instant) {
+    fn check(&mut self, now: Instant) {
         let operations = self.member.operations();
         self.longest_pause = self.longest_pause.max(now - self.moved);
         if operations != self.operations {
@@ -168,14 +168,14 @@ mod tests {
         let mut watch = Watch::new(members.clone(), start, PATIENCE);
         for second in 1..=10 {
             members[0].tick();
-            assert!(watch.look(start + Duration::from_secs(second)).is_empty());
+            assert!(watch.check(start + Duration::from_secs(second)).is_empty());
         }
         members[0].tick();
         assert!(watch.awaits_a_first_operation());
-        let stalls = watch.look(start + Duration::from_secs(11));
+        let stalls = watch.check(start + Duration::from_secs(11));
         assert_eq!(stalls, ["m/1 made no progress for 11.0 s"]);
         assert!(!watch.awaits_a_first_operation());
-        assert!(watch.look(start + Duration::from_secs(12)).is_empty());
+        assert!(watch.check(start + Duration::from_secs(12)).is_empty());
         let results = watch.results();
         assert_eq!(results.len(), 1);
         assert_eq!(results[0].operations, 11);
@@ -188,7 +188,7 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watch::new(members.clone(), start, PATIENCE);
         members.iter().for_each(Member::tick);
-        let stalls = watch.look(start + Duration::from_secs(20));
+        let stalls = watch.check(start + Duration::from_secs(20));
         assert_eq!(
             stalls.first().unwrap(),
             "the watch itself did not run for 20.0 s"

@@ -111,7 +111,7 @@ fn packed(view: &View, width: usize) -> Vec<Line<'static>> {
         let room = width.saturating_sub(NAME + name.len() + 1).max(1);
         for (i, row) in llc.chunks(room).enumerate() {
             let name = if i == 0 { name.as_str() } else { "   " };
-            let levels: String = row.iter().map(|(_, load)| view.look.cell(*load)).collect();
+            let levels: String = row.iter().map(|(_, load)| view.theme.cell(*load)).collect();
             let used = name.len() + row.len() + 1;
             let node = format!("{:<NAME$}", format!("N{}", first.node));
             match lines.last_mut() {
@@ -142,7 +142,7 @@ fn cell(view: &View, cpu: &Cpu, load: u64, detail: Detail, sibling: bool) -> Vec
         95.. => Tone::Warn,
         _ => Tone::Plain,
     };
-    let level = span(view, tone, view.look.level(load).to_string());
+    let level = span(view, tone, view.theme.level(load).to_string());
     let number = if sibling { Tone::Dim } else { Tone::Strong };
     let mut parts = vec![
         span(view, number, format!("{:>3} ", cpu.id)),

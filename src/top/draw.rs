@@ -32,7 +32,7 @@ pub fn draw(frame: &mut Frame<'_>, view: &View) {
 
 /// A part of a line.
 pub fn span(view: &View, tone: Tone, text: impl AsRef<str>) -> Span<'static> {
-    Span::styled(view.look.text(text.as_ref()), view.look.style(tone))
+    Span::styled(view.theme.text(text.as_ref()), view.theme.style(tone))
 }
 
 /// A label, as each line of the overview begins with.

@@ -7,16 +7,16 @@ use ratatui::backend::TestBackend;
 use super::*;
 use crate::snapshot::{Adjustment, Callback, Change, Ejection, Event, Snapshot, Task, Waits};
 use crate::stats::testing;
-use crate::top::view::Look;
+use crate::top::view::Theme;
 
-const RICH: Look = Look {
+const RICH: Theme = Theme {
     color: true,
     unicode: true,
 };
 
-/// A view after two looks at a busy machine.
-fn view(look: Look, change: impl Fn(&mut Snapshot)) -> View {
-    let mut view = View::new(look);
+/// A view after two samples of a busy machine.
+fn view(theme: Theme, change: impl Fn(&mut Snapshot)) -> View {
+    let mut view = View::new(theme);
     for second in [1, 2] {
         let mut snapshot = testing::snapshot(second);
         change(&mut snapshot);
@@ -69,11 +69,11 @@ fn healthy_and_wide() {
 
 #[test]
 fn healthy_in_ascii() {
-    let look = Look {
+    let theme = Theme {
         color: false,
         unicode: false,
     };
-    let mut view = view(look, |_| ());
+    let mut view = view(theme, |_| ());
     view.now.tasks.runners[0].comm = "jörg\u{1F600}".into();
     let text = screen(&view, 80, 24);
     assert!(text.is_ascii(), "{text}");

@@ -139,10 +139,10 @@ pub fn words_within(text: &str, room: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::top::view::Look;
+    use crate::top::view::Theme;
 
     fn view() -> View {
-        View::new(Look {
+        View::new(Theme {
             color: false,
             unicode: false,
         })

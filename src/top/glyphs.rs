@@ -2,7 +2,7 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-use super::view::Look;
+use super::view::Theme;
 
 const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const ASCII: [char; 9] = [' ', '.', ':', '-', '=', '+', '*', '%', '#'];
@@ -16,7 +16,7 @@ pub enum Tone {
     Strong,
     /// As it should be.
     Good,
-    /// Worth a look.
+    /// Worth attention.
     Warn,
     /// Wrong.
     Bad,
@@ -24,7 +24,7 @@ pub enum Tone {
     Dim,
 }
 
-impl Look {
+impl Theme {
     /// How a tone looks. Without colour, what is wrong is inverted and what is strong is bold.
     pub fn style(self, tone: Tone) -> Style {
         let plain = Style::new();
@@ -85,11 +85,11 @@ impl Look {
 mod tests {
     use super::*;
 
-    const UNICODE: Look = Look {
+    const UNICODE: Theme = Theme {
         color: true,
         unicode: true,
     };
-    const PLAIN: Look = Look {
+    const PLAIN: Theme = Theme {
         color: false,
         unicode: false,
     };

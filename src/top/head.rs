@@ -144,7 +144,7 @@ fn quantile(view: &View, width: u16, i: usize, name: &str, permille: u64) -> Lin
     let used: usize = parts.iter().map(Span::width).sum();
     let room = usize::from(width).saturating_sub(used + 3);
     let history = view.history.iter().map(|quantiles| quantiles[i]);
-    let line = view.look.sparkline(history, room);
+    let line = view.theme.sparkline(history, room);
     parts.push(Span::raw(format!(" | {line}")));
     parts.into()
 }
@@ -178,7 +178,7 @@ fn placed(view: &View, width: u16) -> Vec<Line<'static>> {
     let mut flow = Flow::new(view, "placed", width);
     flow.part([span(view, Tone::Plain, format!("{rate}/s"))]);
     for (name, percent) in shares(activity) {
-        let level = view.look.level(percent);
+        let level = view.theme.level(percent);
         let text = format!("{name} {level} {percent}%");
         flow.part([span(view, Tone::Plain, text)]);
     }

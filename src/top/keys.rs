@@ -69,10 +69,10 @@ mod tests {
     use super::*;
     use crate::snapshot::Task;
     use crate::stats::testing;
-    use crate::top::view::Look;
+    use crate::top::view::Theme;
 
     fn view() -> View {
-        let mut view = View::new(Look {
+        let mut view = View::new(Theme {
             color: false,
             unicode: false,
         });

@@ -31,7 +31,7 @@ use crate::stats::source::Source;
 use crate::stats::text;
 use keys::Action;
 use screen::{Input, Screen};
-use view::{Look, View};
+use view::{Theme, View};
 
 /// Wakeups that make a baseline of EEVDF.
 const BASELINE_WAKEUPS: u64 = 1_000;
@@ -53,7 +53,7 @@ pub fn run(args: &TopArgs) -> Result<ExitCode> {
 }
 
 /// What this terminal can show, by the usual variables.
-fn look(ascii: bool) -> Look {
+fn theme(ascii: bool) -> Theme {
     let set = |name| env::var(name).is_ok_and(|value| !value.is_empty());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
@@ -63,7 +63,7 @@ fn look(ascii: bool) -> Look {
     let utf8 = locale.contains("utf-8") || locale.contains("utf8");
     let monochrome =
         env::var("TERM").is_ok_and(|term| term.ends_with("-mono") || term.starts_with("vt"));
-    Look {
+    Theme {
         color: !set("NO_COLOR") && !monochrome,
         unicode: utf8 && !ascii,
     }
@@ -94,24 +94,24 @@ impl Baseline {
     }
 }
 
-/// A line per look, where there is no screen.
+/// A line per sample, where there is no screen.
 fn lines(args: &TopArgs) -> Result<ExitCode> {
     let stop = Signals::take_over()?;
     let period = Duration::from_secs_f64(args.interval);
     let mut source = Source::new();
     let mut baseline = Baseline { since: None };
-    let mut earlier = source.look();
+    let mut earlier = source.sample();
     if source.is_opening_eyes() {
-        earlier = source.look();
+        earlier = source.sample();
     }
     if !source.unavailable.is_empty() {
         eprintln!("scx_takt: {}", source.unavailable);
     }
-    let mut view = View::new(look(args.ascii));
+    let mut view = View::new(theme(args.ascii));
     view.take(earlier.clone());
-    let mut looks = 0;
-    while args.count.is_none_or(|count| looks < count) && !stop.wait(period)? {
-        let now = source.look();
+    let mut samples = 0;
+    while args.count.is_none_or(|count| samples < count) && !stop.wait(period)? {
+        let now = source.sample();
         baseline.learn(&now);
         view.take(now.clone());
         let mut line = text::line(&earlier, &now);
@@ -125,7 +125,7 @@ fn lines(args: &TopArgs) -> Result<ExitCode> {
             break;
         }
         earlier = now;
-        looks += 1;
+        samples += 1;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,18 +133,18 @@ fn lines(args: &TopArgs) -> Result<ExitCode> {
 fn full_screen(args: &TopArgs) -> Result<ExitCode> {
     let period = Duration::from_secs_f64(args.interval);
     let mut source = Source::new();
-    let mut view = View::new(look(args.ascii));
+    let mut view = View::new(theme(args.ascii));
     let mut baseline = Baseline { since: None };
     let mut screen = Screen::open()?;
-    let mut looks = 0;
+    let mut samples = 0;
     loop {
-        let now = source.look();
+        let now = source.sample();
         view.unavailable.clone_from(&source.unavailable);
         view.baseline = baseline
             .learn(&now)
             .or_else(|| state::baseline(&now.wakeups.kind));
         view.take(now);
-        looks += 1;
+        samples += 1;
         let pause = if source.is_opening_eyes() {
             Duration::ZERO
         } else {
@@ -156,7 +156,7 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
                 screen.abandon();
                 return Ok(ExitCode::SUCCESS);
             }
-            if args.count.is_some_and(|count| looks > count) {
+            if args.count.is_some_and(|count| samples > count) {
                 return Ok(ExitCode::SUCCESS);
             }
             match screen.input(due.saturating_duration_since(Instant::now()))? {

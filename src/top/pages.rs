@@ -108,6 +108,6 @@ words
   why            protected: its run is short, so wakeups do not preempt it before its estimated end;
                  preemptible: a wakeup may preempt it. In parentheses its run length between sleeps.
   lag            V - vruntime: positive, the task has had less than its share; negative, more
-  cost           of the agent, and per callback of the scheduler (timed in one look of eight)";
+  cost           of the agent, and per callback of the scheduler (timed in one sample of eight)";
     TEXT.lines().map(Line::from).collect()
 }

@@ -4,7 +4,7 @@ use std::env;
 use std::process::Command;
 
 use super::*;
-use crate::top::view::Look;
+use crate::top::view::Theme;
 
 #[path = "../../tests/common/terminal.rs"]
 #[allow(dead_code, reason = "tests/top.rs needs more of it")]
@@ -15,7 +15,7 @@ use terminal::Terminal;
 /// A screen with a view on it.
 fn screen() -> Screen {
     let mut screen = Screen::open().unwrap();
-    let view = View::new(Look {
+    let view = View::new(Theme {
         color: true,
         unicode: true,
     });

@@ -11,7 +11,7 @@ pub const QUANTILES: [(&str, u64); 3] = [("p50", 500), ("p99", 990), ("p99.9", 9
 
 /// What the terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Theme {
     /// Colours.
     pub color: bool,
     /// Characters beyond ASCII.
@@ -55,12 +55,12 @@ pub struct View {
     /// An answer to the last key.
     pub note: String,
     /// What the terminal can show.
-    pub look: Look,
+    pub theme: Theme,
 }
 
 impl View {
     /// An empty one.
-    pub fn new(look: Look) -> Self {
+    pub fn new(theme: Theme) -> Self {
         Self {
             now: Snapshot::default(),
             delta: Snapshot::default(),
@@ -72,7 +72,7 @@ impl View {
             scroll: 0,
             chosen: None,
             note: String::new(),
-            look,
+            theme,
         }
     }
 
@@ -107,7 +107,7 @@ impl View {
             self.was = Some((now.scheduler.name.clone(), now.unix_s));
         }
         self.now = now;
-        // Tasks change places from look to look; the selection stays with its task.
+        // Tasks change places from sample to sample; the selection stays with its task.
         let chosen = self.chosen.as_ref().map(|task| task.pid);
         if let Some(&found) = self.listed().iter().find(|task| Some(task.pid) == chosen) {
             self.chosen = Some(found.clone());

@@ -12,8 +12,8 @@ use crate::bpf_abi::intf::{
 };
 use crate::config::rules::{Class, Match, Rule};
 
-/// Programs that are looked at in one go. A look costs a microsecond or two.
-const LOOKS: usize = 1024;
+/// Programs that are checked in one go. A check costs a microsecond or two.
+const CHECKED_AT_ONCE: usize = 1024;
 
 /// What the BPF side is given.
 #[derive(Default)]
@@ -73,10 +73,10 @@ impl Compiled {
         compiled
     }
 
-    /// Is there another file behind the name of one of the programs than there was? Looks at
-    /// [`LOOKS`] of them, from number `next` on, which is moved on.
+    /// Is there another file behind the name of one of the programs than there was? Checks
+    /// [`CHECKED_AT_ONCE`] of them, from number `next` on, which is moved on.
     pub fn programs_have_changed(&self, next: &mut usize) -> bool {
-        let count = self.programs.len().min(LOOKS);
+        let count = self.programs.len().min(CHECKED_AT_ONCE);
         let from = std::mem::take(next).min(self.programs.len());
         let looked_at = self.programs.iter().cycle().skip(from).take(count);
         *next = (from + count).checked_rem(self.programs.len()).unwrap_or(0);
@@ -213,12 +213,12 @@ mod tests {
         assert!(compiled.programs_have_changed(&mut 0));
     }
 
-    /// However many programs the rules name, a look is bounded, and each has its turn.
+    /// However many programs the rules name, a check is bounded, and each is checked in the end.
     #[test]
     fn many_programs_are_looked_at_in_turn() {
         let directory = tempfile::tempdir().unwrap();
         let path = |i: usize| directory.path().join(i.to_string());
-        let count = 2 * LOOKS + 10;
+        let count = 2 * CHECKED_AT_ONCE + 10;
         let rules: Vec<_> = (0..count)
             .map(|i| rule(Match::Exe(path(i).display().to_string()), &[]))
             .collect();

@@ -37,7 +37,7 @@ const PERSONS: [&str; 6] = [
 ];
 /// Words of the left column of the glossary's last table that have no other meaning in the field. (`hogs` is the
 /// name of a stressor.)
-const REPLACED: [&str; 53] = [
+const REPLACED: [&str; 54] = [
     "adopt",
     "bias",
     "contestant",
@@ -49,6 +49,7 @@ const REPLACED: [&str; 53] = [
     "doubt",
     "dowry",
     "echoes",
+    "event_gates",
     "forgive",
     "gates",
     "give_lag",
