@@ -120,7 +120,7 @@ int set_up_domain(u32 slot, const struct cpu_mask *m)
 	}
 	q->nr_cpus = nr ?: 1;
 	q->llc = llc;
-	q->correction_q20 = 0;
+	q->correction_q20 = RATE_ONE;
 	q->offset = queue_ctx_of(llc)->avg_vruntime - q->avg_vruntime;
 	return 0;
 }

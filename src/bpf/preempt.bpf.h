@@ -4,7 +4,7 @@
  * When a wakeup may take the CPU from the task that runs.
  *
  *	preempt if   (lag(wakee) - lag(current, this segment included) > preempt_margin
- *	              or lag(wakee) > lag_max / 2)
+ *	              or lag(wakee) > lag_max / 2, and lag(current) - lag(wakee) < 2 * lag_max)
  *	       and   current has run for more than its protected time since it last woke (run_length.h)
  *	       and   no task has been placed on that CPU already, to run next
  *
@@ -12,7 +12,9 @@
  * preempted by any other.
  *
  * The first line keeps equals from preempting each other. The second is for light short-running tasks:
- * V is right within half a slice, which is more than their lag at first. The third protects work in
+ * V is right within half a slice, which is more than their lag at first. What a wakee would have
+ * earned by its sleep counts as lag here (place_woken()), for each of many that run by turns: so a
+ * current task that has fallen behind by more is not preempted. The third protects work in
  * progress: a task that will sleep soon anyway may hold a lock that others spin on, and loses more by
  * being preempted than the wakee by waiting. CPU-bound tasks, which never sleep or rarely, are
  * preemptible after preempt_after. The fourth is for wake loops: the record of a CPU does not change
@@ -80,7 +82,8 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 	beyond = lag_beyond(t, c->queue, c->vruntime + delta_vruntime(ran_ns, c->weight_1024));
 	if (is_urgent(t))
 		margin /= 4;
-	return beyond > margin || (rule_enabled(LAG_PREEMPT) && has_positive_lag(t, k));
+	return beyond > margin || (rule_enabled(LAG_PREEMPT) && has_positive_lag(t, k) &&
+				   beyond > -2 * (s64)k->lag_max_ns);
 }
 
 /*

@@ -68,6 +68,7 @@ struct cpu_ctx {
 	u64 own;
 	u64 own_last;	      /* the same, at the last tick; of this CPU only */
 	u64 stopped_at;	      /* ns; when the last run segment ended with a switch */
+	u64 parked_at;	      /* ns; when the task of parked_pid was preempted */
 	s32 moves_pid;	      /* pid of the task that migrates to a big CPU; 0: none */
 	s16 moves_to;	      /* the big CPU, claimed */
 	u16 perf;	      /* of 1024, what it asked for: perf.bpf.h */
@@ -95,13 +96,15 @@ _Static_assert(sizeof(struct cpu_ctx) == 3 * CACHE_LINE, "three lines per CPU");
  * behind by part of a slice until the next.
  */
 struct queue_ctx {
-	u64 avg_vruntime;   /* V, ns: where a task with exactly its share stands */
-	u64 moved_at;	    /* ns; when V was moved last */
-	u64 offset;	    /* ns; of a bound queue: V + offset is comparable with V of its LLC */
-	u32 rate_q20;	    /* V per real time, times 2^20 */
-	u32 inv_rate_q10;   /* real time per V, times 2^10: the inverse, kept to spare divisions */
-	u32 correction_q20; /* what other weights than 100 make of the rate, times 2^20; 0: not
-			       known yet */
+	u64 avg_vruntime;    /* V, ns: where a task with exactly its share stands */
+	u64 moved_at;	     /* ns; when V was moved last */
+	u64 offset;	     /* ns; of a bound queue: V + offset is comparable with V of its LLC */
+	u32 rate_q20;	     /* V per real time, times 2^20 */
+	u32 inv_rate_q10;    /* real time per V, times 2^10: the inverse, kept to spare divisions */
+	u32 correction_q20;  /* how much faster V moves since some share is more than a CPU, times
+				2^20 */
+	u32 run_weight_1024; /* average weight of the tasks that run, times 1024 */
+	u64 queued_weight_1024; /* sum of the weights of those that wait, times 1024; atomic */
 	/*
 	 * How many wait in it, but for tasks added and taken by two CPUs at once since the last
 	 * count, and for those that are counted and not yet inserted when another CPU counts anew.
@@ -144,9 +147,14 @@ struct task_ctx {
 	s32 woken_by;	   /* pid of the task that woke it last */
 	u32 queue;	   /* whose clock its vruntime is in: enum takt_queue */
 	u32 llc;	   /* where it last ran */
+	s32 cpu;	   /* where it last ran; not kept where there is one CPU only */
 	u32 cgroup;	   /* slot of its cgroup; 0: the root */
 	u32 counted;	   /* the weight that its cgroup has counted it with; 0: not counted */
 	u32 weight;	   /* the kernel's weight that its lag is of */
+	u32 slept_lag_ns; /* its positive lag when it went to sleep, or joined, up to KEPT_LAG_NS */
+	u32 queued_weight_1024; /* with which it is counted where it waits; 0: it is not */
+	u32 queued_in;		/* the queue that has counted it */
+	u32 wake_bonus_ns; /* until it runs: what it would have gained by sleep, place_woken() */
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
