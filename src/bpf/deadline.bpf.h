@@ -70,15 +70,21 @@ static __always_inline s64 lag_of(const struct task_ctx *t)
 }
 
 /*
- * A task comes to bound queue @q. If none has run there for long, it begins even with its LLC: what
- * is beyond the bound of queue_lag_ns() would hide from its tasks how V of the LLC moves as they
- * wait (a task that pinned itself from CPU to CPU every 0.3 ms had 0.09 of a CPU instead of 0.4).
+ * A task comes to bound @queue. If the queue was empty, it has no claim: it does not begin behind
+ * its LLC. Else a task that pins itself from CPU to CPU would have lag in each of the queues that
+ * it leaves, or the bound of queue_lag_ns() would hide from it how V of the LLC moves as it waits.
+ * That the queue of a domain was empty is inferred from what is beyond that bound.
  */
-static __always_inline void resume_queue(struct queue_ctx *q)
+static __always_inline void resume_queue(u32 queue)
 {
+	struct queue_ctx *q = queue_ctx_of(queue);
 	s64 lag = queue_ctx_of(q->llc)->avg_vruntime - q->avg_vruntime - q->offset;
+	const struct cpu_ctx *c = cpu_ctx_of(queue - TAKT_QUEUE_CPUS);
+	bool is_empty = lag > 2 * (s64)q->lag_max_ns;
 
-	if (lag > 2 * (s64)q->lag_max_ns || lag < -2 * (s64)q->lag_max_ns)
+	if (queue >= TAKT_QUEUE_CPUS)
+		is_empty = !q->nr_queued && !(c->started_at && c->queue == queue);
+	if (is_empty && lag > 0)
 		q->offset += lag;
 }
 
@@ -88,14 +94,14 @@ static __always_inline void resume_queue(struct queue_ctx *q)
  */
 static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 {
-	struct queue_ctx *q = queue_ctx_of(queue);
+	const struct queue_ctx *q = queue_ctx_of(queue);
 	s64 lag;
 
 	if (nr_cpus_at_start == 1 || t->queue == queue) /* with one CPU there is one queue */
 		return;
 	lag = lag_of(t);
 	if (is_bound_queue(queue)) {
-		resume_queue(q);
+		resume_queue(queue);
 		lag -= queue_lag_ns(q);
 	}
 	t->vruntime = q->avg_vruntime - lag;
@@ -103,8 +109,8 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 }
 
 /*
- * @t, which slept, changes to @queue. V of a queue stands still while none of its tasks run. So @t
- * is given as lag the time since its old queue stood still, in which it might have run there.
+ * @t, which slept, changes to @queue. V of a queue stands still while none of its tasks run. So its
+ * negative lag is made up for by the time since its old queue stood still.
  * Otherwise it would begin with negative lag in a queue whose tasks have had less than those of the
  * LLC, however long it slept: a task that a new mask moved from an idle LLC to a CPU with three
  * CPU-bound tasks had to wait 14 ms.
@@ -112,11 +118,14 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 static __always_inline void rebase_woken(struct task_ctx *t, u32 queue, u64 now)
 {
 	u64 stood_ns;
+	s64 lag;
 
 	if (nr_cpus_at_start == 1 || t->queue == queue)
 		return;
 	stood_ns = elapsed_ns(max_u64(queue_ctx_of(t->queue)->moved_at, t->slept_at), now);
-	t->vruntime -= min_u64(stood_ns, LAG_CAP_NS);
+	lag = lag_of(t);
+	if (lag < 0)
+		t->vruntime -= min_u64(stood_ns, -lag);
 	rebase_vruntime(t, queue);
 }
 
@@ -252,7 +261,7 @@ static __always_inline void reset_lag(struct task_ctx *t, const struct takt_tuna
 	struct queue_ctx *q = queue_ctx_of(t->queue);
 
 	if ((s64)(t->vruntime - q->avg_vruntime) > 0)
-		q->avg_vruntime = t->vruntime;
+		t->vruntime = q->avg_vruntime;
 	else
 		clamp_lag(t, k);
 }

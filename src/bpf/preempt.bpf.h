@@ -82,8 +82,8 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 	beyond = lag_beyond(t, c->queue, c->vruntime + delta_vruntime(ran_ns, c->weight_1024));
 	if (is_urgent(t))
 		margin /= 4;
-	return beyond > margin || (rule_enabled(LAG_PREEMPT) && has_positive_lag(t, k) &&
-				   beyond > -2 * (s64)k->lag_max_ns);
+	return beyond > margin || (rule_enabled(LAG_PREEMPT) && !t->runtime_ns &&
+				   has_positive_lag(t, k) && beyond > -2 * (s64)k->lag_max_ns);
 }
 
 /*

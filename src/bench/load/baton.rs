@@ -48,7 +48,7 @@ pub struct Baton {
 }
 
 const TIMER_NS: u64 = 2_000_000;
-/// Before anything is counted: estimates of run lengths settle.
+/// Before anything is counted: the estimates of run lengths become right.
 const WARM_UP_NS: u64 = 300_000_000;
 
 impl BatonArgs {
