@@ -204,7 +204,7 @@ static __always_inline void transfer_lag_to_child(struct task_ctx *child)
 	struct cpu_ctx *c = cpu_ctx_of(bpf_get_smp_processor_id());
 	u64 now = scx_bpf_now(), started_at = READ_ONCE(c->started_at);
 	u32 pid = bpf_get_current_pid_tgid();
-	u64 given = READ_ONCE(c->given);
+	u64 given = READ_ONCE(c->given_lag);
 	s64 lag;
 
 	if (!rule_enabled(FORK_LAG) || !started_at || READ_ONCE(c->pid) != (s32)pid)
@@ -215,7 +215,7 @@ static __always_inline void transfer_lag_to_child(struct task_ctx *child)
 	if (lag <= 0 || lag > KEPT_LAG_NS)
 		return;
 	child->kept_lag_ns = lag;
-	WRITE_ONCE(c->given, (u64)pid << 32 | (u32)(given + lag));
+	WRITE_ONCE(c->given_lag, (u64)pid << 32 | (u32)(given + lag));
 }
 
 /* The deadline of @t, which is queued now. */

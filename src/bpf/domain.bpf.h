@@ -12,7 +12,7 @@
  * operations; a slot is written only by the one that has taken it from 0 to -1 tasks.
  *
  * Limits: beyond TAKT_MAX_DOMAINS sets at a time, further tasks wait in the queue of a CPU that
- * they may use, chosen anew each time that they are queued.
+ * they may use: their last one as they wake, and one where fewer wait as their slice ends.
  */
 #ifndef TAKT_DOMAIN_BPF_H
 #define TAKT_DOMAIN_BPF_H

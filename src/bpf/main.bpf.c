@@ -217,7 +217,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	start_segment(c, t, begins_at);
 	add_runnable_weight(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
-	c->class = t->urgency;
+	c->urgency = t->urgency;
 	set_protection(c, t, k);
 	c->slice_ns = p->scx.slice;
 	c->profile = t->profile;

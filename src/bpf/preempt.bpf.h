@@ -43,11 +43,11 @@ static __always_inline bool never_preempts(const struct task_ctx *t)
 static __always_inline bool is_protected_from(const struct task_ctx *t, const struct cpu_ctx *c,
 					      u64 ran_ns, const struct takt_tunables *k)
 {
-	if (!protects_from(t, c->class))
+	if (!protects_from(t, c->urgency))
 		return false;
 	if (is_very_short(t, k))
 		return c->runtime_ns + ran_ns <= c->protect_ns;
-	if (c->sleeps)
+	if (c->is_short)
 		return ran_ns <= k->burst_max_ns;
 	return c->runtime_ns + ran_ns <= k->preempt_after_ns;
 }
@@ -75,7 +75,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 
 	if (!started_at || has_placed(c))
 		return false;
-	if (c->class == TAKT_LAT_BACKGROUND)
+	if (c->urgency == TAKT_LAT_BACKGROUND)
 		return true;
 	if (ran_ns < 0 || is_protected_from(t, c, ran_ns, k))
 		return false;

@@ -297,9 +297,9 @@ static __always_inline u64 account_runtime(s32 cpu, struct cpu_ctx *c, struct ta
 
 	t->slice_left_ns = c->slice_ns > ran_ns ? c->slice_ns - ran_ns : 0;
 	t->vruntime = c->vruntime + delta_vruntime(ran_ns, c->weight_1024);
-	if (c->given) {
-		t->vruntime += c->given >> 32 == (u32)c->pid ? (u32)c->given : 0;
-		c->given = 0;
+	if (c->given_lag) {
+		t->vruntime += c->given_lag >> 32 == (u32)c->pid ? (u32)c->given_lag : 0;
+		c->given_lag = 0;
 	}
 	t->runtime_ns = c->runtime_ns + ran_ns;
 	c->unclocked_ns += ran_ns;

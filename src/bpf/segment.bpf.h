@@ -88,7 +88,7 @@ static __always_inline void park_current(struct task_struct *p, const struct tas
 		return;
 	c->parked_pid = p->pid;
 	c->parked_at = t->ready_at;
-	c->parked_is_short = c->sleeps;
+	c->parked_is_short = c->is_short;
 	scx_bpf_task_set_slice(p, t->slice_left_ns);
 }
 
@@ -161,7 +161,8 @@ static enum next end_slice(s32 cpu, struct task_struct *prev)
 	return NEXT_CURRENT;
 }
 
-/* No other task could be taken: @prev continues. It is accounted for already unless it @yielded. */
+/* No other task could be taken: @prev continues. It is accounted for already unless it @yielded, or
+ * the rule CONTINUE_CURRENT is off. */
 static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
 				      bool yielded)
 {
