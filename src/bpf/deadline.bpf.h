@@ -109,11 +109,10 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 }
 
 /*
- * @t, which slept, changes to @queue. V of a queue stands still while none of its tasks run. So its
- * negative lag is made up for by the time since its old queue stood still.
- * Otherwise it would begin with negative lag in a queue whose tasks have had less than those of the
- * LLC, however long it slept: a task that a new mask moved from an idle LLC to a CPU with three
- * CPU-bound tasks had to wait 14 ms.
+ * @t, which slept, changes to @queue, with its lag among the tasks of its old queue, as in EEVDF.
+ * That of the queues stays out: a task that a new mask moved to a CPU with three CPU-bound tasks,
+ * which fall behind for ever, had to wait 14 ms. V of a queue stands still while none of its tasks
+ * run, so that negative lag is made up for by the time since.
  */
 static __always_inline void rebase_woken(struct task_ctx *t, u32 queue, u64 now)
 {
@@ -123,10 +122,13 @@ static __always_inline void rebase_woken(struct task_ctx *t, u32 queue, u64 now)
 	if (nr_cpus_at_start == 1 || t->queue == queue)
 		return;
 	stood_ns = elapsed_ns(max_u64(queue_ctx_of(t->queue)->moved_at, t->slept_at), now);
-	lag = lag_of(t);
+	lag = queue_ctx_of(t->queue)->avg_vruntime - t->vruntime;
 	if (lag < 0)
-		t->vruntime -= min_u64(stood_ns, -lag);
-	rebase_vruntime(t, queue);
+		lag = min_s64(lag + min_u64(stood_ns, LAG_CAP_NS), 0);
+	if (is_bound_queue(queue))
+		resume_queue(queue);
+	t->vruntime = queue_ctx_of(queue)->avg_vruntime - lag;
+	t->queue = queue;
 }
 
 /* By how much the lag of @t, with its bonus, exceeds that of a task of @vruntime in @queue. */
@@ -167,8 +169,8 @@ static __always_inline void clamp_lag(struct task_ctx *t, const struct takt_tuna
  * sleep, up to lag_max. Tasks that run by turns would each earn the share of a task that runs all
  * the time (four that pass a baton had 0.57 of a CPU beside three that compute).
  *
- * What sleep would earn, up to lag_max, is a bonus where @t competes for its next slice only, so
- * that it gets a CPU early. It does not count in V or for its share.
+ * What sleep would earn, up to lag_max, is a bonus where @t may preempt, so that it gets a CPU
+ * early, until it runs. It does not count in V, in a deadline or for the share of @t.
  */
 static __always_inline void place_woken(struct task_ctx *t, const struct takt_tunables *k)
 {

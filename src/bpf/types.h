@@ -166,7 +166,8 @@ struct task_ctx {
 	u32 slept_lag_ns; /* its positive lag when it went to sleep, or joined, up to KEPT_LAG_NS */
 	u32 queued_weight_1024; /* with which it is counted where it waits; 0: it is not */
 	u32 queued_in;		/* the queue that has counted it */
-	u32 wake_bonus_ns; /* until it runs: what it would have gained by sleep, place_woken() */
+	u32 wake_bonus_ns; /* until it runs: the lag that its sleep would have earned, place_woken()
+			    */
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */

@@ -267,7 +267,9 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 
 	q->moved_at = max_u64(q->moved_at, now);
 	q->avg_vruntime += real_ns * q->rate_q20 / RATE_ONE;
-	error = limit_error(v - q->avg_vruntime, t, weight_1024, q, k);
+	/* Of where V stood as the segment began. */
+	error = v + ran_ns * q->rate_q20 / RATE_ONE - q->avg_vruntime;
+	error = limit_error(error, t, weight_1024, q, k);
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
 	q->avg_vruntime += part;
 	if (!nr_queued) /* nothing to learn, and what was learnt is of another load */
