@@ -10,11 +10,10 @@
  *
  * A pull is made at once where it leaves neither LLC with more tasks per CPU than the other has now.
  * Else (5 equal tasks on 2 LLCs of 2 CPUs: 3 and 2) it is made when the progress of the other LLC is
- * slower by 1/32, and has fallen behind by more than ROTATE_NS, so that each task is in the slower LLC
- * for a while; what the task has fallen behind by, it brings along as lag. Progress is V plus an
- * offset. It is kept within PROGRESS_WINDOW_NS of the LLC that is furthest ahead. An LLC one of whose
- * CPUs has idled is set to the progress of that one; an LLC where no task waits is not, since a task
- * that a pull leaves alone has fallen behind as well. (6 equal
+ * slower by 1/32, and has fallen behind by more than ROTATE_NS, so that tasks take turns in the slower
+ * LLC; what the task has fallen behind by, it brings along as lag. Progress is V plus an offset; it is
+ * held within PROGRESS_WINDOW_NS of the LLC that is furthest ahead, and set to that when a CPU has
+ * idled. Not when no task waits: the task that a pull leaves alone has fallen behind as well. (6 equal
  * tasks on 4 LLCs of 1 CPU, 8 s, 8 times: the farthest from the mean was 2 to 7 % off; now 2 to 3.)
  *
  * An LLC looks at one other per BALANCE_PERIOD_NS, in turn: that bounds both the migrations and the
@@ -63,8 +62,8 @@ static __always_inline u64 progress_of(u32 llc)
 	return queue_ctx_of(queue_of_llc(llc))->avg_vruntime + llc_ctx_of(llc)->offset;
 }
 
-/* Keeps the progress of @llc within the window, or sets it to the furthest if one of its CPUs has
- * idled after @since. */
+/* Keeps the progress of @llc within the window; @since the last time, a CPU of it may have idled.
+ */
 static __always_inline void update_progress(u32 llc, u64 since)
 {
 	s64 behind = max_progress.ns - progress_of(llc);

@@ -12,7 +12,7 @@
  * operations; a slot is written only by the one that has taken it from 0 to -1 tasks.
  *
  * Limits: beyond TAKT_MAX_DOMAINS sets at a time, further tasks wait in the queue of a CPU that
- * they may use: their last one as they wake, and one where fewer wait as their slice ends.
+ * they may use, chosen anew each time that they are queued.
  */
 #ifndef TAKT_DOMAIN_BPF_H
 #define TAKT_DOMAIN_BPF_H
@@ -120,7 +120,7 @@ int set_up_domain(u32 slot, const struct cpu_mask *m)
 	}
 	q->nr_cpus = nr ?: 1;
 	q->llc = llc;
-	q->correction_q20 = RATE_ONE;
+	q->correction_q20 = 0;
 	q->offset = queue_ctx_of(llc)->avg_vruntime - q->avg_vruntime;
 	return 0;
 }

@@ -35,8 +35,6 @@ static __always_inline void note_migration(struct task_struct *p, struct task_ct
 		emit(TAKT_EV_MIGRATE, now, 0, p, cpu_and(cpu, t->llc));
 	if (nr_llcs > 1)
 		t->llc = llc_of(cpu);
-	if (nr_cpus_at_start > 1)
-		t->cpu = cpu;
 }
 
 #endif /* TAKT_HOOKS_BPF_H */

@@ -170,7 +170,7 @@ enum takt_fault {
 	TAKT_FAULT_NO_CONTEXT, /* a task that init_task() has not seen */
 };
 
-/* One per CPU, written by that CPU only. Every field only ever grows, but for wait_max_ns. */
+/* One per CPU, written by that CPU only. Every field only ever grows. */
 struct takt_cpu_stats {
 	u64 placed[TAKT_NR_PLACES];
 	u64 nr_dispatched; /* taken from a queue that the CPU serves */
@@ -180,7 +180,7 @@ struct takt_cpu_stats {
 	u64 nr_rescued;	 /* idle CPUs kicked by the tick for tasks that waited */
 	u64 nr_released; /* times a higher scheduling class took the CPU */
 	u64 nr_runs;	 /* run segments that ended with a switch, or a change of an attribute */
-	u64 run_ns;	 /* their length, in sum; what was continued without a switch is left out */
+	u64 run_ns;	 /* their length, in sum */
 	u64 wait_ns;	 /* waiting for a CPU, in sum (only while watched) */
 	u64 wait_hist[TAKT_WAIT_BUCKETS]; /* the same, as a histogram (only while watched) */
 	u64 wait_max_ns; /* the longest wait in epoch wait_epoch: since the agent last looked */

@@ -41,7 +41,7 @@
 #include "dump.bpf.h"
 
 /* Inserts @p into @queue: by its deadline, or with the rest of its slice at the front. */
-static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t, u32 queue,
+static __always_inline void queue_task(struct task_struct *p, const struct task_ctx *t, u32 queue,
 				       const struct takt_tunables *k, u64 enq_flags)
 {
 	u64 weight_1024 = weight_1024_of(p, t);
@@ -52,8 +52,6 @@ static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t
 		slice = min_u64(slice, t->slice_left_ns);
 		deadline = t->ready_at - k->lag_max_ns;
 	}
-	uncount_queued(t); /* counted still if it only changes its place */
-	count_queued(t, queue, rate_weight_1024(t, weight_1024, k));
 	scx_bpf_dsq_insert_vtime(p, queue, slice, deadline, enq_flags);
 	count(placed[queue >= TAKT_QUEUE_CPUS ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
 }
@@ -71,7 +69,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	prev_cpu = usable_cpu(p, prev_cpu, t->unrestricted);
 	rebase_woken(t, queue_for(p, t, prev_cpu, 0), now);
 	t->ready_at = now;
-	place_woken(t, k);
+	clamp_wakeup_lag(t, k);
 	note_wakeup(cpu_ctx_of(here), p, t, now);
 	cpu = select_placement(p, t, here, prev_cpu, wake_flags, now, k, &placement);
 	if (cpu >= 0) {
@@ -86,21 +84,12 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	return prev_cpu;
 }
 
-/* Does @t come to @cpu since its affinity was changed, or its CPU goes offline? EEVDF looks then,
- * too, whether it preempts (move_queued_task() in kernel/sched/core.c). */
-static __always_inline bool was_moved(const struct task_ctx *t, s32 cpu, u64 enq_flags)
-{
-	return nr_cpus_at_start > 1 && t->cpu != cpu &&
-	       !(enq_flags & (SCX_ENQ_REENQ | SCX_ENQ_LAST));
-}
-
 void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	const struct takt_tunables *k = tunables_now();
 	struct task_ctx *t = task_ctx_of(p);
 	s32 cpu = cpu_of(p);
 	u64 now = scx_bpf_now();
-	bool wakes = enq_flags & SCX_ENQ_WAKEUP, is_placed = false;
 	struct placement placement;
 	u32 queue;
 
@@ -110,21 +99,20 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		return;
 	}
 	/* Else it waits already, and is queued anew: another nice value, cgroup or set of CPUs. */
-	if (!t->ready_at || wakes)
+	if (!t->ready_at || (enq_flags & SCX_ENQ_WAKEUP))
 		t->ready_at = now;
 	add_runnable_weight(p, t);
 	queue = queue_for(p, t, cpu, enq_flags);
-	if (wakes) {
-		rebase_woken(t, queue, now);
-		place_woken(t, k);
-	} else {
+	if (!(enq_flags & SCX_ENQ_WAKEUP)) {
 		rebase_vruntime(t, queue);
-	}
-	if (wakes ? p->nr_cpus_allowed == 1 : was_moved(t, cpu, enq_flags))
-		is_placed = select_pinned_placement(p, t, cpu, wakes, now, k, &placement);
-	if (is_placed) {
-		apply_placement(p, &placement);
-		return;
+	} else {
+		rebase_woken(t, queue, now);
+		clamp_wakeup_lag(t, k);
+		if (p->nr_cpus_allowed == 1 &&
+		    select_pinned_placement(p, t, cpu, now, k, &placement)) {
+			apply_placement(p, &placement);
+			return;
+		}
 	}
 	if (migrate_to_big(p, cpu_ctx_of(cpu), cpu, k->slice_max_ns, enq_flags))
 		return;
@@ -207,7 +195,6 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	if (!t)
 		return;
 	begins_at = segment_begin(c, now);
-	uncount_queued(t);
 	note_migration(p, t, cpu, now);
 	arrive_in_llc(t, c, llc_of(cpu));
 	if (t->ready_at)
@@ -217,7 +204,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	start_segment(c, t, begins_at);
 	add_runnable_weight(p, t);
 	c->weight_1024 = weight_1024_of(p, t);
-	c->urgency = t->urgency;
+	c->class = t->urgency;
 	set_protection(c, t, k);
 	c->slice_ns = p->scx.slice;
 	c->profile = t->profile;
@@ -239,7 +226,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 
 	if (!t || !c->started_at)
 		return;
-	ran_ns = account_runtime(cpu, c, t, !runnable && !changes, now);
+	ran_ns = account_runtime(cpu, c, t, now);
 	if (changes) {
 		remove_runnable_weight(t);
 		if (c->placed_in == c->started_at)
@@ -411,7 +398,6 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->slept_at = scx_bpf_now();
 	t->ready_at = p->__state ? 0 : t->slept_at; /* asleep: it waits from its wakeup on */
 	t->vruntime = queue_ctx_of(t->queue)->avg_vruntime - t->kept_lag_ns;
-	keep_lag(t);
 	t->kept_lag_ns = 0;
 	t->weight = p->scx.weight;
 	t->policy = p->policy;
@@ -421,7 +407,6 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 static __always_inline void forget_task(struct task_ctx *t)
 {
 	remove_runnable_weight(t);
-	uncount_queued(t);
 	if (t->domain)
 		leave_domain(t->domain - 1);
 	t->domain = 0;
@@ -524,8 +509,6 @@ static s32 create_queue(u32 queue, u32 nr_cpus, u32 llc)
 	q->llc = llc;
 	q->rate_q20 = RATE_ONE;
 	q->inv_rate_q10 = 1024;
-	q->correction_q20 = RATE_ONE;
-	q->run_weight_1024 = 100 * 1024;
 	return scx_bpf_create_dsq(queue, -1);
 }
 

@@ -90,16 +90,13 @@ static __always_inline struct placement place_at_victim(struct task_struct *p,
 
 /*
  * A task was preempted on @c and resumes there next: does @p go before it, with positive lag? Not
- * before a short-running task, which stays on its CPU since it may hold a lock; and not before one
- * that has been parked for longer than preempt_after, or tasks that wake by turns keep it waiting.
+ * before a short-running task, which stays on its CPU since it may hold a lock.
  */
 static __always_inline bool precedes_parked(struct task_struct *p, const struct task_ctx *t,
-					    const struct cpu_ctx *c, u64 now,
-					    const struct takt_tunables *k)
+					    const struct cpu_ctx *c, const struct takt_tunables *k)
 {
 	return rule_enabled(LAG_BEFORE_PARKED) && c->parked_pid && c->parked_pid != p->pid &&
-	       !c->parked_is_short && elapsed_ns(c->parked_at, now) <= k->preempt_after_ns &&
-	       has_positive_lag(t, k) && !is_background(t);
+	       !c->parked_is_short && has_positive_lag(t, k) && !is_background(t);
 }
 
 /*
@@ -148,21 +145,20 @@ static __always_inline s32 select_placement(struct task_struct *p, struct task_c
 		return cpu;
 	}
 	cancel_resume(prev_cpu);
-	if (!precedes_parked(p, t, cpu_ctx_of(prev_cpu), now, k))
+	if (!precedes_parked(p, t, cpu_ctx_of(prev_cpu), k))
 		return -1;
 	*placement = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
 	return prev_cpu;
 }
 
-/* Selects a placement on @cpu for @p, that may use no other CPU and @wakes, or that comes there
- * since its affinity was changed; false: it has to wait. */
+/* Selects a placement for @p, that may use no other CPU than @cpu and wakes; false: it has to wait.
+ */
 static __always_inline bool select_pinned_placement(struct task_struct *p, struct task_ctx *t,
-						    s32 cpu, bool wakes, u64 now,
-						    const struct takt_tunables *k,
+						    s32 cpu, u64 now, const struct takt_tunables *k,
 						    struct placement *placement)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	bool woken_here = wakes && cpu == bpf_get_smp_processor_id();
+	bool woken_here = cpu == bpf_get_smp_processor_id();
 
 	if (woken_here)
 		note_wakeup(c, p, t, now);
@@ -174,7 +170,7 @@ static __always_inline bool select_pinned_placement(struct task_struct *p, struc
 		*placement = place_at_victim(p, t, cpu, now, k);
 	} else if (is_percpu_kthread(p) && !has_negative_lag(t, k)) {
 		*placement = (struct placement){TAKT_PLACE_KTHREAD, k->slice_min_ns, SCX_ENQ_HEAD};
-	} else if (precedes_parked(p, t, c, now, k)) {
+	} else if (precedes_parked(p, t, c, k)) {
 		*placement = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
 	} else {
 		cancel_resume(cpu);

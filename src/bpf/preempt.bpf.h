@@ -4,8 +4,7 @@
  * When a wakeup may take the CPU from the task that runs.
  *
  *	preempt if   (lag(wakee) - lag(current, this segment included) > preempt_margin
- *	              or lag(wakee) > lag_max / 2, and lag(current) - lag(wakee) < 2 * lag_max
- *		      or lag(wakee) >= 0, in class latency)
+ *	              or lag(wakee) > lag_max / 2)
  *	       and   current has run for more than its protected time since it last woke (run_length.h)
  *	       and   no task has been placed on that CPU already, to run next
  *
@@ -13,9 +12,7 @@
  * preempted by any other.
  *
  * The first line keeps equals from preempting each other. The second is for light short-running tasks:
- * V is right within half a slice, which is more than their lag at first. What a wakee would have
- * earned by its sleep counts as lag here (place_woken()), for each of many that run by turns: so a
- * current task that has fallen behind by more is not preempted. The third protects work in
+ * V is right within half a slice, which is more than their lag at first. The third protects work in
  * progress: a task that will sleep soon anyway may hold a lock that others spin on, and loses more by
  * being preempted than the wakee by waiting. CPU-bound tasks, which never sleep or rarely, are
  * preemptible after preempt_after. The fourth is for wake loops: the record of a CPU does not change
@@ -44,11 +41,11 @@ static __always_inline bool never_preempts(const struct task_ctx *t)
 static __always_inline bool is_protected_from(const struct task_ctx *t, const struct cpu_ctx *c,
 					      u64 ran_ns, const struct takt_tunables *k)
 {
-	if (!protects_from(t, c->urgency))
+	if (!protects_from(t, c->class))
 		return false;
 	if (is_very_short(t, k))
 		return c->runtime_ns + ran_ns <= c->protect_ns;
-	if (c->is_short)
+	if (c->sleeps)
 		return ran_ns <= k->burst_max_ns;
 	return c->runtime_ns + ran_ns <= k->preempt_after_ns;
 }
@@ -76,15 +73,14 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 
 	if (!started_at || has_placed(c))
 		return false;
-	if (c->urgency == TAKT_LAT_BACKGROUND)
+	if (c->class == TAKT_LAT_BACKGROUND)
 		return true;
 	if (ran_ns < 0 || is_protected_from(t, c, ran_ns, k))
 		return false;
 	beyond = lag_beyond(t, c->queue, c->vruntime + delta_vruntime(ran_ns, c->weight_1024));
 	if (is_urgent(t))
-		return beyond > margin / 4 || !has_negative_lag(t, k);
-	return beyond > margin || (rule_enabled(LAG_PREEMPT) && !t->runtime_ns &&
-				   has_positive_lag(t, k) && beyond > -2 * (s64)k->lag_max_ns);
+		margin /= 4;
+	return beyond > margin || (rule_enabled(LAG_PREEMPT) && has_positive_lag(t, k));
 }
 
 /*

@@ -27,7 +27,6 @@ static __always_inline u64 segment_begin(const struct cpu_ctx *c, u64 now)
 /* @t, accounted for until @now, starts to run on @c or continues: a new segment begins. */
 static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
 {
-	t->wake_bonus_ns = 0;
 	c->vruntime = t->vruntime;
 	c->queue = t->queue;
 	c->runtime_ns = t->runtime_ns;
@@ -87,8 +86,7 @@ static __always_inline void park_current(struct task_struct *p, const struct tas
 	if (!t->slice_left_ns || is_background(t))
 		return;
 	c->parked_pid = p->pid;
-	c->parked_at = t->ready_at;
-	c->parked_is_short = c->is_short;
+	c->parked_is_short = c->sleeps;
 	scx_bpf_task_set_slice(p, t->slice_left_ns);
 }
 
@@ -102,7 +100,6 @@ static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t
 	update_run_estimate(t, tunables_now());
 	if (nr_cpus_at_start > 1)
 		t->slept_at = now;
-	keep_lag(t);
 	t->slept_after_ns = t->runtime_ns;
 	t->runtime_ns = 0;
 	t->slice_left_ns = 0;
@@ -141,7 +138,7 @@ static enum next end_slice(s32 cpu, struct task_struct *prev)
 
 	if (!t || !c->started_at || is_migrating_to_big(prev, c))
 		return NEXT_UNDECIDED;
-	account_runtime(cpu, c, t, false, now);
+	account_runtime(cpu, c, t, now);
 	within_run = is_within_run(t, c);
 	t->slice_left_ns = 0;
 	start_segment(c, t, now);
@@ -161,8 +158,7 @@ static enum next end_slice(s32 cpu, struct task_struct *prev)
 	return NEXT_CURRENT;
 }
 
-/* No other task could be taken: @prev continues. It is accounted for already unless it @yielded, or
- * the rule CONTINUE_CURRENT is off. */
+/* No other task could be taken: @prev continues. It is accounted for already unless it @yielded. */
 static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
 				      bool yielded)
 {
@@ -172,7 +168,7 @@ static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_st
 	if (!t || !c->started_at)
 		return;
 	if (yielded) {
-		account_runtime(cpu, c, t, false, now);
+		account_runtime(cpu, c, t, now);
 		t->slice_left_ns = 0;
 		reset_lag(t, tunables_now());
 		start_segment(c, t, now);

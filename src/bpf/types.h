@@ -19,30 +19,20 @@ struct waker_profile {
 	/* Times in a row that it woke its own waker, only that, and slept at once; < 0: so many
 	 * must make up for a wrong guess. */
 	s16 reciprocal_streak;
-	u16 handed; /* handoffs since it last slept, or had to prove itself */
+	u16 handed; /* handoffs since then */
 } __attribute__((aligned(8)));
 
-/* clang-format off */
 /*
- * What runs on a CPU.
+ * What runs on a CPU. Written under the rq lock of that CPU (by another CPU where an attribute of
+ * the running task changes), but for the fields that say otherwise. Read by other CPUs without the
+ * lock, to judge whether a preemption pays: a torn read can cost one needless or one missed
+ * preemption. The first line is what they read.
  *
- *	field				written by				lock
- *	all but those below		running, stopping, dispatch, tick	rq lock of this CPU (by
- *					of this CPU				another CPU, under it, where
- *										an attribute changes)
- *	placed_in, placed_sync,		also select_cpu of any CPU		pi_lock of the wakee: two
- *	resume_next_pid						that place at once: one wins
- *	nr_woke, woke_at, woke_pid,	also select_cpu on this CPU, for the	pi_lock of the wakee, with
- *	profile, runtime_ns		running task as a waker			interrupts off
- *	own				any CPU					none: atomic
- *	given_lag			fork on this CPU, by the running task	none: see
- *										transfer_lag_to_child()
- *
- * Other CPUs read the first cache line, parked_pid, parked_is_short, parked_at and own without a lock,
- * to judge whether a preemption pays or where a task is to wait: a stale or torn read costs one
- * needless or one missed preemption, a lost store of a waker one wakeup of its profile.
+ * takt_select_cpu() holds the pi_lock of the wakee, with interrupts off, and no rq lock. What the
+ * running task does as a waker (nr_woke, woke_at, woke_pid, profile and runtime_ns in a handoff) it
+ * writes on the waker's CPU itself. Then only a change of an attribute from another CPU can come in
+ * between: a lost store costs one wakeup of the profile.
  */
-/* clang-format on */
 struct cpu_ctx {
 	u64 started_at;	 /* ns; when the current run segment began; 0: no task of ours runs */
 	u64 vruntime;	 /* of the running task, when the segment began; in the clock of @queue */
@@ -61,8 +51,8 @@ struct cpu_ctx {
 	 * Written by the CPU that places that one, too, without the rq lock: one of two wins. */
 	s32 resume_next_pid;
 	u32 queue;	  /* whose clock @vruntime is in */
-	bool is_short;	  /* the running task is short-running */
-	u8 urgency;	  /* enum takt_latency_class, of the running task: task_ctx.urgency */
+	bool sleeps;	  /* the running task is short-running */
+	u8 class;	  /* enum takt_latency_class, of the running task */
 	bool placed_sync; /* the placed task waits until the running one sleeps */
 
 	struct waker_profile profile; /* of the running task */
@@ -78,7 +68,6 @@ struct cpu_ctx {
 	u64 own;
 	u64 own_last;	      /* the same, at the last tick; of this CPU only */
 	u64 stopped_at;	      /* ns; when the last run segment ended with a switch */
-	u64 parked_at;	      /* ns; when the task of parked_pid was preempted */
 	s32 moves_pid;	      /* pid of the task that migrates to a big CPU; 0: none */
 	s16 moves_to;	      /* the big CPU, claimed */
 	u16 perf;	      /* of 1024, what it asked for: perf.bpf.h */
@@ -89,7 +78,7 @@ struct cpu_ctx {
 
 	/* Lag, in ns, that a task gave to a child, and its pid << 32. Written by that task in
 	 * process context: transfer_lag_to_child(). */
-	u64 given_lag;
+	u64 given;
 	u64 perf_at; /* ns; when it last asked for a speed; 0: never */
 	u64 busy_ns; /* ns that tasks ran since then, without unclocked_ns */
 } __attribute__((aligned(CACHE_LINE)));
@@ -101,26 +90,23 @@ _Static_assert(sizeof(struct cpu_ctx) == 3 * CACHE_LINE, "three lines per CPU");
 #define PLACED_BEFORE_CHANGE 1
 
 /*
- * A queue and its virtual clock, on a cache line of its own: see queue.bpf.h and vtime.h. V, its
- * rate and its correction are written by CPUs that run its tasks, nr_queued by those that add or
- * take a task, without a lock: a lost store leaves V behind by part of a slice until the next, and
- * each tick counts anew. queued_weight_1024 is atomic. nr_cpus, llc and offset are written by the
- * CPU that sets the queue of a domain up, which has no task then; offset by those that run its
- * tasks, too.
+ * A queue and its virtual clock, on a cache line of its own: see queue.bpf.h and vtime.h. Written
+ * by CPUs that run its tasks, without a lock. Stores are not atomic: a lost one leaves the clock
+ * behind by part of a slice until the next.
  */
 struct queue_ctx {
-	u64 avg_vruntime;    /* V, ns: where a task with exactly its share stands */
-	u64 moved_at;	     /* ns; when V was moved last */
-	u64 offset;	     /* ns; of a bound queue: V + offset is comparable with V of its LLC */
-	u32 rate_q20;	     /* V per real time, times 2^20 */
-	u32 inv_rate_q10;    /* real time per V, times 2^10: the inverse, kept to spare divisions */
-	u32 correction_q20;  /* how much faster V moves since some share is more than a CPU, times
-				2^20 */
-	u32 run_weight_1024; /* average weight of the tasks that run, times 1024 */
-	u64 queued_weight_1024; /* sum of the weights of those that wait, times 1024; atomic */
-	/* How many wait in it, as counted: more, until the next tick, when the kernel has taken one
-	 * out (another nice value, affinity, cgroup). Of the queue of one CPU, a copy of
-	 * nr_own_of(). */
+	u64 avg_vruntime;   /* V, ns: where a task with exactly its share stands */
+	u64 moved_at;	    /* ns; when V was moved last */
+	u64 offset;	    /* ns; of a bound queue: V + offset is comparable with V of its LLC */
+	u32 rate_q20;	    /* V per real time, times 2^20 */
+	u32 inv_rate_q10;   /* real time per V, times 2^10: the inverse, kept to spare divisions */
+	u32 correction_q20; /* what other weights than 100 make of the rate, times 2^20; 0: not
+			       known yet */
+	/*
+	 * How many wait in it, but for tasks added and taken by two CPUs at once since the last
+	 * count, and for those that are counted and not yet inserted when another CPU counts anew.
+	 * Of the queue of an LLC or a domain; that of one CPU has cpu_ctx.nr_own.
+	 */
 	u32 nr_queued;
 	u32 nr_cpus;	/* that serve it */
 	u32 llc;	/* whose clock it is held against; itself if it is the queue of an LLC */
@@ -128,10 +114,9 @@ struct queue_ctx {
 } __attribute__((aligned(CACHE_LINE)));
 
 /*
- * What is known of an LLC besides its queue. Written without a lock by CPUs of the LLC as they run
- * out of work and once per BALANCE_PERIOD_NS, by any CPU that searches the LLC for an idle CPU
- * (busy_at) or kicks one (idled_at): a lost store costs one search, one kick that is not needed, or
- * one missed pull.
+ * What is known of an LLC besides its queue. Written by CPUs of the LLC as they run out of work,
+ * and once per BALANCE_PERIOD_NS, and by CPUs that kick one of them, without a lock: a lost store
+ * costs one search, one kick that is not needed, or one missed pull.
  */
 struct llc_ctx {
 	u64 idled_at;	 /* ns; when a CPU last found nothing to do; 0: it has been kicked since */
@@ -159,15 +144,9 @@ struct task_ctx {
 	s32 woken_by;	   /* pid of the task that woke it last */
 	u32 queue;	   /* whose clock its vruntime is in: enum takt_queue */
 	u32 llc;	   /* where it last ran */
-	s32 cpu;	   /* where it last ran; not kept where there is one CPU only */
 	u32 cgroup;	   /* slot of its cgroup; 0: the root */
 	u32 counted;	   /* the weight that its cgroup has counted it with; 0: not counted */
 	u32 weight;	   /* the kernel's weight that its lag is of */
-	u32 slept_lag_ns; /* its positive lag when it went to sleep, or joined, up to KEPT_LAG_NS */
-	u32 queued_weight_1024; /* with which it is counted where it waits; 0: it is not */
-	u32 queued_in;		/* the queue that has counted it */
-	u32 wake_bonus_ns; /* until it runs: the lag that its sleep would have earned, place_woken()
-			    */
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */

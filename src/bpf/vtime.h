@@ -33,24 +33,17 @@
  * V is a moving average of the vruntimes at which tasks begin to run, weighted by how long they ran
  * (which weighs each task with its share), and it has a rate, which keeps it from lagging behind:
  *
- *	rate = CPUs / (CPUs + queued) * 100 / average weight of those that run and wait * correction
+ *	rate = correction * CPUs / (CPUs + queued)
  *	on every half millisecond of running:
- *	  V += rate * time, then += error * ran / 67 ms
- *	  correction += that, per 67 ms, and is 1 at least; with one CPU it is 1
- *
- * A task that goes to sleep competes no longer: one of those that wait takes its place, so that
- * queued is one less. The weight of a task that is not CPU-bound counts as that of nice 0.
+ *	  V += rate * time, then += error * ran / 67 ms; correction += that, per 67 ms
  *
  * Where they begin, since a task whose V is there is due then: at the end of a slice its deadline is
  * as far ahead as its share says. With an average of where they end, all are late by a round, and a
  * heavy one meets early_max (nice -20 beside ten of nice 0 and ten of nice 19: 0.49 instead of 0.91
  * of its share in the simulation of crates/formulas).
  *
- * A task whose share is more than one CPU can give it never gets it: its lag is cut off at LAG_CAP.
- * Where there is one, V has to move faster than by the weights, and the correction learns by how much.
- * It cannot learn less than 1, nor anything with one CPU, where each share can be given: a V that
- * follows tasks that are kept from their share hides that they are (three tasks that compute, beside
- * four that pass a baton, had 0.64 s where EEVDF gives them 1.12; now 0.96).
+ * The correction learns what weights other than 100 do to the rate. A task whose share is more than one
+ * CPU can give it never gets it: its lag is cut off at LAG_CAP.
  *
  * The error of a task counts up to what its deadline can express: wait_max * rate, -early_max * rate.
  * Beyond that a task runs because of a limit, or because of its CPU, not because it is due: its
@@ -58,8 +51,8 @@
  * : 0.08 s of 3, EEVDF 2.99 : 0.03 : 0.001, and two tasks of nice -20 made 20 of nice 0 and 20 of nice 5
  * equal.)
  *
- * Limits: V is right within half a slice or so. Sleep earns no lag: place_woken(). Lag beyond lag_max is
- * given up on wakeup, and all of it when no task waits.
+ * Limits: V is right within half a slice or so. Lag beyond lag_max is given up on wakeup, and all of it
+ * when no task waits.
  */
 /* clang-format on */
 #ifndef TAKT_VTIME_H
@@ -72,7 +65,7 @@
 #define CLOCK_MEMORY_SHIFT 26 /* V remembers some 2^26 ns = 67 ms of running */
 #define CLOCK_GRAIN_NS	   (500ULL * 1000)
 #define CORRECTION_MAX_Q20 (128 * RATE_ONE) /* nice 19 is 1/100 of nice 0, nice -20 87 times */
-#define WEIGHT_MAX_1024	   (1ULL << 30)
+#define CORRECTION_MIN_Q20 (RATE_ONE / 128)
 #define SLICE_FLOOR_NS	   (300ULL * 1000)
 /* Times the largest inverse rate, 2^26, it still fits into 64 bits. No power of two: the verifier
  * of 6.18 warns of a fault of its own about numbers whose lower half is 0. */
@@ -209,78 +202,33 @@ static __always_inline s64 limit_error(s64 error, const struct task_ctx *t, u64 
 }
 
 /*
- * The weight with which @t counts in the rate of V: that of a CPU-bound task, else that of nice 0.
- * A deadline is fixed for as long as a task waits: it must not be made by a task that is gone in no
- * time (beside a worker of nice -20 that ran for 0.1 ms, one of four equal tasks was given 250 ms
- * to wait).
- */
-static __always_inline u64 rate_weight_1024(const struct task_ctx *t, u64 weight_1024,
-					    const struct takt_tunables *k)
-{
-	return is_cpu_bound(t, k) ? min_u64(weight_1024, WEIGHT_MAX_1024) : 100 * 1024;
-}
-
-/*
- * A task of @weight_1024 has run for @ran_ns: averages the weights of running tasks over 67 ms of
- * running. With one CPU, the next update comes when another one runs: it is the weight of the task
- * that goes on to compete; if that one @leaves, one of those that wait takes its place.
- */
-static __always_inline void update_run_weight(struct queue_ctx *q, u64 weight_1024, bool leaves,
-					      u64 ran_ns)
-{
-	s64 more;
-
-	if (q->nr_cpus == 1) {
-		if (leaves)
-			weight_1024 = q->nr_queued ? q->queued_weight_1024 / q->nr_queued : 0;
-		q->run_weight_1024 = weight_1024 ?: 100 * 1024;
-	} else if (!leaves) {
-		more = (s64)weight_1024 - q->run_weight_1024;
-		more *= (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT);
-		q->run_weight_1024 += more >> CLOCK_MEMORY_SHIFT;
-	}
-}
-
-/* 100 divided by the average weight of the tasks that run and that wait. */
-static __always_inline u64 inverse_weight_q20(const struct queue_ctx *q)
-{
-	u64 sum = q->queued_weight_1024 + (u64)q->nr_cpus * q->run_weight_1024;
-
-	return RATE_ONE * 100 * 1024 * (q->nr_cpus + q->nr_queued) / (sum ?: 1);
-}
-
-/*
- * @t of @weight_1024 has run for @ran_ns, from vruntime @v on, while @nr_queued wait, and @leaves,
- * or goes on to compete: V moves on at its rate, and towards @v by a part of the way that grows
- * with
- * @ran_ns; so does the correction of its rate.
+ * @t of @weight_1024 has run for @ran_ns, from vruntime @v on, while @nr_queued wait: V moves on at
+ * its rate, and towards @v by a part of the way that grows with @ran_ns; so does the correction of
+ * its rate.
  */
 static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64 v,
-					 const struct task_ctx *t, u64 weight_1024, bool leaves,
-					 u64 ran_ns, u64 now, const struct takt_tunables *k)
+					 const struct task_ctx *t, u64 weight_1024, u64 ran_ns,
+					 u64 now, const struct takt_tunables *k)
 {
 	/* Not the time that was idle, nor what another CPU has moved it for already. */
 	u64 real_ns = min_u64(elapsed_ns(q->moved_at, now), ran_ns);
-	u32 nr_others = nr_queued - (leaves && nr_queued); /* else one of them takes its place */
-	u64 rate = RATE_ONE * q->nr_cpus / (q->nr_cpus + nr_others);
-	s64 error, part, correction = q->correction_q20;
+	u64 rate = nr_queued ? RATE_ONE * q->nr_cpus / (q->nr_cpus + nr_queued) : RATE_ONE;
+	s64 error, part, correction = q->correction_q20 ?: RATE_ONE;
 
 	q->moved_at = max_u64(q->moved_at, now);
 	q->avg_vruntime += real_ns * q->rate_q20 / RATE_ONE;
-	/* Of where V stood as the segment began. */
-	error = v + ran_ns * q->rate_q20 / RATE_ONE - q->avg_vruntime;
-	error = limit_error(error, t, weight_1024, q, k);
+	error = limit_error(v - q->avg_vruntime, t, weight_1024, q, k);
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
 	q->avg_vruntime += part;
 	if (!nr_queued) /* nothing to learn, and what was learnt is of another load */
 		correction += ((s64)RATE_ONE - correction) / 8;
 	else if (is_cpu_bound(t, k)) /* else its lag is of sleep, not of weights */
 		correction += part >> (CLOCK_MEMORY_SHIFT - RATE_SHIFT);
-	correction = max_s64(min_s64(correction, CORRECTION_MAX_Q20), RATE_ONE);
-	q->correction_q20 = q->nr_cpus == 1 ? RATE_ONE : correction;
-	update_run_weight(q, rate_weight_1024(t, weight_1024, k), leaves, ran_ns);
-	rate = rate * q->correction_q20 / RATE_ONE * inverse_weight_q20(q) / RATE_ONE;
-	rate = max_u64(min_u64(rate, CORRECTION_MAX_Q20), RATE_ONE >> 16);
+	if (correction < (s64)CORRECTION_MIN_Q20)
+		correction = CORRECTION_MIN_Q20;
+	correction = min_u64(correction, CORRECTION_MAX_Q20);
+	q->correction_q20 = correction;
+	rate = max_u64(rate * correction / RATE_ONE, RATE_ONE >> 16);
 	q->rate_q20 = rate;
 	q->inv_rate_q10 = (RATE_ONE << 10) / rate;
 }

@@ -305,49 +305,6 @@ fn yield_partners_pass_their_turn(kernel: &str) {
     }
 }
 
-/// Threads of which one is runnable at a time are worth one task, whatever they gain by sleep: tasks that compute beside
-/// them have what EEVDF gives them, but for a fifth, and a timer does not wait for a round of a crowd.
-fn batons_gain_little(kernel: &str) {
-    let found = under_both(
-        Vm::new(kernel).deterministic(),
-        "load baton --seconds 1.5
-         load baton --seconds 1.5 --threads 6 --burst-us 2200 --others 30
-         load baton --seconds 1.5 --threads 10 --burst-us 1100 --others 12",
-    );
-    for found in &found {
-        let of = |found: &Value| -> f64 {
-            let shares = found["others_s"].as_array().unwrap();
-            shares.iter().map(|share| share.as_f64().unwrap()).sum()
-        };
-        let (eevdf, takt) = (of(&found.eevdf), of(&found.takt));
-        println!("tasks that compute: {eevdf:.3} s under EEVDF, {takt:.3} s under scx_takt");
-        assert!(
-            takt >= 0.8 * eevdf,
-            "EEVDF {eevdf:.3} s, scx_takt {takt:.3}"
-        );
-        let latest_us = number(&found.takt, "/timer/max_us");
-        assert!(latest_us < 62_500.0, "a timer was {latest_us} us late");
-    }
-}
-
-/// A few heavy tasks in a crowd, and nice values far apart on one CPU: each has what its weight promises.
-fn heavy_tasks_count_in_crowds(kernel: &str) {
-    let found = under_both(
-        Vm::new(kernel).deterministic(),
-        "load shares --seconds 4 5xhigh:nice=-5 30xlow
-         load shares --seconds 4 2xhigh:nice=-10 24xlow
-         load shares --seconds 4 1xhigh:nice=-20 10xlow 10xlowest:nice=19",
-    );
-    for found in &found {
-        let [eevdf, takt] = [&found.eevdf, &found.takt].map(|shares| sum(&cpu_s(shares, 0)));
-        println!("the heavy tasks: {eevdf:.2} s under EEVDF, {takt:.2} s under scx_takt");
-        assert!(
-            takt >= 0.9 * eevdf,
-            "EEVDF {eevdf:.2} s, scx_takt {takt:.2}"
-        );
-    }
-}
-
 /// Two that talk through a pipe, beside 1,500 tasks that are bound to another CPU: as fast as under EEVDF.
 fn bound_crowd_is_no_burden(kernel: &str) {
     let found = under_both(
@@ -414,18 +371,6 @@ fn extreme_weights_on_4_cpus() {
 
 #[test]
 #[ignore = "boots a VM"]
-fn threads_that_pass_a_baton_gain_little() {
-    batons_gain_little("7.2");
-}
-
-#[test]
-#[ignore = "boots a VM"]
-fn heavy_tasks_in_a_crowd() {
-    heavy_tasks_count_in_crowds("7.2");
-}
-
-#[test]
-#[ignore = "boots a VM"]
 fn long_weights_under_a_crowd_of_80_tasks() {
     weights_count_in_crowds("7.2", CROWD_OF_80);
 }
@@ -468,8 +413,6 @@ fn long_every_case_on_every_kernel() {
         nice_counts_beside_bound_tasks(kernel);
         extreme_weights_count(Vm::new(kernel).cpus(4).deterministic());
         weights_count_in_crowds(kernel, CROWD_OF_80);
-        batons_gain_little(kernel);
-        heavy_tasks_count_in_crowds(kernel);
         wake_loop_spreads(kernel, "1:4:1");
         wake_loop_spreads(kernel, "2:2:1");
         yield_partners_pass_their_turn(kernel);

@@ -1,9 +1,7 @@
 //! One queue of CPU-bound tasks of different weights, on CPUs whose ticks come at once: the formulas alone, without
 //! wakeups, preemption and races. Seconds of it take milliseconds.
 
-use crate::{
-    NICE_0, RATE_ONE, delta_vruntime, lead_ns, queue_ctx, takt_tunables, task_ctx, update_vtime,
-};
+use crate::{RATE_ONE, delta_vruntime, lead_ns, queue_ctx, takt_tunables, task_ctx, update_vtime};
 
 const MS: u64 = 1_000_000;
 /// A slice ends with the tick after it: HZ=250.
@@ -40,8 +38,6 @@ pub fn new_queue(nr_cpus: u32, nr_queued: u32) -> queue_ctx {
     queue_ctx {
         rate_q20: RATE_ONE as u32,
         inv_rate_q10: 1 << 10,
-        correction_q20: RATE_ONE as u32,
-        run_weight_1024: NICE_0 as u32,
         nr_cpus,
         nr_queued,
         ..queue_ctx::default()
@@ -149,7 +145,6 @@ impl Simulation {
         self.tasks[number].deadline = Some(deadline);
         self.tasks[number].ready_at = self.now;
         self.queue.nr_queued += 1;
-        self.queue.queued_weight_1024 += self.tasks[number].weight;
     }
 
     /// The waiting task with the earliest deadline.
@@ -176,7 +171,6 @@ impl Simulation {
                 began_at,
                 &task.ctx,
                 task.weight,
-                false,
                 TICK_NS,
                 self.now,
                 &self.tunables,
@@ -188,7 +182,6 @@ impl Simulation {
                 self.tasks[next].longest_wait_ns = self.longest_wait_ns(next);
                 self.tasks[next].deadline = None;
                 self.queue.nr_queued -= 1;
-                self.queue.queued_weight_1024 -= self.tasks[next].weight;
                 self.enqueue(number);
                 self.running[cpu] = next;
             }

@@ -111,7 +111,7 @@ proptest! {
             let (before, rate) = (q, u64::from(q.rate_q20));
             let task = if bound { cpu_bound() } else { task_ctx::default() };
             let vruntime = before.avg_vruntime.wrapping_add_signed(distance);
-            update_vtime(&mut q, queued, vruntime, &task, weight, false, ran, now, &k);
+            update_vtime(&mut q, queued, vruntime, &task, weight, ran, now, &k);
             let moved = q.avg_vruntime.wrapping_sub(before.avg_vruntime) as i64;
             let by_rate = (u128::from(ran) * u128::from(rate) / u128::from(RATE_ONE)) as i64;
             prop_assert!((moved - by_rate).abs() <= (distance - by_rate).abs(), "{moved} of {distance}, rate {by_rate}");

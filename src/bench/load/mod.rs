@@ -4,7 +4,6 @@
 //! tasks, which system call. The tests in VMs put the same question to EEVDF and to scx_takt (`tests/vm/cases`). Each
 //! prints one line of JSON; times in it are CLOCK_MONOTONIC or CPU time.
 
-mod baton;
 mod flipper;
 mod shares;
 mod sleeper;
@@ -38,8 +37,6 @@ enum Load {
     Sleeper(sleeper::SleeperArgs),
     /// A task that wakes many fresh processes by one write.
     WakeLoop(wake_loop::WakeLoopArgs),
-    /// Threads that pass a baton, one runnable at a time, beside tasks that compute and a timer.
-    Baton(baton::BatonArgs),
     /// Two threads on one CPU that pass a turn by `sched_yield`.
     Yield(yielding::YieldArgs),
 }
@@ -55,7 +52,6 @@ pub fn run(words: Vec<OsString>) -> Result<ExitCode> {
         Load::Flipper(args) => serde_json::to_value(args.run()?),
         Load::Sleeper(args) => serde_json::to_value(args.run()?),
         Load::WakeLoop(args) => serde_json::to_value(args.run()?),
-        Load::Baton(args) => serde_json::to_value(args.run()?),
         Load::Yield(args) => serde_json::to_value(args.run()?),
     };
     writeln!(std::io::stdout().lock(), "{}", found?).context("cannot write to standard output")?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use serde::Serialize;
 
@@ -78,15 +78,6 @@ pub fn set_nice(nice: i32) -> Result<()> {
 /// Computes until CLOCK_MONOTONIC reaches `at_ns`.
 pub fn compute_until(at_ns: u64) {
     while now_ns() < at_ns {
-        compute(LOOPS);
-    }
-}
-
-/// Computes until the calling thread has used this much CPU time.
-pub fn compute_for(time: Duration) {
-    let used = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
-    let Ok(start) = used() else { return };
-    while used().is_ok_and(|now| now < start + time) {
         compute(LOOPS);
     }
 }
