@@ -115,6 +115,7 @@ mod tests {
             let bucket = bucket_of(ns);
             assert!(ns < upper_ns(bucket), "{ns}");
             assert!(bucket == 0 || ns >= upper_ns(bucket - 1), "{ns}");
+            assert_eq!(bucket, takt_formulas::wake_bucket(ns) as usize, "{ns}");
         }
         assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
     }

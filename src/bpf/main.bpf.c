@@ -351,19 +351,20 @@ void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
 void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumask *cpumask)
 {
 	struct task_ctx *t = task_ctx_of(p);
-	u32 left;
+	u32 left, queue;
 
 	if (!t)
 		return;
 	left = t->domain;
 	update_domain(p, t);
+	if (!left || left == t->domain || t->queue != TAKT_QUEUE_DOMAINS + left - 1)
+		return;
 	/* Other tasks may get the domain that it left: its vruntime must not stay in that clock. */
-	if (left && left != t->domain && t->queue == TAKT_QUEUE_DOMAINS + left - 1) {
-		if (p->__state)
-			rebase_woken(t, queue_for(p, t, cpu_of(p), 0), scx_bpf_now());
-		else
-			rebase_vruntime(t, queue_for(p, t, cpu_of(p), 0));
-	}
+	queue = queue_for(p, t, cpu_of(p), 0);
+	if (p->__state)
+		rebase_woken(t, queue, scx_bpf_now());
+	else
+		rebase_vruntime(t, queue);
 }
 
 /* Keeps negative lag * weight, as EEVDF's reweight_entity() does; positive lag stays, as lag_max

@@ -23,6 +23,7 @@
 #ifndef TAKT_RULES_BPF_H
 #define TAKT_RULES_BPF_H
 
+#include "buckets.h"
 #include "task.bpf.h"
 
 #define CGROUP_NAME_LEN 128

@@ -14,9 +14,9 @@
 
 /*
  * When the segment of the task that gets the CPU of @c begins: where the last one ended, if that
- * task gets the CPU from another one of ours. What lies in between, the rest of schedule(), is no
- * one else's: left out, two tasks that pass a turn by sched_yield() had 0.74 of a CPU beside one
- * that computes, instead of 0.67. A higher class, or none, that had the CPU for less than
+ * task gets the CPU from another one of ours. What lies in between, the rest of schedule(), belongs
+ * to no other task: left out, two tasks that pass a turn by sched_yield() had 0.74 of a CPU beside
+ * one that computes, instead of 0.67. A higher class, or none, that had the CPU for less than
  * SWITCH_MAX_NS cannot be distinguished.
  */
 static __always_inline u64 segment_begin(const struct cpu_ctx *c, u64 now)

@@ -103,9 +103,9 @@ struct queue_ctx {
 	u32 correction_q20; /* what other weights than 100 make of the rate, times 2^20; 0: not
 			       known yet */
 	/*
-	 * How many wait in it, but for tasks added and taken by two CPUs at once since the last
-	 * count, and for those that are counted and not yet inserted when another CPU counts anew.
-	 * Of the queue of an LLC or a domain; that of one CPU has cpu_ctx.nr_own.
+	 * How many wait in it, as counted: written without a lock by CPUs that add or take a task.
+	 * Wrong until the next tick after two did so at once, or after the kernel took a task out
+	 * (another nice value, affinity, cgroup). Of the queue of one CPU, a copy of nr_own_of().
 	 */
 	u32 nr_queued;
 	u32 nr_cpus;	/* that serve it */

@@ -126,7 +126,7 @@ struct Seen {
 }
 
 impl Table {
-    /// The tasks that ran and that waited since the last sample; of the first only those that wait now.
+    /// The tasks that ran and that waited since the last sample; of the first only tasks that wait now.
     pub fn sample(&mut self, tasks: &[intf::takt_task], at_ns: u64, temper: &Temper) -> Tasks {
         if tasks.is_empty() {
             // They cannot be seen. What is seen next has no period, or all that tasks have ever used would be

@@ -132,6 +132,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_simulation_has_these_defaults() {
+        let (ours, its) = (
+            default_tunables(),
+            takt_formulas::simulation::default_tunables(),
+        );
+        assert_eq!(
+            [
+                ours.slice_max_ns,
+                ours.slice_min_ns,
+                ours.latency_ns,
+                ours.lag_max_ns,
+                ours.lead_max_ns
+            ],
+            [
+                its.slice_max_ns,
+                its.slice_min_ns,
+                its.latency_ns,
+                its.lag_max_ns,
+                its.lead_max_ns
+            ]
+        );
+    }
+
+    #[test]
     fn defaults_are_in_range() {
         for tunable in TUNABLES {
             let (min, max) = tunable.range;

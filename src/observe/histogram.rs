@@ -2,9 +2,6 @@
 
 use crate::bpf_abi::intf::{self, obs_hist};
 
-/// log2 of the number of buckets per power of two.
-#[cfg(test)]
-const SUB_BITS: u32 = intf::obs_consts_OBS_SUB_BITS;
 /// Buckets per power of two, and the first value that shares its bucket with others.
 const SUBS: u64 = intf::obs_consts_OBS_SUBS as u64;
 /// Buckets in all; the last one has everything that is longer.
@@ -150,16 +147,10 @@ fn first_of(bucket: usize) -> u64 {
     }
 }
 
-/// The bucket of a value: `bucket_of()` of `observe.bpf.c`.
+/// The bucket of a value: `bucket_of()` of `src/bpf/buckets.h`.
 #[cfg(test)]
 pub(super) fn bucket_of(ns: u64) -> usize {
-    if ns < SUBS {
-        return ns as usize;
-    }
-    let log = ns.ilog2();
-    let sub = (ns >> (log - SUB_BITS)) % SUBS;
-    let bucket = u64::from(log - SUB_BITS + 1) * SUBS + sub;
-    (bucket as usize).min(BUCKETS - 1)
+    takt_formulas::observer_bucket(ns) as usize
 }
 
 #[cfg(test)]

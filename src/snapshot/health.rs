@@ -4,7 +4,7 @@ use super::Snapshot;
 
 /// A task that waits for longer than this share of the watchdog's time is a danger, in percent.
 const WATCHDOG_SHARE: u64 = 25;
-/// The longest wait that scx_takt bounds: 5/4 of lead_max, and slices of those that were due before.
+/// The longest wait that scx_takt bounds: 5/4 of lead_max, and slices of tasks with earlier deadlines.
 const BOUND_NS: u64 = 1_000_000_000;
 /// The agent may use this much of a CPU, in thousandths.
 const AGENT_PERMILLE: u64 = 200;

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_told_once_and_soon() {
+    fn a_step_is_reported_once_and_soon() {
         for (first, then) in [(0.0, 8.0), (1.0, 40.0), (40.0, 1.0), (8.0, 0.0)] {
             let reported: Vec<_> = changes(first, then)
                 .into_iter()

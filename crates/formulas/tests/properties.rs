@@ -10,6 +10,7 @@ const DAY_NS: u64 = 86_400 * 1_000 * MS;
 const WEIGHTS: std::ops::RangeInclusive<u64> = 1_024..=10_000 * 1_024;
 /// The kernel's watchdog ejects a scheduler after this.
 const WATCHDOG_NS: u64 = 30_000 * MS;
+
 /// Tunables as the agent may set them (`src/config/tunables.rs`).
 fn tunables() -> impl Strategy<Value = takt_tunables> {
     let slices = (MS / 10..=100 * MS, MS / 10..=100 * MS, MS..=1_000 * MS);
@@ -51,7 +52,7 @@ proptest! {
     }
 
     #[test]
-    fn slices_are_bounded_and_shrink_with_the_new_queue(
+    fn slices_are_bounded_and_shrink_with_the_queue(
         k in tunables(), queued in 0..100_000u32, more in 0..100_000u32, weight in WEIGHTS,
     ) {
         let slice = slice_for(queued, weight, &k);

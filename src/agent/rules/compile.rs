@@ -128,7 +128,7 @@ fn key_of(of: &Match) -> Option<takt_rule_key> {
     })
 }
 
-/// `HASH_START` of `rules.bpf.h`.
+/// `HASH_START` of `src/bpf/buckets.h`.
 const HASH_START: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Words of `CGROUP_NAME_LEN` bytes.
 const NAME_WORDS: usize = 16;
@@ -230,6 +230,18 @@ mod tests {
             .map(|_| compiled.programs_have_changed(&mut next))
             .collect();
         assert_eq!(seen, [false, false, true, false]);
+    }
+
+    #[test]
+    fn a_step_of_the_hash_is_that_of_the_bpf_side() {
+        for (hash, word) in [
+            (HASH_START, 0),
+            (0, 1),
+            (u64::MAX, 0x6162),
+            (1 << 63, u64::MAX),
+        ] {
+            assert_eq!(hash_step(hash, word), takt_formulas::hash_step(hash, word));
+        }
     }
 
     #[test]
