@@ -317,6 +317,7 @@ enum wait_check_consts {
 struct wait_check_wait {
 	u64 wait_ns;
 	u64 left_ns;	 /* of it, on that CPU of those it may use that had most of it left */
+	u64 limit_ns;	 /* how much of that it may be, for this task in this crowd */
 	s32 pid;	 /* of the task that waited */
 	u32 nr_cpus;	 /* on how many CPUs it may run */
 	u32 nr_runnable; /* tasks that ran or waited as its wait began */
@@ -338,7 +339,7 @@ struct wait_check_cpu {
 	u32 nr_runnable; /* tasks that ran or waited here at the last switch */
 	u32 pad;
 	struct wait_check_wait longest; /* by wait_ns */
-	struct wait_check_wait worst;	/* by left_ns */
+	struct wait_check_wait worst;	/* by left_ns / limit_ns */
 };
 
 #endif /* TAKT_INTF_H */

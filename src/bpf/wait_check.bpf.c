@@ -230,6 +230,15 @@ static __always_inline u64 allowance_of(const struct task_struct *p)
 	return light ? LIGHT_ALLOWANCE * each_ns : each_ns;
 }
 
+/* Is @wait at least as large a part of what its task may wait as @other, which is 0 at first? In
+ * us: fits. */
+static __always_inline bool is_worse(const struct wait_check_wait *wait,
+				     const struct wait_check_wait *other)
+{
+	return (wait->left_ns >> 10) * (other->limit_ns >> 10) >=
+	       (other->left_ns >> 10) * (wait->limit_ns >> 10);
+}
+
 /* @p, that became ready as @w says, has waited until @now; the result goes to @c. */
 static __always_inline void judge(struct wait_check_cpu *c, const struct task_struct *p,
 				  const struct waiter *w, u64 now)
@@ -240,10 +249,12 @@ static __always_inline void judge(struct wait_check_cpu *c, const struct task_st
 		.nr_cpus = p->nr_cpus_allowed,
 		.nr_runnable = w->nr_runnable,
 	};
-	u64 most_ns = limit_ns + allowance_of(p) * (w->nr_runnable ? w->nr_runnable - 1 : 0);
 
+	wait.limit_ns = limit_ns + allowance_of(p) * (w->nr_runnable ? w->nr_runnable - 1 : 0);
+	wait.left_ns = wait.wait_ns; /* at most */
 	c->nr_waits++;
-	if (wait.wait_ns <= min_u64(c->worst.left_ns, most_ns))
+	if (wait.wait_ns <= min_u64(c->longest.wait_ns, wait.limit_ns) &&
+	    !is_worse(&wait, &c->worst))
 		return;
 	if (!sees_masks && w->cpus != cpus_of(p)) {
 		c->nr_moved++;
@@ -251,13 +262,13 @@ static __always_inline void judge(struct wait_check_cpu *c, const struct task_st
 	}
 	wait.left_ns = w->left_ns + left_for(p, w->part_at, now);
 	__builtin_memcpy(wait.comm, p->comm, sizeof(wait.comm));
-	if (wait.wait_ns > most_ns)
+	if (wait.wait_ns > wait.limit_ns)
 		c->nr_long++;
-	if (wait.left_ns > most_ns)
+	if (wait.left_ns > wait.limit_ns)
 		c->nr_beyond++;
 	if (wait.wait_ns > c->longest.wait_ns)
 		c->longest = wait;
-	if (wait.left_ns > c->worst.left_ns)
+	if (is_worse(&wait, &c->worst))
 		c->worst = wait;
 }
 

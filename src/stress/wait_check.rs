@@ -43,7 +43,7 @@ pub struct Waits {
     pub unseen: u64,
     /// The one that took longest.
     pub longest: Wait,
-    /// The one that took longest in the time that was left.
+    /// The one that was the largest part of what its task may wait, in the time that was left.
     pub worst: Wait,
 }
 
@@ -58,6 +58,8 @@ pub struct Wait {
     pub wait_ms: f64,
     /// Of that, what real-time and deadline tasks left on that of its CPUs that had most left, in ms.
     pub left_ms: f64,
+    /// How much of that it may be, in ms.
+    pub limit_ms: f64,
     /// On how many CPUs it may run.
     pub cpus: u32,
     /// How many tasks ran or waited on the machine as it began.
@@ -158,7 +160,7 @@ impl Waits {
             self.longest = longest;
         }
         let worst = Wait::from(&cpu.worst);
-        if worst.left_ms > self.worst.left_ms {
+        if worst.part_of_limit() > self.worst.part_of_limit() {
             self.worst = worst;
         }
     }
@@ -191,7 +193,18 @@ impl fmt::Display for Waits {
              CPUs meanwhile and are not judged"
         )?;
         writeln!(out, "longest wait: {}", self.longest)?;
-        write!(out, "longest in the time that was left: {}", self.worst)
+        write!(out, "closest to its limit: {}", self.worst)
+    }
+}
+
+impl Wait {
+    /// How much of what its task may wait it took: beyond 1 it is too long.
+    fn part_of_limit(&self) -> f64 {
+        if self.limit_ms > 0.0 {
+            self.left_ms / self.limit_ms
+        } else {
+            0.0
+        }
     }
 }
 
@@ -200,8 +213,8 @@ impl fmt::Display for Wait {
         let on = if self.cpus == 1 { "one CPU" } else { "any CPU" };
         write!(
             out,
-            "{:.1} ms, of which {:.1} ms were left: {} ({}), on {on}, {} runnable",
-            self.wait_ms, self.left_ms, self.task, self.pid, self.runnable
+            "{:.1} ms, of which {:.1} ms were left, of {:.0}: {} ({}), on {on}, {} runnable",
+            self.wait_ms, self.left_ms, self.limit_ms, self.task, self.pid, self.runnable
         )
     }
 }
@@ -213,6 +226,7 @@ impl From<&intf::wait_check_wait> for Wait {
             pid: raw.pid,
             wait_ms: raw.wait_ns as f64 / 1e6,
             left_ms: raw.left_ns as f64 / 1e6,
+            limit_ms: raw.limit_ns as f64 / 1e6,
             cpus: raw.nr_cpus,
             runnable: raw.nr_runnable,
         }
@@ -231,6 +245,7 @@ mod tests {
         intf::wait_check_wait {
             wait_ns: wait_ms * 1_000_000,
             left_ns: left_ms * 1_000_000,
+            limit_ns: 318_000_000,
             pid: 7,
             nr_cpus: 1,
             nr_runnable: 3,
@@ -276,13 +291,13 @@ mod tests {
             "{problem}"
         );
         assert!(
-            problem.contains("400.0 ms were left: dog (7), on one CPU"),
+            problem.contains("400.0 ms were left, of 318: dog (7), on one CPU"),
             "{problem}"
         );
         let text = waits.to_string();
         assert!(text.starts_with("waits: 20, 4 beyond 312 ms"), "{text}");
         assert!(
-            text.contains("longest wait: 900.0 ms, of which 20.0 ms were left: gcc"),
+            text.contains("longest wait: 900.0 ms, of which 20.0 ms were left, of 318: gcc"),
             "{text}"
         );
     }
