@@ -111,13 +111,18 @@ static __always_inline void add_load(u32 slot, s64 weight)
 		loads->weight[slot & (CGROUP_ROW - 1)] += weight;
 }
 
-/* @p became runnable: adds its weight to its cgroup. */
+/* @p is runnable, or has another weight since it became so: adds that to its cgroup. */
 static __always_inline void add_runnable_weight(const struct task_struct *p, struct task_ctx *t)
 {
-	if (!t->cgroup || t->counted)
+	u32 weight;
+
+	if (!t->cgroup)
 		return;
-	t->counted = ruled_weight(t, p->scx.weight);
-	add_load(t->cgroup, t->counted);
+	weight = ruled_weight(t, p->scx.weight);
+	if (t->counted == weight)
+		return;
+	add_load(t->cgroup, (s64)weight - t->counted);
+	t->counted = weight;
 	if (!cgroup_at(t->cgroup)->active)
 		activate(t->cgroup);
 }

@@ -103,8 +103,7 @@ static __noinline bool spread_without_domain(struct task_struct *p, struct task_
 	}
 	other = bpf_cpumask_any_distribute(p->cpus_ptr);
 	if ((u32)other < nr_cpu_ids && !cpu_offline[(u32)other & (TAKT_MAX_CPUS - 1)] &&
-	    cpu_known[(u32)other & (TAKT_MAX_CPUS - 1)] &&
-	    nr_own_of(cpu_ctx_of(other)) < nr_own_of(cpu_ctx_of(cpu)))
+	    cpu_known[(u32)other & (TAKT_MAX_CPUS - 1)] && nr_own(other) < nr_own(cpu))
 		rebase_vruntime(t, queue_of_cpu(other));
 	return false;
 }

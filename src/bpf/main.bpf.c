@@ -41,12 +41,15 @@
 #include "dump.bpf.h"
 
 /* Inserts @p into @queue: by its deadline, or with the rest of its slice at the front. */
-static __always_inline void queue_task(struct task_struct *p, const struct task_ctx *t, u32 queue,
+static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t, u32 queue,
 				       const struct takt_tunables *k, u64 enq_flags)
 {
 	u64 weight_1024 = weight_1024_of(p, t);
-	u64 slice = slice_for(count_waiting(queue), weight_1024, k);
-	u64 deadline = deadline_of(t, weight_1024, t->ready_at, k);
+	u64 slice, deadline;
+
+	reweight(t, weight_1024);
+	slice = slice_for(count_waiting(t, queue), weight_1024, k);
+	deadline = deadline_of(t, weight_1024, t->ready_at, k);
 
 	if (rule_enabled(KEEP_SLICE) && t->slice_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->slice_left_ns);
@@ -195,15 +198,17 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	if (!t)
 		return;
 	begins_at = segment_begin(c, now);
+	if (nr_cpus_at_start > 1)
+		uncount_own(t);
 	note_migration(p, t, cpu, now);
 	arrive_in_llc(t, c, llc_of(cpu));
 	if (t->ready_at)
 		note_running(p, t, c, now, k);
 	else
 		resume_segment(c, t, begins_at);
-	start_segment(c, t, begins_at);
 	add_runnable_weight(p, t);
-	c->weight_1024 = weight_1024_of(p, t);
+	reweight(t, weight_1024_of(p, t));
+	start_segment(c, t, begins_at);
 	c->class = t->urgency;
 	set_protection(c, t, k);
 	c->slice_ns = p->scx.slice;
@@ -265,7 +270,6 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	refresh_cgroups(now);
 	hint_perf(cpu, now);
 	recount(queue_of_llc(llc_of(cpu)));
-	recount_own_queue(cpu);
 	if (nr_cpus_at_start > 1 && domains_used)
 		recount_domains(cpu);
 	nr = nr_waiting(cpu);
@@ -367,23 +371,16 @@ void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumas
 		rebase_vruntime(t, queue);
 }
 
-/* Keeps negative lag * weight, as EEVDF's reweight_entity() does; positive lag stays, as lag_max
- * and LAG_CAP bound it. The kernel calls this for a new policy as well (set_load_weight()). */
+/* @p, which does not run, has another weight, or policy: set_load_weight(). */
 void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 {
 	struct task_ctx *t = task_ctx_of(p);
-	u64 base;
-	s64 lead;
 
-	if (!t || !weight)
+	if (!t)
 		return;
 	t->policy = p->policy;
 	note_urgency(t);
-	base = queue_ctx_of(t->queue)->avg_vruntime;
-	lead = t->vruntime - base;
-	if (lead > 0) /* weights are 10,000 at most: fits */
-		t->vruntime = base + min_u64(lead, VTIME_FAR_NS) * t->weight / weight;
-	t->weight = weight;
+	reweight(t, weight_1024_of(p, t));
 }
 
 /* @p joins the scheduler, with the lag that its parent gave it or that it left with. */
@@ -400,7 +397,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->ready_at = p->__state ? 0 : t->slept_at; /* asleep: it waits from its wakeup on */
 	t->vruntime = queue_ctx_of(t->queue)->avg_vruntime - t->kept_lag_ns;
 	t->kept_lag_ns = 0;
-	t->weight = p->scx.weight;
+	t->weight_1024 = weight_1024_of(p, t);
 	t->policy = p->policy;
 	note_urgency(t);
 }
@@ -408,6 +405,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 static __always_inline void forget_task(struct task_ctx *t)
 {
 	remove_runnable_weight(t);
+	uncount_own(t);
 	if (t->domain)
 		leave_domain(t->domain - 1);
 	t->domain = 0;

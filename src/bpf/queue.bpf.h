@@ -69,34 +69,11 @@ static u64 head_deadline(u32 queue)
 	return deadline;
 }
 
-/*
- * May a task wait in the queue of @cpu alone? Spares the look-up while none ever does. A task is
- * counted before the kernel puts it into that queue, and not when it leaves it other than by
- * take_from(): so there may be less than counted, but not more.
- */
-static __always_inline bool own_queue_may_be_used(s32 cpu)
+/* How many wait in the queue of @cpu alone, of several. Spares the look-up while none ever does: a
+ * task is counted before the kernel puts it into that queue. */
+static __always_inline u32 nr_own(s32 cpu)
 {
-	return nr_cpus_at_start > 1 && nr_own_of(cpu_ctx_of(cpu));
-}
-
-/*
- * In each tick of @cpu: counts its own queue anew, unless a task was counted since the last tick:
- * that one may still be on its way. If the CPU that counted it stands still for longer than a tick
- * (a virtual one), the next tick here sees more than are counted.
- */
-static __always_inline void recount_own_queue(s32 cpu)
-{
-	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	u64 own = READ_ONCE(c->own);
-	u32 nr;
-
-	if (nr_cpus_at_start > 1 && own == c->own_last) {
-		nr = scx_bpf_dsq_nr_queued(queue_of_cpu(cpu));
-		if (nr != (u32)own)
-			__sync_val_compare_and_swap(&c->own, own, own - (u32)own + nr);
-		queue_ctx_of(queue_of_cpu(cpu))->nr_queued = nr;
-	}
-	c->own_last = READ_ONCE(c->own);
+	return READ_ONCE(queue_ctx_of(queue_of_cpu(cpu))->nr_queued);
 }
 
 /* Which of the domains that @cpu belongs to has the earliest deadline, if before @deadline; 0:
@@ -128,7 +105,7 @@ static __always_inline struct head earliest_for(s32 cpu)
 	struct head first = {.deadline = head_deadline(llc_queue), .queue = llc_queue};
 	u64 deadline;
 
-	if (own_queue_may_be_used(cpu)) {
+	if (nr_cpus_at_start > 1 && nr_own(cpu)) {
 		deadline = head_deadline(own);
 		if (deadline < first.deadline)
 			first = (struct head){.deadline = deadline, .queue = own};
@@ -160,7 +137,7 @@ static __always_inline u32 nr_waiting(s32 cpu)
 
 	if (nr_cpus_at_start == 1)
 		return nr;
-	nr += nr_own_of(cpu_ctx_of(cpu));
+	nr += nr_own(cpu);
 	return domains_used ? nr + nr_waiting_in_domains(cpu) : nr;
 }
 
@@ -180,32 +157,46 @@ static __noinline void recount_domains(s32 cpu)
 		recount(TAKT_QUEUE_DOMAINS + i);
 }
 
-/* Counts a task that is about to wait in @queue; returns how many wait there already. */
-static __always_inline u32 count_waiting(u32 queue)
+/* @t, if counted in the queue of one CPU, waits there no longer: it runs, leaves the scheduler, or
+ * is queued anew. */
+static __always_inline void uncount_own(struct task_ctx *t)
+{
+	u32 queue = t->own_queue;
+
+	if (!queue)
+		return;
+	t->own_queue = 0;
+	__sync_fetch_and_add(&queue_ctx_of(queue)->nr_queued, -1);
+}
+
+/*
+ * Counts @t, which is about to wait in @queue; returns how many wait there already. For another
+ * nice value, affinity or cgroup the kernel takes a waiting task out by itself and has it enqueued
+ * anew. The counts of most queues are right again at the next tick. That of one CPU's queue must
+ * never be less than what waits there, so that no tick may set it; so what is counted stands with
+ * the task, until it runs. (Counted at each insertion and each take, it grew beside tasks that
+ * change, and a task waited for ones that were not there: 0.7 s where 14 shared two CPUs.)
+ */
+static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue)
 {
 	struct queue_ctx *q = queue_ctx_of(queue);
-	u32 nr;
 
-	if (nr_cpus_at_start == 1 || queue < TAKT_QUEUE_CPUS)
+	if (nr_cpus_at_start == 1)
 		return q->nr_queued++;
-	nr = __sync_fetch_and_add(&cpu_ctx_of(queue - TAKT_QUEUE_CPUS)->own, OWN_COUNTED + 1);
-	q->nr_queued = nr + 1;
-	return nr;
+	uncount_own(t);
+	if (queue < TAKT_QUEUE_CPUS)
+		return q->nr_queued++;
+	t->own_queue = queue;
+	return __sync_fetch_and_add(&q->nr_queued, 1);
 }
 
 /* Counts a task that has left @queue for a local DSQ. */
 static __always_inline void count_taken(u32 queue)
 {
 	struct queue_ctx *q = queue_ctx_of(queue);
-	struct cpu_ctx *c;
 
-	if (nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS) {
-		c = cpu_ctx_of(queue - TAKT_QUEUE_CPUS);
-		if (nr_own_of(c)) /* else not counted yet, see recount_own_queue() */
-			q->nr_queued = (u32)__sync_fetch_and_add(&c->own, -1) - 1;
-	} else if (q->nr_queued) {
+	if ((nr_cpus_at_start == 1 || queue < TAKT_QUEUE_CPUS) && q->nr_queued)
 		q->nr_queued--;
-	}
 }
 
 /* Takes the first due task of @queue that may run here; false: there is none. */
@@ -270,7 +261,7 @@ static __always_inline bool take_first(s32 cpu)
 		queue_ctx_of(queue_of_llc(0))->nr_queued = 0; /* all may run on the only CPU */
 		return false;
 	}
-	if (!nr_own_of(cpu_ctx_of(cpu)) && !domains_used) {
+	if (!nr_own(cpu) && !domains_used) {
 		if (take_from(queue_of_llc(llc_of(cpu))))
 			return true;
 		if (queue_ctx_of(queue_of_llc(llc_of(cpu)))->nr_queued)

@@ -27,6 +27,7 @@ static __always_inline u64 segment_begin(const struct cpu_ctx *c, u64 now)
 /* @t, accounted for until @now, starts to run on @c or continues: a new segment begins. */
 static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
 {
+	c->weight_1024 = t->weight_1024;
 	c->vruntime = t->vruntime;
 	c->queue = t->queue;
 	c->runtime_ns = t->runtime_ns;
@@ -139,6 +140,7 @@ static enum next end_slice(s32 cpu, struct task_struct *prev)
 	if (!t || !c->started_at || is_migrating_to_big(prev, c))
 		return NEXT_UNDECIDED;
 	account_runtime(cpu, c, t, now);
+	reweight(t, weight_1024_of(prev, t));
 	within_run = is_within_run(t, c);
 	t->slice_left_ns = 0;
 	start_segment(c, t, now);

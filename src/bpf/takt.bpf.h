@@ -123,14 +123,6 @@ static __always_inline const struct takt_tunables *tunables_now(void)
 	return &tunables.slot[tunables.active & 1];
 }
 
-#define OWN_COUNTED (1ULL << 32) /* see cpu_ctx.own */
-
-/* How many wait in the queue of the CPU of @c alone, as counted. */
-static __always_inline u32 nr_own_of(const struct cpu_ctx *c)
-{
-	return READ_ONCE(c->own);
-}
-
 #define rule_enabled(RULE) (!(without & TAKT_WITHOUT_##RULE))
 
 #endif /* TAKT_BPF_H */

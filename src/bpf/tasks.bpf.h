@@ -22,7 +22,7 @@ int takt_tasks(struct bpf_iter__task *ctx)
 	t = bpf_task_storage_get(&task_ctxs, p, NULL, 0);
 	if (t) {
 		s.est_run_ns = t->est_run_ns ? max_u64(t->est_run_ns, t->runtime_ns) : 0;
-		s.weight = t->weight;
+		s.weight = p->scx.weight;
 		s.ruled = t->class;
 		s.lag_ns = lag_of(t);
 	}

@@ -62,11 +62,7 @@ struct cpu_ctx {
 	s32 woken_by;		      /* pid of the task that woke the running one; 0: none did */
 	s32 woke_pid;		      /* pid of the task that it woke last */
 	u32 nr_woke;		      /* how many it woke since it got the CPU */
-	s32 parked_pid; /* was preempted, and waits in the local DSQ to resume; 0: none */
-	/* Lower half: how many wait in the queue of this CPU alone, see nr_own_of(). Upper half:
-	 * how many were counted, ever. Atomic; written by any CPU. */
-	u64 own;
-	u64 own_last;	      /* the same, at the last tick; of this CPU only */
+	s32 parked_pid;	      /* was preempted, and waits in the local DSQ to resume; 0: none */
 	u64 stopped_at;	      /* ns; when the last run segment ended with a switch */
 	s32 moves_pid;	      /* pid of the task that migrates to a big CPU; 0: none */
 	s16 moves_to;	      /* the big CPU, claimed */
@@ -105,7 +101,8 @@ struct queue_ctx {
 	/*
 	 * How many wait in it, as counted: written without a lock by CPUs that add or take a task.
 	 * Wrong until the next tick after two did so at once, or after the kernel took a task out
-	 * (another nice value, affinity, cgroup). Of the queue of one CPU, a copy of nr_own_of().
+	 * (another nice value, affinity, cgroup). That of one CPU's queue is atomic, and right:
+	 * count_waiting().
 	 */
 	u32 nr_queued;
 	u32 nr_cpus;	/* that serve it */
@@ -141,12 +138,13 @@ struct task_ctx {
 			 */
 	u64 slice_left_ns; /* the rest of its slice when it was preempted */
 	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before */
+	u64 weight_1024;   /* the weight that its lag is of: reweight() */
 	s32 woken_by;	   /* pid of the task that woke it last */
 	u32 queue;	   /* whose clock its vruntime is in: enum takt_queue */
 	u32 llc;	   /* where it last ran */
 	u32 cgroup;	   /* slot of its cgroup; 0: the root */
 	u32 counted;	   /* the weight that its cgroup has counted it with; 0: not counted */
-	u32 weight;	   /* the kernel's weight that its lag is of */
+	u32 own_queue;	   /* the queue of one CPU that has counted it; 0: none has */
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */

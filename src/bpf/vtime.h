@@ -81,6 +81,21 @@ static __always_inline u64 delta_vruntime(u64 ran_ns, u64 weight_1024)
 	return weight_1024 == 100 * 1024 ? ran_ns : ran_ns * (100 * 1024) / (weight_1024 ?: 1);
 }
 
+#define WEIGHT_FAR_1024 (1ULL << 36)
+#define RESCALE_EXACT	(1ULL << 27) /* times WEIGHT_FAR_1024 it still fits into 64 bits */
+#define RESCALE_SHIFT	12	     /* brings VTIME_FAR_NS below that */
+
+/* What a vruntime of @vtime beyond V becomes as the weight changes: the same CPU time. Rounded up,
+ * so that a task that changes its weight again and again gains nothing. */
+static __always_inline u64 rescale(u64 vtime, u64 old_weight_1024, u64 new_weight_1024)
+{
+	u32 shift = vtime < RESCALE_EXACT ? 0 : RESCALE_SHIFT;
+	u64 part = (min_u64(vtime, VTIME_FAR_NS) >> shift) + 1;
+
+	part = part * min_u64(old_weight_1024, WEIGHT_FAR_1024) / (new_weight_1024 ?: 1) + 1;
+	return min_u64(part, VTIME_FAR_NS >> shift) << shift;
+}
+
 static __always_inline s64 clamp_s64(s64 v, s64 limit)
 {
 	return v > limit ? limit : v < -limit ? -limit : v;

@@ -80,6 +80,21 @@ fn a_wait_is_judged_whatever_cpus_the_task_is_given_meanwhile() {
     assert_eq!(bound["moved"], 0, "{bound}");
 }
 
+/// The kernel takes a waiting task out of its queue for another nice value or affinity, and has it enqueued anew. Does it
+/// count twice then, other tasks of that queue wait for tasks that are not there (717 ms of 559 allowed).
+#[test]
+#[ignore = "boots a VM"]
+fn a_change_of_a_waiting_task_does_not_count_as_one_more() {
+    Vm::new("7.2").cpus(2).deterministic().passes(
+        r#"
+        start_agent
+        scx_takt stress --seconds 4 --kinds bound,nice,affinity --longest-wait 312+19 >/tmp/out 2>&1 ||
+            fail "$(cat /tmp/out)"
+        stop_agent INT
+        "#,
+    );
+}
+
 /// A wait that has not ended when the load does: a limit of 1 ms in each second keeps a task that has taken a tick from
 /// the CPU for seconds.
 #[test]

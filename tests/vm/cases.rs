@@ -305,6 +305,49 @@ fn yield_partners_pass_their_turn(kernel: &str) {
     }
 }
 
+/// A task computes in a cgroup of weight 1, beside two in the root. Its weight goes up, by a move and by the cgroup's own: it
+/// has used up the little that it had, and no hundred times that (2 % of a CPU for minutes, instead of a third).
+fn weight_of_the_past_does_not_count(kernel: &str) {
+    let found = under_both(
+        Vm::new(kernel).deterministic(),
+        r#"
+        light=/sys/fs/cgroup/light
+        compute() { sh -c 'while :; do :; done' & }
+        ticks() { awk '{ print $14 }' /proc/$task/stat; }
+        third() { # of 2 s, in ticks of 10 ms
+            local before
+            before=$(ticks)
+            usleep 2000000
+            echo "{\"ticks\": $(($(ticks) - before))}" >&3
+        }
+        grep -q cgroup2 /proc/mounts || mount -t cgroup2 none /sys/fs/cgroup
+        echo +cpu >/sys/fs/cgroup/cgroup.subtree_control
+        mkdir $light
+        echo 1 >$light/cpu.weight
+        compute; task=$!
+        compute; second=$!
+        compute; third=$!
+        echo $task >$light/cgroup.procs
+        usleep 3000000
+        echo $task >/sys/fs/cgroup/cgroup.procs
+        third
+        echo $task >$light/cgroup.procs
+        usleep 3000000
+        echo 100 >$light/cpu.weight
+        third
+        kill $task $second $third
+        wait $task $second $third
+        rmdir $light
+        "#,
+    );
+    assert_eq!(found.len(), 2);
+    for found in &found {
+        let (eevdf, takt) = found.both("/ticks");
+        // The rate of V has to learn that a weight is another.
+        assert!(takt >= 0.8 * eevdf, "EEVDF {eevdf}, scx_takt {takt}");
+    }
+}
+
 /// Two that talk through a pipe, beside 1,500 tasks that are bound to another CPU: as fast as under EEVDF.
 fn bound_crowd_is_no_burden(kernel: &str) {
     let found = under_both(
@@ -319,6 +362,12 @@ fn bound_crowd_is_no_burden(kernel: &str) {
         "#,
     );
     found[0].no_longer("/values/time", 0.0);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_weight_of_the_past_does_not_count() {
+    weight_of_the_past_does_not_count("7.2");
 }
 
 #[test]
@@ -413,6 +462,7 @@ fn long_every_case_on_every_kernel() {
         nice_counts_beside_bound_tasks(kernel);
         extreme_weights_count(Vm::new(kernel).cpus(4).deterministic());
         weights_count_in_crowds(kernel, CROWD_OF_80);
+        weight_of_the_past_does_not_count(kernel);
         wake_loop_spreads(kernel, "1:4:1");
         wake_loop_spreads(kernel, "2:2:1");
         yield_partners_pass_their_turn(kernel);

@@ -32,6 +32,12 @@ pub fn delta_vruntime(ran_ns: u64, weight_1024: u64) -> u64 {
     unsafe { bindings::delta_vruntime(ran_ns, weight_1024) }
 }
 
+/// `rescale()` of `src/bpf/vtime.h`.
+pub fn rescale(vtime_ns: u64, old_weight_1024: u64, new_weight_1024: u64) -> u64 {
+    // SAFETY: arithmetic on its arguments.
+    unsafe { bindings::rescale(vtime_ns, old_weight_1024, new_weight_1024) }
+}
+
 /// `real_time_of()` of `src/bpf/vtime.h`.
 pub fn real_time_of(vtime_ns: u64, queue: &queue_ctx) -> u64 {
     // SAFETY: reads the queue only.

@@ -63,6 +63,21 @@ proptest! {
         prop_assert!(slice <= slice_for(queued, NICE_0, &k));
     }
 
+    /// A new weight keeps what a task is ahead of V by, in CPU time, up to the limit of vruntimes; going back and forth
+    /// between weights never makes it less.
+    #[test]
+    fn a_new_weight_keeps_cpu_time(vtime in 0..1u64 << 45, old in WEIGHTS, new in WEIGHTS) {
+        const FAR_NS: u64 = (1 << 38) - 1;
+        let there = rescale(vtime, old, new);
+        let exact = u128::from(vtime.min(FAR_NS)) * u128::from(old) / u128::from(new);
+        let grain = 4096 * (u128::from(old / new) + 2);
+        prop_assert!(u128::from(there) <= exact + grain && there <= FAR_NS);
+        prop_assert!(u128::from(there) + 4096 >= exact.min(u128::from(FAR_NS)), "{there} of {exact}");
+        if exact < u128::from(FAR_NS - 4096) {
+            prop_assert!(rescale(there, new, old) >= vtime.min(FAR_NS - 4096));
+        }
+    }
+
     #[test]
     fn no_wait_reaches_the_watchdog(
         k in tunables(), wait in 0..u64::MAX / 2, weight in WEIGHTS,
