@@ -305,6 +305,23 @@ fn yield_partners_pass_their_turn(kernel: &str) {
     }
 }
 
+/// A few heavy tasks in a crowd: they have what their weights promise.
+fn heavy_tasks_count_in_crowds(kernel: &str) {
+    let found = under_both(
+        Vm::new(kernel).deterministic(),
+        "load shares --seconds 4 5xhigh:nice=-5 30xlow
+         load shares --seconds 4 2xhigh:nice=-10 24xlow",
+    );
+    for found in &found {
+        let [eevdf, takt] = [&found.eevdf, &found.takt].map(|shares| sum(&cpu_s(shares, 0)));
+        println!("the heavy tasks: {eevdf:.2} s under EEVDF, {takt:.2} s under scx_takt");
+        assert!(
+            takt >= 0.9 * eevdf,
+            "EEVDF {eevdf:.2} s, scx_takt {takt:.2}"
+        );
+    }
+}
+
 /// A task computes in a cgroup of weight 1, beside two in the root. Its weight goes up, by a move and by the cgroup's own: it
 /// has used up the little that it had, and no hundred times that (2 % of a CPU for minutes, instead of a third).
 fn weight_of_the_past_does_not_count(kernel: &str) {
@@ -420,6 +437,12 @@ fn extreme_weights_on_4_cpus() {
 
 #[test]
 #[ignore = "boots a VM"]
+fn heavy_tasks_in_a_crowd() {
+    heavy_tasks_count_in_crowds("7.2");
+}
+
+#[test]
+#[ignore = "boots a VM"]
 fn long_weights_under_a_crowd_of_80_tasks() {
     weights_count_in_crowds("7.2", CROWD_OF_80);
 }
@@ -462,6 +485,7 @@ fn long_every_case_on_every_kernel() {
         nice_counts_beside_bound_tasks(kernel);
         extreme_weights_count(Vm::new(kernel).cpus(4).deterministic());
         weights_count_in_crowds(kernel, CROWD_OF_80);
+        heavy_tasks_count_in_crowds(kernel);
         weight_of_the_past_does_not_count(kernel);
         wake_loop_spreads(kernel, "1:4:1");
         wake_loop_spreads(kernel, "2:2:1");
