@@ -48,7 +48,7 @@ static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t
 	u64 slice, deadline;
 
 	reweight(t, weight_1024);
-	slice = slice_for(count_waiting(t, queue), weight_1024, k);
+	slice = slice_for(count_waiting(t, queue, k), weight_1024, k);
 	deadline = deadline_of(t, weight_1024, t->ready_at, k);
 
 	if (rule_enabled(KEEP_SLICE) && t->slice_left_ns && !is_background(t)) {
@@ -198,8 +198,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	if (!t)
 		return;
 	begins_at = segment_begin(c, now);
-	if (nr_cpus_at_start > 1)
-		uncount_own(t);
+	uncount_waiting(t);
 	note_migration(p, t, cpu, now);
 	arrive_in_llc(t, c, llc_of(cpu));
 	if (t->ready_at)
@@ -405,7 +404,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 static __always_inline void forget_task(struct task_ctx *t)
 {
 	remove_runnable_weight(t);
-	uncount_own(t);
+	uncount_waiting(t);
 	if (t->domain)
 		leave_domain(t->domain - 1);
 	t->domain = 0;

@@ -157,34 +157,48 @@ static __noinline void recount_domains(s32 cpu)
 		recount(TAKT_QUEUE_DOMAINS + i);
 }
 
-/* @t, if counted in the queue of one CPU, waits there no longer: it runs, leaves the scheduler, or
- * is queued anew. */
-static __always_inline void uncount_own(struct task_ctx *t)
+static __always_inline void add_to_count(u32 *count, s32 change)
 {
-	u32 queue = t->own_queue;
+	if (nr_cpus_at_start == 1)
+		*count += change;
+	else
+		__sync_fetch_and_add(count, change);
+}
 
-	if (!queue)
-		return;
-	t->own_queue = 0;
-	__sync_fetch_and_add(&queue_ctx_of(queue)->nr_queued, -1);
+/* @t waits no longer: it runs, leaves the scheduler, or is queued anew. Takes back what its record
+ * says that it is counted as. */
+static __always_inline void uncount_waiting(struct task_ctx *t)
+{
+	if (t->cpu_bound_in) {
+		add_to_count(&queue_ctx_of(t->cpu_bound_in - 1)->nr_cpu_bound, -1);
+		t->cpu_bound_in = 0;
+	}
+	if (nr_cpus_at_start > 1 && t->own_queue) {
+		add_to_count(&queue_ctx_of(t->own_queue)->nr_queued, -1);
+		t->own_queue = 0;
+	}
 }
 
 /*
  * Counts @t, which is about to wait in @queue; returns how many wait there already. For another
  * nice value, affinity or cgroup the kernel takes a waiting task out by itself and has it enqueued
  * anew. The counts of most queues are right again at the next tick. That of one CPU's queue must
- * never be less than what waits there, so that no tick may set it; so what is counted stands with
- * the task, until it runs. (Counted at each insertion and each take, it grew beside tasks that
- * change, and a task waited for ones that were not there: 0.7 s where 14 shared two CPUs.)
+ * never be less than what waits there, so that no tick may set it; and none can tell how many are
+ * CPU-bound. So those stand with the task, until it runs. (Counted at each insertion and each take,
+ * the first grew beside tasks that change, and a task waited for ones that were not there: 0.7 s
+ * where 14 shared two CPUs.)
  */
-static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue)
+static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
+					 const struct takt_tunables *k)
 {
 	struct queue_ctx *q = queue_ctx_of(queue);
 
-	if (nr_cpus_at_start == 1)
-		return q->nr_queued++;
-	uncount_own(t);
-	if (queue < TAKT_QUEUE_CPUS)
+	uncount_waiting(t);
+	if (is_cpu_bound(t, k)) {
+		t->cpu_bound_in = queue + 1;
+		add_to_count(&q->nr_cpu_bound, 1);
+	}
+	if (nr_cpus_at_start == 1 || queue < TAKT_QUEUE_CPUS)
 		return q->nr_queued++;
 	t->own_queue = queue;
 	return __sync_fetch_and_add(&q->nr_queued, 1);

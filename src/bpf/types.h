@@ -105,6 +105,8 @@ struct queue_ctx {
 	 * count_waiting().
 	 */
 	u32 nr_queued;
+	/* How many of them are CPU-bound: is_cpu_bound(). Atomic, and right: count_waiting(). */
+	u32 nr_cpu_bound;
 	u32 nr_cpus;	/* that serve it */
 	u32 llc;	/* whose clock it is held against; itself if it is the queue of an LLC */
 	u32 lag_max_ns; /* of a bound queue: it is never further from that clock */
@@ -145,6 +147,7 @@ struct task_ctx {
 	u32 cgroup;	   /* slot of its cgroup; 0: the root */
 	u32 counted;	   /* the weight that its cgroup has counted it with; 0: not counted */
 	u32 own_queue;	   /* the queue of one CPU that has counted it; 0: none has */
+	u32 cpu_bound_in;  /* the queue that has counted it as CPU-bound, plus 1; 0: none has */
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */

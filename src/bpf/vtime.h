@@ -7,8 +7,9 @@
  *	lag            = V - vruntime			> 0: it had less than its share; < 0: more
  *	deadline = now + min(-lag / rate, wait_max)	of a task of negative lag
  *	           now - min(lag / rate, early_max)	of a task of positive lag
- *	wait_max  = max(lead_max, 2 * min(delta_vruntime(4 ms), 12 ms) * (CPUs + queued) / CPUs)
- *	early_max = max(lead_max / 4, 4 ms * (CPUs + queued) / CPUs)
+ *	wait_max  = max(lead_max, 2 * min(delta_vruntime(4 ms), 12 ms) * (CPUs + crowd) / CPUs)
+ *	early_max = max(lead_max / 4, 4 ms * (CPUs + crowd) / CPUs)
+ *	crowd     = CPU-bound tasks that wait
  *
  * V, the average vruntime of a queue, stands where a task with exactly its share would be. It moves at
  * a rate, in V per real time: so -lag / rate is how long it takes until the others have caught up. The
@@ -114,15 +115,17 @@ static __always_inline u64 overdue_max_ns(const struct takt_tunables *k)
 }
 
 /*
- * @limit_ns, or @each_ns for each task that runs or waits, per CPU, if that is longer, up to
- * @far_ns. Of how many tasks there are, not of the rate of V, which heavy tasks slow down.
+ * @limit_ns, or @each_ns for each CPU-bound task that runs or waits, per CPU, if that is longer, up
+ * to @far_ns. Of how many tasks there are, not of the rate of V, which heavy tasks slow down. Only
+ * CPU-bound ones run for a whole slice (200 tasks that wake at once and run for some 10 us each
+ * made CPU-bound ones beside them wait for 2.6 s).
  */
 static __always_inline u64 at_least_round(u64 limit_ns, u64 each_ns, u64 far_ns,
 					  const struct queue_ctx *q)
 {
 	u32 nr_cpus = q->nr_cpus ?: 1;
 
-	return max_u64(limit_ns, min_u64(each_ns * (nr_cpus + q->nr_queued) / nr_cpus, far_ns));
+	return max_u64(limit_ns, min_u64(each_ns * (nr_cpus + q->nr_cpu_bound) / nr_cpus, far_ns));
 }
 
 /* Real time until a lag of -@lag is made up for, at the rate of @q; negative if @lag is positive.

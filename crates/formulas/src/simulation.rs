@@ -33,13 +33,14 @@ pub fn default_tunables() -> takt_tunables {
     }
 }
 
-/// A queue that `nr_cpus` serve and in which `nr_queued` wait, as `create_queue()` makes it.
+/// A queue that `nr_cpus` serve and in which `nr_queued` CPU-bound tasks wait, as `create_queue()` makes it.
 pub fn new_queue(nr_cpus: u32, nr_queued: u32) -> queue_ctx {
     queue_ctx {
         rate_q20: RATE_ONE as u32,
         inv_rate_q10: 1 << 10,
         nr_cpus,
         nr_queued,
+        nr_cpu_bound: nr_queued,
         ..queue_ctx::default()
     }
 }
@@ -145,6 +146,7 @@ impl Simulation {
         self.tasks[number].deadline = Some(deadline);
         self.tasks[number].ready_at = self.now;
         self.queue.nr_queued += 1;
+        self.queue.nr_cpu_bound += 1;
     }
 
     /// The waiting task with the earliest deadline.
@@ -182,6 +184,7 @@ impl Simulation {
                 self.tasks[next].longest_wait_ns = self.longest_wait_ns(next);
                 self.tasks[next].deadline = None;
                 self.queue.nr_queued -= 1;
+                self.queue.nr_cpu_bound -= 1;
                 self.enqueue(number);
                 self.running[cpu] = next;
             }

@@ -123,6 +123,7 @@ proptest! {
         let mut now = DAY_NS;
         for (queued, distance, weight, ran, bound) in steps {
             q.nr_queued = queued;
+            q.nr_cpu_bound = queued;
             now += ran;
             let (before, rate) = (q, u64::from(q.rate_q20));
             let task = if bound { cpu_bound() } else { task_ctx::default() };
