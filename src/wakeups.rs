@@ -1,5 +1,6 @@
 //! Wakeup latency by class, from the histograms of `src/bpf/wakeup.bpf.h`.
 
+use crate::base::quantile;
 use crate::bpf_abi::intf::{
     takt_consts_TAKT_WAKE_BUCKETS, takt_cpu_stats, takt_latency_class_TAKT_LAT_LATENCY,
     takt_latency_class_TAKT_LAT_NORMAL,
@@ -38,7 +39,7 @@ impl Wakeups {
     }
 
     /// The upper bounds of the buckets that are not empty, in nanoseconds, and what is in them.
-    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + Clone + '_ {
         let used = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
         used.map(|(bucket, count)| (upper_ns(bucket), *count))
     }
@@ -60,13 +61,7 @@ impl Wakeups {
     /// The upper bound, in nanoseconds, of the bucket in which the `permille` smallest share of all
     /// latencies ends; `None` if there were none.
     pub fn quantile_ns(&self, permille: u64) -> Option<u64> {
-        let total = u128::from(self.count());
-        let mut seen = 0u128;
-        self.0.iter().enumerate().find_map(|(bucket, &count)| {
-            seen += u128::from(count);
-            let there = total > 0 && seen * 1000 >= total * u128::from(permille);
-            there.then(|| upper_ns(bucket))
-        })
+        quantile::of_buckets(self.buckets(), permille)
     }
 
     /// Counts one latency.

@@ -18,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::workload::Better;
+use crate::base::quantile;
 
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 2_000;
@@ -66,13 +67,16 @@ pub struct Comparison {
 
 /// The median; none of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {
-    quantile(&sorted(values), 0.5)
+    quantile::of_sorted(&sorted(values), 0.5)
 }
 
 /// Percentile bootstrap of the median: its 95 % interval.
 pub fn median_ci95(values: &[f64], seed: u64) -> Option<[f64; 2]> {
     let medians = sorted(&resampled_medians(values, seed));
-    Some([quantile(&medians, TAILS[0])?, quantile(&medians, TAILS[1])?])
+    Some([
+        quantile::of_sorted(&medians, TAILS[0])?,
+        quantile::of_sorted(&medians, TAILS[1])?,
+    ])
 }
 
 /// Compares pairs of (sample, baseline's sample of the same round).
@@ -217,14 +221,6 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values
-}
-
-/// Linear interpolation between the neighbours in a sorted slice.
-fn quantile(sorted: &[f64], quantile: f64) -> Option<f64> {
-    let position = quantile * sorted.len().checked_sub(1)? as f64;
-    let below = sorted.get(position.floor() as usize)?;
-    let above = sorted.get(position.ceil() as usize)?;
-    Some(below + (above - below) * position.fract())
 }
 
 #[cfg(test)]

@@ -42,10 +42,10 @@ impl Quantiles {
     fn new(waits: &Histogram) -> Self {
         Self {
             count: waits.count(),
-            p50_ns: waits.quantile_ns(0.5),
-            p99_ns: waits.quantile_ns(0.99),
-            p999_ns: waits.quantile_ns(0.999),
-            max_ns: waits.quantile_ns(1.0),
+            p50_ns: waits.quantile_ns(500),
+            p99_ns: waits.quantile_ns(990),
+            p999_ns: waits.quantile_ns(999),
+            max_ns: waits.quantile_ns(1000),
             distribution: waits
                 .buckets()
                 .map(|(_, last_ns, count)| [last_ns, count])

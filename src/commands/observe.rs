@@ -78,7 +78,7 @@ fn watch(
 fn progress(delta: &Reading, left: Duration) -> String {
     let waits = delta.waits(|_| true);
     let p99 = waits
-        .quantile_ns(0.99)
+        .quantile_ns(990)
         .map_or("-".into(), units::column_time);
     format!(
         "{:.0} s left; {:.0} waits/s, p99 {p99}, longest {} (ctrl-C ends it early)",

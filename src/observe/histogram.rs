@@ -1,5 +1,6 @@
 //! Log-linear histograms of nanoseconds: the reading side of `struct obs_hist`.
 
+use crate::base::quantile;
 use crate::bpf_abi::intf::{self, obs_hist};
 
 /// Buckets per power of two, and the first value that shares its bucket with others.
@@ -58,23 +59,18 @@ impl Histogram {
         self.max_ns
     }
 
-    /// The length that a share of `q` (0 to 1) of all do not exceed, in nanoseconds; `None` if nothing
+    /// The length that the smallest `permille` of all do not exceed, in nanoseconds; `None` if nothing
     /// was seen. That of all is the longest, exactly.
-    pub fn quantile_ns(&self, q: f64) -> Option<u64> {
+    pub fn quantile_ns(&self, permille: u64) -> Option<u64> {
         let total = self.count();
-        let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
-        let mut seen = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
-            seen += count;
-            if seen >= rank && rank == total {
-                return Some(self.max_ns);
-            }
-            if seen >= rank {
-                let (first, last) = range_of(bucket);
-                return Some((first + (last - first) / 2).min(self.max_ns));
-            }
+        if quantile::rank(total, permille) == total {
+            return Some(self.max_ns);
         }
-        None
+        let middles = self.counts.iter().enumerate().map(|(bucket, count)| {
+            let (first, last) = range_of(bucket);
+            (first + (last - first) / 2, *count)
+        });
+        quantile::of_buckets(middles, permille).map(|ns| ns.min(self.max_ns))
     }
 
     /// The buckets that are not empty: first and last nanosecond, and how many lengths lie between.
@@ -187,16 +183,16 @@ mod tests {
     #[test]
     fn quantiles_of_known_values() {
         let mut histogram = Histogram::default();
-        assert_eq!((histogram.quantile_ns(0.5), histogram.max_ns()), (None, 0));
+        assert_eq!((histogram.quantile_ns(500), histogram.max_ns()), (None, 0));
         for us in 1..=1000 {
             histogram.record(us * 1000);
         }
-        for (q, want) in [(0.5, 500e3), (0.9, 900e3), (0.99, 990e3), (0.999, 999e3)] {
+        for (q, want) in [(500, 500e3), (900, 900e3), (990, 990e3), (999, 999e3)] {
             let got = histogram.quantile_ns(q).unwrap() as f64;
             assert!((got / want - 1.0).abs() < 0.04, "{q}: {got} for {want}");
         }
-        assert_eq!(histogram.quantile_ns(1.0), Some(1_000_000));
-        assert_eq!(histogram.quantile_ns(0.0), histogram.quantile_ns(0.001));
+        assert_eq!(histogram.quantile_ns(1000), Some(1_000_000));
+        assert_eq!(histogram.quantile_ns(0), histogram.quantile_ns(1));
         assert_eq!(histogram.mean_ns(), Some(500_500));
     }
 

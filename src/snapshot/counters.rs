@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, MapFlags, MapImpl};
 
+use crate::base::quantile;
 use crate::bpf_abi::intf::{takt_cpu_stats, takt_place_TAKT_NR_PLACES};
 
 /// Number of counters in `struct takt_cpu_stats`, which consists of `u64` only.
@@ -81,15 +82,9 @@ pub fn placements(stats: &takt_cpu_stats) -> u64 {
 /// The upper bound, in nanoseconds, of the histogram bucket that holds the `permille` smallest share
 /// of all waits; 0 if there were none.
 pub fn wait_quantile_ns(stats: &takt_cpu_stats, permille: u64) -> u64 {
-    let total: u64 = stats.wait_hist.iter().sum();
-    let mut seen = 0;
-    for (bucket, count) in stats.wait_hist.iter().enumerate() {
-        seen += count;
-        if total > 0 && seen * 1000 >= total * permille {
-            return 2 << bucket;
-        }
-    }
-    0
+    let buckets = stats.wait_hist.iter().enumerate();
+    let buckets = buckets.map(|(bucket, count)| (2 << bucket, *count));
+    quantile::of_buckets(buckets, permille).unwrap_or(0)
 }
 
 #[cfg(test)]
