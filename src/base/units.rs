@@ -1,6 +1,8 @@
 //! Figures with the unit that keeps them short.
 
-/// A duration, to a tenth of its unit.
+use std::time::Duration;
+
+/// A duration in nanoseconds, to a tenth of its unit; from 10 us to 1 ms in whole microseconds.
 pub fn time(ns: u64) -> String {
     let (value, unit) = match ns {
         0..1_000 => (ns as f64, "ns"),
@@ -13,14 +15,9 @@ pub fn time(ns: u64) -> String {
     format!("{} {unit}", value.strip_suffix(".0").unwrap_or(&value))
 }
 
-/// A duration in lines that stand below each other: whole microseconds, tenths from a millisecond on.
-pub fn column_time(ns: u64) -> String {
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{} us", ns / 1_000),
-        1_000_000..10_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
-        _ => format!("{:.1} s", ns as f64 / 1e9),
-    }
+/// As [`time`].
+pub fn duration(time: Duration) -> String {
+    self::time(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// A long duration.
@@ -49,12 +46,6 @@ mod tests {
         assert_eq!(of, ["1 ns", "1.5 us", "15 us", "2.5 ms", "3 s"]);
         assert_eq!(uptime(3_661 * 1_000_000_000), "1:01:01");
         assert_eq!(uptime(90_061 * 1_000_000_000), "1 d 1:01");
-    }
-
-    #[test]
-    fn times_of_a_column_have_no_fraction_below_a_millisecond() {
-        let of = [999, 1_500, 2_550_000, 11_000_000_000].map(column_time);
-        assert_eq!(of, ["999 ns", "1 us", "2.5 ms", "11.0 s"]);
     }
 
     #[test]

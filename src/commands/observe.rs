@@ -77,13 +77,11 @@ fn watch(
 /// What happened in the last second, in a line.
 fn progress(delta: &Reading, left: Duration) -> String {
     let waits = delta.waits(|_| true);
-    let p99 = waits
-        .quantile_ns(990)
-        .map_or("-".into(), units::column_time);
+    let p99 = waits.quantile_ns(990).map_or("-".into(), units::time);
     format!(
         "{:.0} s left; {:.0} waits/s, p99 {p99}, longest {} (ctrl-C ends it early)",
         left.as_secs_f64(),
         waits.count() as f64 / delta.span.as_secs_f64(),
-        units::column_time(waits.max_ns())
+        units::time(waits.max_ns())
     )
 }

@@ -6,7 +6,7 @@ use scx_ops::ring::Imbalance;
 use serde::Serialize;
 
 use super::event_reader::Account;
-use crate::base::units::column_time as time;
+use crate::base::units::time;
 use crate::bpf_abi::intf::{self, takt_event};
 use crate::bpf_abi::name_in;
 
@@ -311,11 +311,11 @@ mod tests {
         let cases = [
             (
                 intf::takt_event_type_TAKT_EV_LONG_WAIT,
-                "long wait: wakee (pid 7) waited 60.0 ms for CPU 3 behind gcc (pid 9)",
+                "long wait: wakee (pid 7) waited 60 ms for CPU 3 behind gcc (pid 9)",
             ),
             (
                 intf::takt_event_type_TAKT_EV_PREEMPT,
-                "preempt: wakee (pid 7) takes CPU 3 from gcc (pid 9), whose lag is less by 60.0 ms",
+                "preempt: wakee (pid 7) takes CPU 3 from gcc (pid 9), whose lag is less by 60 ms",
             ),
             (
                 intf::takt_event_type_TAKT_EV_MIGRATE,

@@ -73,7 +73,7 @@ impl Summary {
             self.p999_ns,
             self.max_ns,
         ];
-        let times = times.map(|ns| ns.map_or("-".to_owned(), units::column_time));
+        let times = times.map(|ns| ns.map_or("-".to_owned(), units::time));
         std::iter::once(self.count.to_string()).chain(times)
     }
 }

@@ -1,6 +1,7 @@
 //! Is the machine well, and if not, why?
 
 use super::Snapshot;
+use crate::base::units::time;
 
 /// A task that waits for longer than this share of the watchdog's time is a danger, in percent.
 const WATCHDOG_SHARE: u64 = 25;
@@ -47,10 +48,10 @@ fn long_waiter(now: &Snapshot) -> Option<String> {
     };
     (task.waits_ns > bound).then(|| {
         format!(
-            "{} ({}) has waited {:.1} s for a CPU",
+            "{} ({}) has waited {} for a CPU",
             task.comm,
             task.pid,
-            task.waits_ns as f64 / 1e9
+            time(task.waits_ns)
         )
     })
 }
@@ -106,7 +107,7 @@ mod tests {
             panic!("healthy");
         };
         let expected = [
-            "poor (4) has waited 0.6 s",
+            "poor (4) has waited 600 ms",
             "3 events lost",
             "1 tasks rejected",
             "30 %",

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::base::units::column_time as time;
+use crate::base::units::time;
 use crate::bpf_abi::intf::{self, takt_cpu_stats};
 use crate::snapshot::counters;
 
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(
             format(&delta, 1_500_000, 2, Duration::from_secs(2)),
             "placed    100/s (idle  75 %, next   0 %, preempt   0 %, queue  25 %)  \
-             wait p50 4 us p99 4 us max 1.5 ms  switches 25/s  stolen 0  kicked 0  lost 2"
+             wait p50 4.1 us p99 4.1 us max 1.5 ms  switches 25/s  stolen 0  kicked 0  lost 2"
         );
     }
 

@@ -9,6 +9,7 @@ use scx_stats::StatsClient;
 
 use super::server::SOCKET;
 use crate::base::clock::monotonic_ns;
+use crate::base::units::duration;
 use crate::collect::{LocalTasks, System, Temper};
 use crate::observe::{Class, Group, Histogram, Observer, Reading};
 use crate::snapshot::{self, Snapshot, Waits};
@@ -113,8 +114,8 @@ fn lateness(snapshot: &Snapshot, now_ns: u64) -> String {
     if age < OLD {
         return String::new();
     }
-    let s = age.as_secs_f64();
-    format!("scx_takt's agent takes no snapshots: this one is {s:.0} s old")
+    let age = duration(age);
+    format!("scx_takt's agent takes no snapshots: this one is {age} old")
 }
 
 /// Loading the programs takes a moment; what can be seen without them is shown first.
@@ -205,7 +206,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(lateness(&snapshot, 6_000_000_000), "");
-        assert!(lateness(&snapshot, 9_200_000_000).contains("4 s old"));
+        assert!(lateness(&snapshot, 9_200_000_000).contains("4.2 s old"));
     }
 
     #[test]

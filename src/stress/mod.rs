@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use crate::base::units;
 use crate::cli::{StressArgs, StressKind};
 use counters::{Beside, Counters};
 use kernel_log::KernelLog;
@@ -238,7 +239,7 @@ impl<'a> Run<'a> {
     fn finish(&mut self) {
         self.load.stop();
         if !self.load.wait_for_end(self.patience) {
-            let patience = watch::seconds(self.patience);
+            let patience = units::duration(self.patience);
             self.problem(format!(
                 "some workers have not ended {patience} after the stop"
             ));

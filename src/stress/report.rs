@@ -10,6 +10,7 @@ use super::counters::Counters;
 use super::sched_ext::SchedExt;
 use super::wait_check::Waits;
 use super::watch::KindResult;
+use crate::base::units::time;
 use crate::cli::StressKind;
 
 /// The end of a run.
@@ -101,7 +102,8 @@ impl Summary {
         {
             writeln!(
                 out,
-                "{kind:<12}{workers:>8}{operations:>14}{longest_pause:>15.1} s"
+                "{kind:<12}{workers:>8}{operations:>14}{:>17}",
+                time((longest_pause * 1e9) as u64)
             )?;
         }
         for LeftOut { kind, why } in &self.left_out {
@@ -200,7 +202,7 @@ mod tests {
         assert_eq!(
             text(&summary()),
             "kind         workers    operations    longest pause\n\
-             rt-hogs            2          1234            0.2 s\n\
+             rt-hogs            2          1234           250 ms\n\
              left out: cgroup: no reason\n\
              not watched: kernel log: no reason\n\
              counter: SCX_EV_X 3\n\
@@ -214,7 +216,7 @@ mod tests {
         let mut summary = summary();
         summary
             .problems
-            .push("compute/0 made no progress for 11.0 s".into());
+            .push("compute/0 made no progress for 11 s".into());
         summary.end.state = Some("disabled".into());
         summary.end.nr_rejected = Some(3);
         let text = text(&summary);

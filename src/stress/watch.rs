@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::worker_pool::Member;
+use crate::base::units::duration;
 use crate::cli::StressKind;
 
 /// One member's heartbeat.
@@ -65,14 +66,14 @@ impl Watch {
         if absence > self.patience {
             stalls.push(format!(
                 "the watch itself did not run for {}",
-                seconds(absence)
+                duration(absence)
             ));
         }
         for pulse in &mut self.pulses {
             pulse.check(now);
             if pulse.longest_pause > self.patience && !pulse.reported {
                 pulse.reported = true;
-                let pause = seconds(pulse.longest_pause);
+                let pause = duration(pulse.longest_pause);
                 stalls.push(format!(
                     "{} made no progress for {pause}",
                     pulse.member.name
@@ -138,11 +139,6 @@ impl KindResult {
     }
 }
 
-/// A time as people read it.
-pub fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +169,7 @@ mod tests {
         members[0].tick();
         assert!(watch.awaits_a_first_operation());
         let stalls = watch.check(start + Duration::from_secs(11));
-        assert_eq!(stalls, ["m/1 made no progress for 11.0 s"]);
+        assert_eq!(stalls, ["m/1 made no progress for 11 s"]);
         assert!(!watch.awaits_a_first_operation());
         assert!(watch.check(start + Duration::from_secs(12)).is_empty());
         let results = watch.results();
@@ -191,7 +187,7 @@ mod tests {
         let stalls = watch.check(start + Duration::from_secs(20));
         assert_eq!(
             stalls.first().unwrap(),
-            "the watch itself did not run for 20.0 s"
+            "the watch itself did not run for 20 s"
         );
         assert_eq!(watch.longest_absence(), Duration::from_secs(20));
         let kinds: Vec<_> = watch.results().iter().map(|result| result.kind).collect();

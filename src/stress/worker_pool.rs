@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use super::rng::Rng;
 use super::sys::{self, Tid};
+use crate::base::units::duration;
 use crate::cli::StressKind;
 
 /// How many workers a load may have at most.
@@ -317,8 +318,8 @@ impl<'a> WorkerPool<'a> {
         let asked = Instant::now();
         start.recv_timeout(self.patience).with_context(|| {
             format!(
-                "new thread {name} did not run for {:.1} s",
-                asked.elapsed().as_secs_f64()
+                "new thread {name} did not run for {}",
+                duration(asked.elapsed())
             )
         })
     }

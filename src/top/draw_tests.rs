@@ -176,7 +176,7 @@ fn pages() {
     let mut view = view(RICH, |snapshot| {
         snapshot.events = vec![Event {
             at_ns: snapshot.at_ns - 500_000_000,
-            text: "long wait: gcc (pid 41) waited 60.0 ms for CPU 1 behind pid 42".into(),
+            text: "long wait: gcc (pid 41) waited 60 ms for CPU 1 behind pid 42".into(),
         }];
     });
     for (page, name) in [

@@ -1,6 +1,7 @@
 //! One scale for all tunables: level 0 is what the user set, each level above gives up some throughput
 //! for latency.
 
+use crate::base::units::time;
 use crate::bpf_abi::intf::takt_tunables;
 use crate::config::tunables::{self, Tunable};
 
@@ -102,15 +103,6 @@ pub fn differences(from: &takt_tunables, to: &takt_tunables) -> String {
     differences.collect::<Vec<_>>().join(", ")
 }
 
-/// A duration with two or three digits and its unit.
-pub fn time(ns: u64) -> String {
-    match ns {
-        0..1_000_000 => format!("{} us", ns / 1_000),
-        1_000_000..10_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
-        _ => format!("{} ms", ns / 1_000_000),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,7 +144,7 @@ mod tests {
     fn differences_are_told_with_units() {
         let base = Profile::Auto.tunables(false);
         let text = differences(&base, &at(&base, 2));
-        assert!(text.contains("slice_max 20 ms -> 11 ms"), "{text}");
+        assert!(text.contains("slice_max 20 ms -> 11.2 ms"), "{text}");
         assert!(text.contains("preempt_margin 200 us -> 98 us"), "{text}");
     }
 }

@@ -41,12 +41,12 @@ mod target;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::base::units::time;
 use crate::bpf_abi::intf::takt_tunables;
 use crate::config::Goal;
 use crate::config::profile::Profile;
 use crate::wakeups::Wakeups;
 use feasibility::Feasibility;
-use levels::time;
 use load::Load;
 use target::{Found, Target};
 
@@ -79,9 +79,9 @@ pub struct Change {
     pub from: takt_tunables,
     /// The new ones.
     pub tunables: takt_tunables,
-    /// "p99 1,240 us over goal 500 us 2 times".
+    /// "p99 1.2 ms over goal 500 us 2 times".
     pub why: String,
-    /// "p99 1,240 us over goal 500 us 2 times: level 2; slice_max 20 ms -> 11 ms, ...".
+    /// "p99 1.2 ms over goal 500 us 2 times: level 2; slice_max 20 ms -> 11.2 ms, ...".
     pub reason: String,
     /// What the user asked for cannot be had: to be said in any case.
     pub is_important: bool,
@@ -258,7 +258,11 @@ impl Tuner {
         if self.feasibility.is_given_up() {
             return None;
         }
-        let said = format!("p99 {} over goal {}", us(missed.p99_ns), us(missed.goal_ns));
+        let said = format!(
+            "p99 {} over goal {}",
+            time(missed.p99_ns),
+            time(missed.goal_ns)
+        );
         if self.level == levels::MAX {
             let level = self.feasibility.give_up_at(missed.over)?;
             self.level = level;
@@ -299,7 +303,7 @@ impl Tuner {
         let found = target::worst(self.targets.iter());
         let change = self.adjust(match found {
             Some(found) => {
-                let (p99, goal) = (us(found.p99_ns), us(found.goal_ns));
+                let (p99, goal) = (time(found.p99_ns), time(found.goal_ns));
                 format!("p99 {p99} well within goal {goal} {times} times")
             }
             None => format!("hardly a wakeup {times} times"),
@@ -369,18 +373,6 @@ fn absurd(figures: &Figures) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// Microseconds with thousands set apart.
-fn us(ns: u64) -> String {
-    if ns < 10_000_000 {
-        let us = ns / 1000;
-        return match us {
-            0..1000 => format!("{us} us"),
-            _ => format!("{},{:03} us", us / 1000, us % 1000),
-        };
-    }
-    time(ns)
 }
 
 #[cfg(test)]
