@@ -14,12 +14,12 @@ use super::control::Control;
 use crate::base::output;
 use crate::bpf_abi::BpfSkel;
 use crate::cli::RunArgs;
-use crate::collect::Agent;
+use crate::collect::{Agent, Layout};
 use crate::events::{EventReader, Printer};
 use crate::signals::{Signal, Signals};
-use crate::snapshot::Counters;
-use crate::stats::line;
+use crate::snapshot::{Delta, Snapshot};
 use crate::stats::publisher::Publisher;
+use crate::stats::text;
 
 /// How long an event may stay in the ring while a reader wants events.
 const EVENT_DELAY: Duration = Duration::from_millis(50);
@@ -149,21 +149,22 @@ impl Session {
 struct Reporter {
     period: Duration,
     last_at: Instant,
-    last: Counters,
-    lost: u64,
+    layout: Layout,
+    last: Snapshot,
     /// The latest adjustment of the tunables that was printed.
     printed: String,
 }
 
 impl Reporter {
     fn new(skel: &mut BpfSkel<'_>, agent: &mut Agent, period: Duration) -> Result<Self> {
-        let (last, _) = agent.for_stats(skel)?;
-        let _ = output::print(line::LEGEND)?;
+        let layout = Layout::of(skel)?;
+        let last = agent.for_stats(skel, &layout)?;
+        let _ = output::print(text::LEGEND)?;
         Ok(Self {
             period,
             last_at: Instant::now(),
+            layout,
             last,
-            lost: 0,
             printed: String::new(),
         })
     }
@@ -182,10 +183,8 @@ impl Reporter {
             let _ = output::print(&format!("tunables: {change}"))?;
             self.printed = change.to_owned();
         }
-        let (now, longest_ns) = agent.for_stats(skel)?;
-        let delta = now.since(&self.last);
-        self.lost += delta.ev_failed.iter().sum::<u64>();
-        let line = line::format(&delta, longest_ns, self.lost, self.last_at.elapsed());
+        let now = agent.for_stats(skel, &self.layout)?;
+        let line = text::activity(&now.since(&self.last));
         self.last = now;
         self.last_at = Instant::now();
         output::print(&line)

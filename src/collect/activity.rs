@@ -8,7 +8,7 @@ use libbpf_rs::btf::{self, Btf, BtfKind, types};
 use libbpf_rs::skel::Skel;
 
 use crate::bpf_abi::{BpfSkel, intf};
-use crate::snapshot::{Activity, Counters, Waits, counters::NR_COUNTERS};
+use crate::snapshot::{Activity, Counters, Snapshot, Waits, counters::NR_COUNTERS};
 use crate::wakeups::Wakeups;
 
 /// Names of `enum takt_place`, in its order. (An enum of constants leaves no names in the object.)
@@ -85,7 +85,7 @@ impl Layout {
     }
 
     /// The counters by name.
-    pub fn activity(&self, counters: &Counters) -> Activity {
+    fn activity(&self, counters: &Counters) -> Activity {
         let words = counters.words();
         let mut activity = Activity::default();
         for field in &self.fields {
@@ -109,8 +109,16 @@ impl Layout {
         activity
     }
 
+    /// What counters tell. `longest_ns`: as in [`Self::waits`].
+    pub fn fill(&self, snapshot: &mut Snapshot, counters: &Counters, longest_ns: u64) {
+        snapshot.activity = Some(self.activity(counters));
+        snapshot.waits = Self::waits(counters, longest_ns);
+        snapshot.wakeups = Self::wakeups(counters);
+        snapshot.cost.events_lost = counters.sum.ev_failed.iter().sum();
+    }
+
     /// The waiting times; `longest_ns`: the longest of the last second or two.
-    pub fn waits(counters: &Counters, longest_ns: u64) -> Waits {
+    fn waits(counters: &Counters, longest_ns: u64) -> Waits {
         let sum = &counters.sum;
         let counted = sum.wait_hist.iter().enumerate();
         let counted = counted.map(|(bucket, count)| (1 << bucket, *count));
@@ -118,7 +126,7 @@ impl Layout {
     }
 
     /// The waiting times of tasks that had slept, of all classes.
-    pub fn wakeups(counters: &Counters) -> Waits {
+    fn wakeups(counters: &Counters) -> Waits {
         let sum = &counters.sum;
         let classes = (0..intf::takt_latency_class_TAKT_NR_LAT as usize)
             .map(|class| Wakeups::of_class(sum, class));

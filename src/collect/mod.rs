@@ -172,26 +172,28 @@ impl Agent {
         snapshot.scheduler.profile.clone_from(&self.profile);
         snapshot.scheduler.restarts = self.restarts;
         snapshot.scheduler.uptime_ns = attachment.since.elapsed().as_nanos() as u64;
-        snapshot.activity = Some(attachment.layout.activity(&counters));
-        let longest_ns = self.longest.of_last_second(snapshot.at_ns);
-        snapshot.waits = Layout::waits(&counters, longest_ns);
-        snapshot.wakeups = Layout::wakeups(&counters);
         add_llc_queues(&mut snapshot.queues, skel);
         snapshot.tunables.clone_from(&self.tunables);
         snapshot.last_change.clone_from(&self.last_change);
         snapshot.cost = attachment.costs.sample();
-        snapshot.cost.events_lost = counters.sum.ev_failed.iter().sum();
+        let longest_ns = self.longest.of_last_second(snapshot.at_ns);
+        attachment.layout.fill(&mut snapshot, &counters, longest_ns);
         snapshot.events = self.events.iter().cloned().collect();
         Ok(snapshot)
     }
 
-    /// The counters and the longest wait for a line of `--stats`.
+    /// What a line of `--stats` shows, without the tasks and CPUs of a whole snapshot.
     ///
     /// # Errors
     /// If the scheduler's map cannot be read.
-    pub fn for_stats(&mut self, skel: &mut BpfSkel<'_>) -> Result<(Counters, u64)> {
+    pub fn for_stats(&mut self, skel: &mut BpfSkel<'_>, layout: &Layout) -> Result<Snapshot> {
         let counters = self.counters(skel)?;
-        Ok((counters, self.longest.take_for_stats()))
+        let mut snapshot = Snapshot {
+            at_ns: monotonic_ns(),
+            ..Default::default()
+        };
+        layout.fill(&mut snapshot, &counters, self.longest.take_for_stats());
+        Ok(snapshot)
     }
 
     /// Reads the counters, and has the BPF side search for the longest wait anew from now on.

@@ -3,8 +3,7 @@
 use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, MapFlags, MapImpl};
 
-use crate::base::quantile;
-use crate::bpf_abi::intf::{takt_cpu_stats, takt_place_TAKT_NR_PLACES};
+use crate::bpf_abi::intf::takt_cpu_stats;
 
 /// Number of counters in `struct takt_cpu_stats`, which consists of `u64` only.
 pub const NR_COUNTERS: usize = size_of::<takt_cpu_stats>() / size_of::<u64>();
@@ -72,35 +71,9 @@ fn from_words(words: [u64; NR_COUNTERS]) -> takt_cpu_stats {
     unsafe { std::mem::transmute(words) }
 }
 
-/// Wakeups and re-queueings, over all places.
-pub fn placements(stats: &takt_cpu_stats) -> u64 {
-    stats.placed[..takt_place_TAKT_NR_PLACES as usize]
-        .iter()
-        .sum()
-}
-
-/// The upper bound, in nanoseconds, of the histogram bucket that holds the `permille` smallest share
-/// of all waits; 0 if there were none.
-pub fn wait_quantile_ns(stats: &takt_cpu_stats, permille: u64) -> u64 {
-    let buckets = stats.wait_hist.iter().enumerate();
-    let buckets = buckets.map(|(bucket, count)| (2 << bucket, *count));
-    quantile::of_buckets(buckets, permille).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles_are_bucket_bounds() {
-        let mut stats = takt_cpu_stats::default();
-        assert_eq!(wait_quantile_ns(&stats, 500), 0);
-        stats.wait_hist[10] = 99;
-        stats.wait_hist[20] = 1;
-        assert_eq!(wait_quantile_ns(&stats, 500), 2048);
-        assert_eq!(wait_quantile_ns(&stats, 990), 2048);
-        assert_eq!(wait_quantile_ns(&stats, 999), 2 << 20);
-    }
 
     #[test]
     fn deltas_cover_every_counter() {

@@ -1,7 +1,6 @@
 //! Readers of a snapshot.
 
 mod http;
-pub mod line;
 pub mod metrics;
 pub mod openmetrics;
 mod protocol;
