@@ -28,8 +28,8 @@ use crate::snapshot::{
 use crate::state;
 use crate::tuner;
 
-/// The kernel ejects any sched_ext scheduler after this time at most.
-pub const WATCHDOG_NS: u64 = 30_000_000_000;
+/// No task may wait for longer under any sched_ext scheduler: it may ask the kernel for a shorter time only.
+const WATCHDOG_MAX_NS: u64 = 30_000_000_000;
 /// Events that are kept for later readers.
 const EVENTS_KEPT: usize = 64;
 
@@ -69,8 +69,11 @@ fn scheduler() -> Scheduler {
     let active = kernel::active().unwrap_or(Active::Kernel);
     let (name, watchdog_ns) = match active {
         Active::Kernel | Active::Unsupported => (Snapshot::KERNELS_OWN.to_owned(), 0),
-        Active::SchedExt(name) => (name, WATCHDOG_NS),
-        Active::Changing(state) => (format!("{}{state})", Snapshot::CHANGING), WATCHDOG_NS),
+        Active::SchedExt(name) => (name, WATCHDOG_MAX_NS),
+        Active::Changing(state) => {
+            let name = format!("{}{state})", Snapshot::CHANGING);
+            (name, WATCHDOG_MAX_NS)
+        }
     };
     Scheduler {
         name,
@@ -99,6 +102,8 @@ pub struct Agent {
 /// What lives as long as the scheduler is attached.
 pub struct Attachment {
     since: Instant,
+    /// What it asked the kernel for, in nanoseconds.
+    watchdog_ns: u64,
     layout: Layout,
     costs: Costs,
     tasks: TaskIterator,
@@ -112,6 +117,7 @@ impl Attachment {
     pub fn new(skel: &BpfSkel<'_>) -> Result<Self> {
         Ok(Self {
             since: Instant::now(),
+            watchdog_ns: watchdog_ns(skel.struct_ops().takt_ops().timeout_ms),
             layout: Layout::of(skel)?,
             costs: Costs::of(skel),
             tasks: TaskIterator::attach(&skel.progs.takt_tasks)?,
@@ -171,6 +177,7 @@ impl Agent {
         let mut snapshot = self.system.snapshot(&tasks, temper);
         snapshot.scheduler.profile.clone_from(&self.profile);
         snapshot.scheduler.restarts = self.restarts;
+        snapshot.scheduler.watchdog_ns = attachment.watchdog_ns;
         snapshot.scheduler.uptime_ns = attachment.since.elapsed().as_nanos() as u64;
         add_llc_queues(&mut snapshot.queues, skel);
         snapshot.tunables.clone_from(&self.tunables);
@@ -204,6 +211,14 @@ impl Agent {
             bss.watch_epoch += 1;
         }
         Ok(counters)
+    }
+}
+
+/// A scheduler that asks for no time is given the longest.
+fn watchdog_ns(timeout_ms: u32) -> u64 {
+    match timeout_ms {
+        0 => WATCHDOG_MAX_NS,
+        ms => u64::from(ms) * 1_000_000,
     }
 }
 

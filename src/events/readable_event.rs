@@ -41,7 +41,7 @@ pub enum ReadableEvent {
         /// The task that ran there before it.
         behind: Task,
     },
-    /// A task waited for longer than the bound, 5/4 of `lead_max_ns`.
+    /// A task waited for longer than the bound of a short queue: see `TAKT_EV_STARVED` in src/bpf/intf.h.
     Starved {
         at_ns: u64,
         task: Task,
@@ -203,7 +203,7 @@ impl fmt::Display for ReadableEvent {
                 ..
             } => write!(
                 f,
-                "starved: {task} waited {}, beyond the bound, for CPU {cpu} behind {behind}",
+                "starved: {task} waited {}, beyond the bound of short queues, for CPU {cpu} behind {behind}",
                 time(*waited_ns)
             ),
             Self::Preempt {

@@ -5,8 +5,9 @@ use crate::base::units::time;
 
 /// A task that waits for longer than this share of the watchdog's time is a danger, in percent.
 const WATCHDOG_SHARE: u64 = 25;
-/// The longest wait that scx_takt bounds: 5/4 of lead_max, and slices of tasks with earlier deadlines.
-const BOUND_NS: u64 = 1_000_000_000;
+/// A wait beyond this is too long under any scheduler. It is not scx_takt's bound, which depends on its tunables
+/// and on the queue.
+const TOO_LONG_NS: u64 = 1_000_000_000;
 /// The agent may use this much of a CPU, in thousandths.
 const AGENT_PERMILLE: u64 = 200;
 
@@ -42,11 +43,11 @@ pub fn judge(now: &Snapshot, delta: &Snapshot) -> Health {
 fn long_waiter(now: &Snapshot) -> Option<String> {
     let task = now.tasks.longest.as_ref()?;
     let watchdog = now.scheduler.watchdog_ns;
-    let bound = match watchdog {
-        0 => BOUND_NS,
-        _ => BOUND_NS.min(watchdog * WATCHDOG_SHARE / 100),
+    let limit = match watchdog {
+        0 => TOO_LONG_NS,
+        _ => TOO_LONG_NS.min(watchdog * WATCHDOG_SHARE / 100),
     };
-    (task.waits_ns > bound).then(|| {
+    (task.waits_ns > limit).then(|| {
         format!(
             "{} ({}) has waited {} for a CPU",
             task.comm,

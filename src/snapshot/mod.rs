@@ -63,7 +63,8 @@ figures! {
         level profile: String,
         /// How long it has been in charge; 0: not known.
         level uptime_ns: u64,
-        /// The kernel ejects it when a task waits for longer; 0: there is no watchdog.
+        /// The kernel ejects it when a task waits for longer. Of other schedulers than scx_takt: the longest time
+        /// that they may have asked for. 0: there is no watchdog.
         level watchdog_ns: u64,
         /// Times that it was loaded again since its agent started (hotplug).
         level restarts: u64,
