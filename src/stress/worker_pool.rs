@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rand::RngExt as _;
 
-use super::rng::Rng;
+use super::rng::{self, Rng};
 use super::sys::{self, Tid};
 use crate::base::units::duration;
 use crate::cli::StressKind;
@@ -186,7 +187,7 @@ impl Worker {
     /// Sleeps for a time between `low` and `high`, in microseconds, or until the load stops.
     pub fn pause_us(&mut self, low: u64, high: u64) {
         self.load
-            .pause(Duration::from_micros(self.rng.between(low, high)));
+            .pause(Duration::from_micros(self.rng.random_range(low..=high)));
     }
 
     /// Sleeps so long that what was done since `start` has taken at most one part in `share` of the time.
@@ -195,7 +196,7 @@ impl Worker {
     /// up to a second: longer than that, the machine itself has been stopped in between.
     pub fn rest_for_share(&mut self, start: Instant, share: u32) {
         let busy = start.elapsed();
-        let jitter = Duration::from_micros(self.rng.between(50, 2_000));
+        let jitter = Duration::from_micros(self.rng.random_range(50..=2_000));
         self.load
             .pause((busy * (share - 1)).min(Duration::from_secs(1)) + jitter);
     }
@@ -296,7 +297,7 @@ impl<'a> WorkerPool<'a> {
         } = self.enrol(role)?;
         let presence = Presence::new(&load);
         let mut worker = Worker {
-            rng: Rng::new(load.seed, slot as u64),
+            rng: rng::of_worker(load.seed, slot as u64),
             load,
             slot,
         };

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
+use rand::RngExt as _;
+use rand::seq::IndexedRandom as _;
 
-use crate::stress::rng::Rng;
+use crate::stress::rng::{Rng, some_of};
 use crate::stress::sys::{self, Policy, Tid};
 use crate::stress::worker_pool::{Worker, WorkerPool};
 
@@ -22,10 +24,10 @@ const SELF_UNITS: u64 = 30;
 pub fn affinity(pool: &mut WorkerPool) -> Result<()> {
     let cpus = pool.cpus().to_vec();
     torment(pool, "affin", Vec::new(), move |victim, rng| {
-        let mask = if rng.one_in(2) {
-            rng.some_of(&cpus)
+        let mask = if rng.random_ratio(1, 2) {
+            some_of(rng, &cpus)
         } else {
-            rng.pick(&cpus).into_iter().copied().collect()
+            cpus.choose(rng).into_iter().copied().collect()
         };
         sys::bind(victim, &mask)
     })
@@ -35,7 +37,7 @@ pub fn affinity(pool: &mut WorkerPool) -> Result<()> {
 pub fn nice(pool: &mut WorkerPool) -> Result<()> {
     let shared = pool.cpus().iter().copied().take(1).collect();
     torment(pool, "nice", shared, |victim, rng| {
-        sys::set_nice(victim, rng.between(0, 39) as i32 - 20)
+        sys::set_nice(victim, rng.random_range(-20..=19))
     })
 }
 
@@ -44,7 +46,7 @@ pub fn policy(pool: &mut WorkerPool) -> Result<()> {
     let shared = pool.cpus().iter().copied().rev().take(1).collect();
     torment(pool, "policy", shared, |victim, rng| {
         let policies = [Policy::Other, Policy::Batch, Policy::Idle];
-        sys::set_policy(victim, *rng.pick(&policies).unwrap_or(&Policy::Other))
+        sys::set_policy(victim, *policies.choose(rng).unwrap_or(&Policy::Other))
     })
 }
 
@@ -90,7 +92,7 @@ fn torment(
     pool.spawn(&format!("{role}-er"), move |worker| {
         let _release = release;
         while worker.running() {
-            if let Some(&victim) = worker.rng.pick(&victims) {
+            if let Some(&victim) = victims.choose(&mut worker.rng) {
                 change(victim, &mut worker.rng)?;
             }
             worker.tick();

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rand::RngExt as _;
 
-use crate::stress::rng::Rng;
+use crate::stress::rng::{Rng, some_of};
 use crate::stress::sys::{self, Child};
 use crate::stress::worker_pool::{Member, Worker, WorkerPool};
 
@@ -96,7 +97,7 @@ fn live_through_one(
 ) -> Result<()> {
     let outer = Cgroup::create(&yard.base.0.join(number.to_string()))?;
     worker.tick();
-    let inner = if worker.rng.one_in(4) {
+    let inner = if worker.rng.random_ratio(1, 4) {
         outer.offer(&yard.controllers)?;
         Some(Cgroup::create(&outer.0.join("inner"))?)
     } else {
@@ -126,8 +127,8 @@ fn inhabit(
 ) -> Result<()> {
     let cpus = worker.cpus().to_vec();
     let all: Vec<_> = processes.iter().map(Child::pid).collect();
-    let guests = worker.rng.some_of(&all);
-    for _ in 0..worker.rng.between(1, 4) {
+    let guests = some_of(&mut worker.rng, &all);
+    for _ in 0..worker.rng.random_range(1..=4) {
         outer.change(&mut worker.rng, &yard.controllers, &cpus)?;
         worker.tick();
         // Each move may wait for all CPUs: far longer than any other step here.
@@ -221,18 +222,18 @@ impl Cgroup {
 
     /// One random setting.
     fn change(&self, rng: &mut Rng, controllers: &[&str], cpus: &[usize]) -> Result<()> {
-        match rng.between(0, 3) {
+        match rng.random_range(0..=3) {
             0 if controllers.contains(&"cpuset") => {
-                let cpus: Vec<_> = rng.some_of(cpus).iter().map(usize::to_string).collect();
+                let cpus: Vec<_> = some_of(rng, cpus).iter().map(usize::to_string).collect();
                 self.write("cpuset.cpus", &cpus.join(","))
             }
             1 if controllers.contains(&"cpu") => self.write("cpu.max", &random_limit(rng)),
             2 if controllers.contains(&"cpu") => {
-                let idle = rng.between(0, 1).to_string();
+                let idle = rng.random_range(0..=1).to_string();
                 self.write("cpu.idle", &idle)
             }
             _ if controllers.contains(&"cpu") && !self.is_idle() => {
-                let weight = 10_u64.pow(rng.between(0, 3) as u32) * rng.between(1, 10);
+                let weight = 10_u64.pow(rng.random_range(0..=3) as u32) * rng.random_range(1..=10);
                 self.write("cpu.weight", &weight.to_string())
             }
             _ => Ok(()),
@@ -247,10 +248,10 @@ impl Cgroup {
 
 /// No limit, or 5 to 200 ms of CPU time per 100 ms.
 fn random_limit(rng: &mut Rng) -> String {
-    if rng.one_in(3) {
+    if rng.random_ratio(1, 3) {
         return "max".to_owned();
     }
-    format!("{} 100000", rng.between(5, 200) * 1_000)
+    format!("{} 100000", rng.random_range(5..=200) * 1_000)
 }
 
 impl Drop for Cgroup {

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rand::RngExt as _;
 
 use super::process::is_limit;
 use crate::stress::rng::Rng;
@@ -43,9 +44,9 @@ pub fn crowds(pool: &mut WorkerPool) -> Result<()> {
 }
 
 fn crowd(worker: &mut Worker, programs: &Programs) -> Result<()> {
-    let at = sys::monotonic() + Duration::from_micros(worker.rng.between(2_000, 20_000));
+    let at = sys::monotonic() + Duration::from_micros(worker.rng.random_range(2_000..=20_000));
     let mut children = Vec::new();
-    for _ in 0..worker.rng.between(CROWD.0, CROWD.1) {
+    for _ in 0..worker.rng.random_range(CROWD.0..=CROWD.1) {
         let end = random_end(&mut worker.rng);
         match Child::fork(|| live(at, end, programs)) {
             Ok(child) => children.push(child),
@@ -61,11 +62,11 @@ fn crowd(worker: &mut Worker, programs: &Programs) -> Result<()> {
 }
 
 fn random_end(rng: &mut Rng) -> End {
-    match rng.between(0, 7) {
+    match rng.random_range(0..=7) {
         0 => End::Executing { threads: false },
         1 => End::Executing { threads: true },
         2 | 3 => End::Computing,
-        _ => End::Asleep((rng.between(0, MEMORY_MIB) << 20) as usize),
+        _ => End::Asleep((rng.random_range(0..=MEMORY_MIB) << 20) as usize),
     }
 }
 

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rand::seq::IndexedRandom as _;
 
 use crate::stress::worker_pool::WorkerPool;
 
@@ -50,9 +51,8 @@ pub fn storm(pool: &mut WorkerPool) -> Result<()> {
     let switches = switches();
     pool.spawn("hotplug", move |worker| {
         while worker.running() {
-            let switch = worker
-                .rng
-                .pick(&switches)
+            let switch = switches
+                .choose(&mut worker.rng)
                 .context("no CPU can go offline")?
                 .clone();
             if let Some(away) = CpuAway::new(switch)? {

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result};
+use rand::RngExt as _;
 
 use crate::stress::sys::{self, Child};
 use crate::stress::worker_pool::{Worker, WorkerPool};
@@ -27,8 +28,8 @@ pub fn forks(pool: &mut WorkerPool) -> Result<()> {
 
 fn fork_some(worker: &mut Worker) -> Result<()> {
     let mut children = Vec::new();
-    for _ in 0..worker.rng.between(1, AT_ONCE) {
-        let units = worker.rng.between(0, 100);
+    for _ in 0..worker.rng.random_range(1..=AT_ONCE) {
+        let units = worker.rng.random_range(0..=100);
         match Child::fork(|| sys::compute(units)) {
             Ok(child) => children.push(child),
             Err(error) if is_limit(&error) => break,
@@ -107,8 +108,8 @@ pub fn threads(pool: &mut WorkerPool) -> Result<()> {
 
 fn spawn_some(worker: &mut Worker) -> Result<()> {
     let mut threads = Vec::new();
-    for _ in 0..worker.rng.between(1, AT_ONCE) {
-        let units = worker.rng.between(0, 20);
+    for _ in 0..worker.rng.random_range(1..=AT_ONCE) {
+        let units = worker.rng.random_range(0..=20);
         let builder = thread::Builder::new().stack_size(64 * 1024);
         match builder.spawn(move || sys::compute(units)) {
             Ok(thread) => threads.push(thread),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rand::RngExt as _;
 
 use crate::cli::StressKind;
 use crate::stress::sys::{self, Policy};
@@ -29,7 +30,7 @@ pub fn bursts(pool: &mut WorkerPool) -> Result<()> {
             become_fifo(priority)?;
             while worker.running() {
                 let start = Instant::now();
-                sys::compute_for(Duration::from_micros(worker.rng.between(100, 2_000)));
+                sys::compute_for(Duration::from_micros(worker.rng.random_range(100..=2_000)));
                 worker.tick();
                 worker.rest_for_share(start, 20);
             }
@@ -94,7 +95,7 @@ pub fn flips(pool: &mut WorkerPool) -> Result<()> {
         while !released.load(Ordering::Relaxed) {
             sys::compute(10);
             victim.tick();
-            if victim.rng.one_in(4) {
+            if victim.rng.random_ratio(1, 4) {
                 victim.pause_us(50, 3_000);
             }
         }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::FromRawFd;
 
 use anyhow::{Context, Result};
+use rand::seq::IndexedRandom as _;
 
 use crate::stress::sys;
 use crate::stress::worker_pool::{Worker, WorkerPool};
@@ -81,7 +82,7 @@ pub fn membarriers(pool: &mut WorkerPool) -> Result<()> {
         .collect();
     pool.spawn("membarrier", move |worker: &mut Worker| {
         while worker.running() {
-            if let Some(&barrier) = worker.rng.pick(&barriers) {
+            if let Some(&barrier) = barriers.choose(&mut worker.rng) {
                 sys::membarrier(barrier).context("a memory barrier failed")?;
             }
             worker.tick();
