@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use scx_ops::kernel;
 
 use crate::bpf_abi::intf::obs_idle;
@@ -73,9 +73,9 @@ impl IdleObserver {
 
 /// How many CPUs are online.
 fn online_cpus() -> Result<u32> {
-    // SAFETY: a plain number.
-    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
-    u32::try_from(count).context("cannot count the CPUs that are online")
+    let count = sysconf(SysconfVar::_NPROCESSORS_ONLN)?;
+    let count = count.and_then(|count| u32::try_from(count).ok());
+    count.context("cannot count the CPUs that are online")
 }
 
 /// Runs this thread on each of its CPUs for a moment.

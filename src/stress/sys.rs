@@ -2,8 +2,21 @@
 
 use std::ffi::CString;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, CpuSet};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use nix::sys::prctl;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
+use nix::unistd::{ForkResult, Pid, fork, gettid};
+
+use crate::base::clock;
 
 /// The kernel's id of a thread.
 pub type Tid = libc::pid_t;
@@ -30,40 +43,28 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 
 /// This thread's id.
 pub fn tid() -> Tid {
-    // SAFETY: gettid takes nothing and cannot fail.
-    unsafe { libc::gettid() }
+    gettid().as_raw()
 }
 
 /// The CPU that this thread runs on right now.
 pub fn current_cpu() -> Option<usize> {
-    // SAFETY: sched_getcpu takes nothing.
-    usize::try_from(unsafe { libc::sched_getcpu() }).ok()
+    nix::sched::sched_getcpu().ok()
 }
 
 /// The CPUs that this process may run on.
 pub fn allowed_cpus() -> io::Result<Vec<usize>> {
-    // SAFETY: a cpu_set_t of zeroes is an empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is writable and its size is given.
-    let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) };
-    check(result.into())?;
-    // SAFETY: every index is below the size of the set.
-    Ok((0..libc::CPU_SETSIZE as usize)
-        .filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) })
-        .collect())
+    let set = nix::sched::sched_getaffinity(Pid::from_raw(0))?;
+    let is_set = |cpu: &usize| set.is_set(*cpu).unwrap_or(false);
+    Ok((0..CpuSet::count()).filter(is_set).collect())
 }
 
 /// Lets thread `tid` run on `cpus` only (0 is the calling thread).
 pub fn set_affinity(tid: Tid, cpus: &[usize]) -> io::Result<()> {
-    // SAFETY: a cpu_set_t of zeroes is an empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    for &cpu in cpus.iter().filter(|&&cpu| cpu < libc::CPU_SETSIZE as usize) {
-        // SAFETY: the index is below the size of the set.
-        unsafe { libc::CPU_SET(cpu, &mut set) };
+    let mut set = CpuSet::new();
+    for &cpu in cpus.iter().filter(|&&cpu| cpu < CpuSet::count()) {
+        set.set(cpu)?;
     }
-    // SAFETY: `set` is readable and its size is given.
-    let result = unsafe { libc::sched_setaffinity(tid, size_of_val(&set), &set) };
-    check(result.into()).map(drop)
+    Ok(nix::sched::sched_setaffinity(Pid::from_raw(tid), &set)?)
 }
 
 /// As [`set_affinity`]; that all of `cpus` are offline just now is no error, and changes nothing.
@@ -98,8 +99,8 @@ pub fn set_nice(tid: Tid, nice: i32) -> io::Result<()> {
 
 /// Gives the CPU away for now.
 pub fn yield_now() {
-    // SAFETY: sched_yield takes nothing and cannot fail on Linux.
-    unsafe { libc::sched_yield() };
+    // It cannot fail on Linux.
+    let _ = nix::sched::sched_yield();
 }
 
 /// Sleeps until `word` is woken, is no longer `expected`, or `timeout` is over.
@@ -128,20 +129,15 @@ pub fn membarrier(command: libc::c_int) -> io::Result<libc::c_long> {
 }
 
 /// The soft limit `resource`, `None` when there is none.
-pub fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is writable.
-    let failed = unsafe { libc::getrlimit(resource, &mut limit) } != 0;
-    (!failed && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+pub fn soft_limit(resource: Resource) -> Option<u64> {
+    let (soft, _) = getrlimit(resource).ok()?;
+    (soft != RLIM_INFINITY).then_some(soft)
 }
 
 /// Makes writing to a closed pipe an error instead of the end of the process.
 pub fn ignore_broken_pipes() {
-    // SAFETY: no handler of ours is installed.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    // SAFETY: no handler of ours is installed. It cannot fail: the signal is known.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
 }
 
 /// Computes for `units` of about 10 us (a number of steps, so that it means the same in any clock).
@@ -162,36 +158,27 @@ pub fn compute_for(time: Duration) {
 
 /// CLOCK_MONOTONIC.
 pub fn monotonic() -> Duration {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `now` is writable. The clock is always there.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    Duration::from_nanos(clock::monotonic_ns())
 }
 
 /// Sleeps until CLOCK_MONOTONIC is `at`, or (rarely) until a signal comes.
 pub fn sleep_until(at: Duration) {
-    let at = libc::timespec {
-        tv_sec: at.as_secs() as libc::time_t,
-        tv_nsec: at.subsec_nanos().into(),
-    };
-    let (clock, absolute) = (libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME);
-    // SAFETY: `at` is readable; for an absolute time the rest is not written.
-    unsafe { libc::clock_nanosleep(clock, absolute, &at, std::ptr::null_mut()) };
+    let absolute = ClockNanosleepFlags::TIMER_ABSTIME;
+    let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, absolute, &at.into());
 }
 
 /// Maps so much memory and writes to each page of it; does nothing if there is none.
 pub fn fill_memory(bytes: usize) {
     const PAGE_BYTES: usize = 4096;
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: a new mapping that touches no existing memory.
-    let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
-    if memory == libc::MAP_FAILED {
+    let Some(length) = NonZeroUsize::new(bytes) else {
         return;
-    }
+    };
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a new mapping that touches no existing memory.
+    let mapped = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_PRIVATE) };
+    let Ok(memory) = mapped else {
+        return;
+    };
     for offset in (0..bytes).step_by(PAGE_BYTES) {
         // SAFETY: the byte is inside the new mapping, which nothing else uses.
         unsafe { memory.cast::<u8>().add(offset).write_volatile(1) };
@@ -215,7 +202,7 @@ pub const MAX_WORDS: usize = 7;
 
 /// A child process made by `fork`. It is killed and reaped when dropped.
 #[derive(Debug)]
-pub struct Child(libc::pid_t);
+pub struct Child(Pid);
 
 impl Child {
     /// Forks a child that runs `body` and exits. It dies with the thread that made it.
@@ -224,20 +211,20 @@ impl Child {
     /// system calls, but neither allocate nor take locks.
     pub fn fork(body: impl FnOnce()) -> io::Result<Self> {
         // SAFETY: the child does only what is allowed after a fork: see above.
-        let pid = check(unsafe { libc::fork() }.into())? as libc::pid_t;
-        if pid == 0 {
-            // SAFETY: plain numbers only.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            body();
-            // SAFETY: ends the child without running what the parent has registered for its own exit.
-            unsafe { libc::_exit(0) };
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => Ok(Self(child)),
+            ForkResult::Child => {
+                let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+                body();
+                // SAFETY: ends the child without running what the parent has registered for its own exit.
+                unsafe { libc::_exit(0) }
+            }
         }
-        Ok(Self(pid))
     }
 
     /// The child's process id.
     pub fn pid(&self) -> libc::pid_t {
-        self.0
+        self.0.as_raw()
     }
 
     /// Waits for the child to end by itself; true if it ended with status 0.
@@ -250,22 +237,18 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // SAFETY: the child is not reaped yet, so its id is still its own.
-        unsafe { libc::kill(self.0, libc::SIGKILL) };
+        // The child is not reaped yet, so its id is still its own.
+        let _ = kill(self.0, Signal::SIGKILL);
         reap(self.0);
     }
 }
 
-fn reap(pid: libc::pid_t) -> bool {
-    let mut status = 0;
+fn reap(pid: Pid) -> bool {
     loop {
-        // SAFETY: `status` is writable.
-        let reaped = unsafe { libc::waitpid(pid, &mut status, 0) };
-        if reaped == pid {
-            return libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
-        }
-        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return false;
+        match waitpid(pid, None) {
+            Ok(status) => return status == WaitStatus::Exited(pid, 0),
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
         }
     }
 }
@@ -273,18 +256,15 @@ fn reap(pid: libc::pid_t) -> bool {
 /// Makes a child that shares this process's memory while this thread waits for it (`vfork`), and
 /// reaps it. It computes a little on `stack`.
 pub fn vfork_and_wait(stack: &mut [u8]) -> io::Result<bool> {
-    extern "C" fn body(_: *mut libc::c_void) -> libc::c_int {
+    let body = Box::new(|| {
         compute(2);
         0
-    }
-    let top = stack.as_mut_ptr_range().end;
-    // The ABIs of x86_64 and aarch64 want the stack on a multiple of 16.
-    let top = top.wrapping_sub(top as usize % 16).cast();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    });
+    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
     // SAFETY: the child runs `body` on a stack of its own, touches nothing else, and has ended before
     // clone returns.
-    let pid = check(unsafe { libc::clone(body, top, flags, std::ptr::null_mut()) }.into())?;
-    Ok(reap(pid as libc::pid_t))
+    let pid = unsafe { nix::sched::clone(body, stack, flags, Some(libc::SIGCHLD)) }?;
+    Ok(reap(pid))
 }
 
 #[cfg(test)]
@@ -302,11 +282,13 @@ mod tests {
             }
         })
         .unwrap();
-        let pid = endless.pid();
+        let pid = endless.0;
         drop(endless);
-        // SAFETY: signal 0 only asks whether the process exists.
-        let asked = unsafe { libc::kill(pid, 0) };
-        assert_eq!(asked, -1, "a dropped child must be gone");
+        assert_eq!(
+            kill(pid, None),
+            Err(Errno::ESRCH),
+            "a dropped child must be gone"
+        );
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The workers of a load: threads (and processes) that each tick a counter of their own, so that it
 //! can be seen from outside which worker gets on and which does not.
 
-use std::io;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::resource::Resource;
 use rand::RngExt as _;
 
 use super::rng::{self, Rng};
@@ -22,8 +26,11 @@ const SLOTS: usize = 4096;
 #[repr(align(64))]
 struct Slot(AtomicU64);
 
+/// What all of them take.
+const BYTES: usize = SLOTS * size_of::<Slot>();
+
 /// One counter per worker, in memory that is shared with forked children.
-struct SharedCounters(*mut Slot);
+struct SharedCounters(NonNull<Slot>);
 
 // SAFETY: the memory is nothing but atomics, and it is there until they are dropped.
 unsafe impl Send for SharedCounters {}
@@ -31,28 +38,24 @@ unsafe impl Send for SharedCounters {}
 unsafe impl Sync for SharedCounters {}
 
 impl SharedCounters {
-    fn new() -> io::Result<Self> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        let length = SLOTS * size_of::<Slot>();
+    fn new() -> nix::Result<Self> {
+        let length = NonZeroUsize::new(BYTES).ok_or(Errno::EINVAL)?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping that touches no existing memory.
-        let memory = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
+        let memory = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_SHARED) }?;
         Ok(Self(memory.cast()))
     }
 
     fn counter(&self, slot: usize) -> &AtomicU64 {
         // SAFETY: the index is inside the mapping, which begins as zeroes: valid counters.
-        unsafe { &(*self.0.add(slot % SLOTS)).0 }
+        unsafe { &self.0.add(slot % SLOTS).as_ref().0 }
     }
 }
 
 impl Drop for SharedCounters {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and no borrow of it outlives them.
-        unsafe { libc::munmap(self.0.cast(), SLOTS * size_of::<Slot>()) };
+        let _ = unsafe { munmap(self.0.cast(), BYTES) };
     }
 }
 
@@ -327,7 +330,7 @@ impl<'a> WorkerPool<'a> {
 }
 
 fn no_thread() -> String {
-    let limit = match sys::soft_limit(libc::RLIMIT_NPROC) {
+    let limit = match sys::soft_limit(Resource::RLIMIT_NPROC) {
         Some(limit) => format!("`ulimit -u` is {limit}"),
         None => "see pids.max of its cgroup".to_owned(),
     };

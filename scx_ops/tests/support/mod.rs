@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libbpf_sys::bpf_insn;
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
 use scx_ops::ring::Produced;
 
 /// Bytes of each record.
@@ -306,36 +308,19 @@ pub fn unavailable() -> Option<String> {
 
 /// Ties the calling thread to one CPU.
 pub fn pin(cpu: usize) -> io::Result<()> {
-    // SAFETY: an all-zero set is an empty one.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `cpu` is one of this machine's, below the size of the set.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: `set` lives through the call.
-    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
 /// Ties the calling thread to the CPU that it runs on.
 pub fn stay_here() -> io::Result<()> {
-    // SAFETY: a plain system call.
-    match unsafe { libc::sched_getcpu() } {
-        cpu @ 0.. => pin(cpu as usize),
-        _ => Err(io::Error::last_os_error()),
-    }
+    pin(sched_getcpu()?)
 }
 
 /// Two CPUs that this thread may use, if there are two.
 pub fn two_cpus() -> Option<(usize, usize)> {
-    // SAFETY: an all-zero set is an empty one.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` lives through the call.
-    if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) } != 0 {
-        return None;
-    }
-    // SAFETY: every index is below the size of the set.
-    let mut usable =
-        (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) });
+    let set = sched_getaffinity(Pid::from_raw(0)).ok()?;
+    let mut usable = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true));
     Some((usable.next()?, usable.next()?))
 }

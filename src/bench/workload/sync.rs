@@ -9,10 +9,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use hdrhistogram::Histogram;
 use nix::sys::prctl;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use nix::unistd::{ForkResult, Pid, fork};
 
 use super::{CLOCK, NOOP, Outcome};
+pub use crate::base::clock::monotonic_ns as now_ns;
 
 /// Nanoseconds in a microsecond, as a float for conversions.
 pub const NS_PER_US: f64 = 1_000.0;
@@ -21,13 +22,6 @@ pub const NS_PER_S: f64 = 1e9;
 
 /// Largest latency that can be told apart: one hour.
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
-
-/// CLOCK_MONOTONIC in nanoseconds.
-pub fn now_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map(|time| Duration::from(time).as_nanos() as u64)
-        .unwrap_or_default()
-}
 
 /// Sleeps until CLOCK_MONOTONIC reaches `deadline_ns`; returns how late the caller woke, in ns.
 pub fn sleep_until_ns(deadline_ns: u64) -> u64 {

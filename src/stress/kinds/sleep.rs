@@ -1,10 +1,8 @@
 //! Short sleeps, timers and memory barriers.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::FromRawFd;
-
 use anyhow::{Context, Result};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use rand::seq::IndexedRandom as _;
 
 use crate::stress::sys;
@@ -23,12 +21,9 @@ pub fn sleepers(pool: &mut WorkerPool) -> Result<()> {
         })?;
     }
     pool.spawn("timer", |worker| {
-        let mut timer = timer_of_1_ms().context("cannot make a timer")?;
-        let mut expirations = [0; 8];
+        let timer = timer_of_1_ms().context("cannot make a timer")?;
         while worker.running() {
-            timer
-                .read_exact(&mut expirations)
-                .context("cannot read a timer")?;
+            timer.wait().context("cannot read a timer")?;
             worker.tick();
         }
         Ok(())
@@ -36,26 +31,10 @@ pub fn sleepers(pool: &mut WorkerPool) -> Result<()> {
     Ok(())
 }
 
-fn timer_of_1_ms() -> io::Result<File> {
-    // SAFETY: plain numbers only.
-    let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and of no other owner.
-    let timer = unsafe { File::from_raw_fd(fd) };
-    let period = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 1_000_000,
-    };
-    let setting = libc::itimerspec {
-        it_interval: period,
-        it_value: period,
-    };
-    // SAFETY: `setting` is readable; the old setting is not asked for.
-    if unsafe { libc::timerfd_settime(fd, 0, &setting, std::ptr::null_mut()) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
+fn timer_of_1_ms() -> nix::Result<TimerFd> {
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
+    let period = Expiration::Interval(TimeSpec::new(0, 1_000_000));
+    timer.set(period, TimerSetTimeFlags::empty())?;
     Ok(timer)
 }
 
