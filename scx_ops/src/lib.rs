@@ -5,9 +5,11 @@
 //! * [`compat`]: what differs between kernels, in one table, and what we do about it.
 //! * [`lifecycle`]: from attached to detached, and what an exit means.
 //! * [`ring`]: the BPF ring consumer.
+//! * [`statistics`]: what each callback costs.
 
 pub mod btf;
 pub mod compat;
 pub mod kernel;
 pub mod lifecycle;
 pub mod ring;
+pub mod statistics;

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, anyhow};
 
 use super::process::{Process, reason_in};
 use super::scheduler::this_program;
-use super::wait::{self, Interrupt};
 use super::workload::{self, Outcome, Setting};
+use crate::base::wait::{self, Interrupt};
 
 /// How a run went.
 pub enum Run {

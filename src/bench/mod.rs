@@ -6,7 +6,6 @@
 //! `isolate` (the processes), `stats` and `results` (what it means), `table` and `report`
 //! (what people see), `gate` (pass or fail).
 
-pub mod callbacks;
 mod gate;
 mod isolate;
 pub mod load;
@@ -22,7 +21,6 @@ mod scheduler;
 mod stats;
 mod sysfs;
 mod table;
-pub mod wait;
 mod waits;
 mod workload;
 
@@ -34,7 +32,7 @@ use anyhow::{Context, Result};
 use self::plan::{Plan, Usage};
 use self::results::Results;
 use self::runner::Comparison;
-use self::wait::Interrupt;
+use crate::base::wait::Interrupt;
 use crate::cli::BenchArgs;
 
 /// Runs the benchmark.

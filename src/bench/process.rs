@@ -12,7 +12,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::wait;
+use crate::base::wait;
 
 /// As much of a log as is kept in memory.
 const LOG_BYTES: u64 = 1 << 20;

@@ -16,9 +16,9 @@ use super::results::{
 };
 use super::scheduler::{self, Loaded, Start};
 use super::stats;
-use super::wait::Interrupt;
 use super::waits::Waits;
 use super::workload::{IDLE_WHILE_RUNNABLE, Metric, Outcome, Setting};
+use crate::base::wait::Interrupt;
 
 /// The step of starting a scheduler, in the book-keeping of progress.
 const LOADING: usize = usize::MAX;

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::process::{Process, reason_in};
 use super::sysfs::{self, Uevents};
-use super::wait::{self, Interrupt};
+use crate::base::wait::{self, Interrupt};
 
 /// How often the state is looked at when no event of the kernel says that it changed.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

@@ -13,8 +13,8 @@ use libbpf_rs::skel::Skel;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use scx_ops::kernel;
+use scx_ops::statistics::{Statistics, op_of};
 
-use crate::bench::callbacks::{Statistics, op_of};
 use crate::bpf_abi::BpfSkel;
 use crate::snapshot::{Callback, Cost};
 

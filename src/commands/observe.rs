@@ -8,8 +8,8 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use scx_ops::kernel;
 
+use crate::base::wait::{self, Interrupt};
 use crate::base::{output, units};
-use crate::bench::wait::{self, Interrupt};
 use crate::cli::ObserveArgs;
 use crate::observe::report::Report;
 use crate::observe::{Observer, Reading};

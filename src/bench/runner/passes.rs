@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Comparison, Field, LOADING};
-use crate::bench::callbacks::{self, Costs, Statistics};
 use crate::bench::plan::Plan;
 use crate::bench::progress::Step;
 use crate::bench::results::CallbackCost;
 use crate::bench::waits;
 use crate::bench::workload::Workload;
 use crate::observe::{IdleObserver, Observer, Reading};
+use scx_ops::statistics::{self, Costs, Statistics};
 
 /// Workloads whose callbacks and waits are told, if they are among the chosen; else it is the first chosen.
 const USUAL: [&str; 3] = ["wakeup", "pipe", "messaging"];
@@ -23,13 +23,13 @@ impl Comparison<'_> {
         if self.interrupt.raised() || steps(self.plan, scheduler).is_empty() {
             return Ok(());
         }
-        let others = callbacks::present();
+        let others = statistics::present();
         let Some(mut field) = self.load(scheduler)? else {
             return Ok(());
         };
         if self.plan.callbacks && field.scheduler().is_some() {
             let statistics = Statistics::enable()?;
-            let take = || Ok(callbacks::snapshot(&others));
+            let take = || Ok(statistics::snapshot(&others));
             self.pass(
                 scheduler,
                 &mut field,
@@ -39,7 +39,7 @@ impl Comparison<'_> {
                     comparison.add_callbacks(
                         scheduler,
                         workload,
-                        &callbacks::difference(&before, &after),
+                        &statistics::difference(&before, &after),
                     );
                 },
             )?;

@@ -15,8 +15,6 @@ struct Rules {
     folder: &'static str,
     /// Its layers, lowest first.
     layers: &'static [&'static [&'static str]],
-    /// Imports of a higher layer that are known and accepted, as (importing, imported).
-    exempt: &'static [(&'static str, &'static str)],
 }
 
 const CRATES: [Rules; 2] = [
@@ -31,10 +29,10 @@ const CRATES: [Rules; 2] = [
             // Each reads the kernel for one purpose.
             &["collect", "events", "observe"],
             // The agent, its readers and the commands.
-            &["agent", "bench", "commands", "stats", "stress", "top"],
+            &["agent", "commands", "stats", "top"],
+            // Load and measurements of any scheduler: the agent does not need them.
+            &["bench", "stress"],
         ],
-        // The kernel's BPF statistics are in `src/bench/callbacks.rs` and belong to `scx_ops`.
-        exempt: &[("collect", "bench")],
     },
     Rules {
         folder: "xtask/src",
@@ -51,7 +49,6 @@ const CRATES: [Rules; 2] = [
             // The other commands.
             &["bench", "check", "demo", "package", "test"],
         ],
-        exempt: &[],
     },
 ];
 
@@ -192,16 +189,11 @@ fn first_name(text: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Imports of a higher layer, modules without a layer, and exemptions without an import.
+/// Imports of a higher layer, and modules without a layer.
 fn layer_violations(imports: &Imports, rules: &Rules) -> Vec<String> {
-    let Rules {
-        folder,
-        layers,
-        exempt,
-    } = rules;
+    let Rules { folder, layers } = rules;
     let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
     let mut violations = Vec::new();
-    let mut unused: BTreeSet<_> = exempt.iter().collect();
     for (module, all) in imports {
         let Some(own) = layer(module) else {
             violations.push(format!(
@@ -211,21 +203,12 @@ fn layer_violations(imports: &Imports, rules: &Rules) -> Vec<String> {
         };
         for (imported, file) in all {
             if layer(imported).is_some_and(|layer| layer > own) {
-                match exempt.iter().find(|pair| **pair == (module, imported)) {
-                    Some(pair) => _ = unused.remove(pair),
-                    None => violations.push(format!(
-                        "{folder}/{file}: imports {imported} of a higher layer"
-                    )),
-                }
+                violations.push(format!(
+                    "{folder}/{file}: imports {imported} of a higher layer"
+                ));
             }
         }
     }
-    violations.extend(unused.iter().map(|(module, imported)| {
-        format!(
-            "{folder}/{module} does not import {imported}: remove the exemption in \
-             xtask/src/check/layers.rs"
-        )
-    }));
     violations
 }
 
@@ -302,33 +285,18 @@ mod tests {
         assert_eq!(all(false), "acdgi");
     }
 
-    fn rules(exempt: &'static [(&'static str, &'static str)]) -> Rules {
-        Rules {
-            folder: "src",
-            layers: &[&["low"], &["high"]],
-            exempt,
-        }
-    }
+    const RULES: Rules = Rules {
+        folder: "src",
+        layers: &[&["low"], &["high"]],
+    };
 
     #[test]
     fn import_of_a_higher_layer_is_a_violation() {
         let both = imports(&[("low", &["high"]), ("high", &["low"])]);
-        let violations = layer_violations(&both, &rules(&[]));
+        let violations = layer_violations(&both, &RULES);
         assert_eq!(violations, ["src/f.rs: imports high of a higher layer"]);
-        let violations = layer_violations(&imports(&[("new_module", &[])]), &rules(&[]));
+        let violations = layer_violations(&imports(&[("new_module", &[])]), &RULES);
         assert!(violations[0].contains("in no layer"), "{violations:?}");
-    }
-
-    #[test]
-    fn exemption_without_an_import_is_a_violation() {
-        let rules = rules(&[("low", "high")]);
-        let needed = imports(&[("low", &["high"]), ("high", &[])]);
-        assert_eq!(layer_violations(&needed, &rules), [""; 0]);
-        let violations = layer_violations(&imports(&[("low", &[])]), &rules);
-        assert!(
-            violations[0].contains("does not import high"),
-            "{violations:?}"
-        );
     }
 
     #[test]

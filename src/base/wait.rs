@@ -9,12 +9,15 @@ use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// Tells that the user (or the system) wants the benchmark to end.
+/// Tells that the user (or the system) wants the program to end.
 #[derive(Clone)]
 pub struct Interrupt(Arc<EventFd>);
 
 impl Interrupt {
     /// Catches SIGINT, SIGTERM and SIGHUP from now on.
+    ///
+    /// # Errors
+    /// If they are caught already, or there is no descriptor left.
     pub fn catch() -> Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let event = Arc::new(EventFd::from_flags(flags).context("cannot make an eventfd")?);
@@ -51,6 +54,9 @@ pub fn ready(fds: &[BorrowedFd<'_>], limit: Duration) -> Option<usize> {
 }
 
 /// A descriptor that can be read once `child` has ended.
+///
+/// # Errors
+/// If the kernel refuses.
 pub fn pidfd(child: &Child) -> Result<OwnedFd> {
     // SAFETY: a plain system call; the result is checked below.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };

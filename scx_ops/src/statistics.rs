@@ -1,15 +1,13 @@
-//! Cost per callback: the kernel's own BPF statistics over one run of a workload.
+//! Cost per callback, from the kernel's own BPF statistics.
 //!
-//! The statistics are switched on by a descriptor (BPF_ENABLE_STATS); when it is closed the kernel
-//! puts them back as they were, whatever becomes of this process. They cost two clock reads per
-//! call, so that they run in a pass of their own, apart from the measured rounds.
+//! They are switched on by a descriptor (BPF_ENABLE_STATS); when it is closed the kernel puts them back as
+//! they were, whatever becomes of this process. They cost two clock reads per call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use libbpf_rs::btf::{Btf, types};
-use libbpf_rs::libbpf_sys;
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
 use libbpf_rs::{ProgramType, btf::TypeId};
 
@@ -57,6 +55,9 @@ pub struct Statistics(#[expect(dead_code, reason = "held for its effect")] Owned
 
 impl Statistics {
     /// Switches them on.
+    ///
+    /// # Errors
+    /// If the kernel refuses, to a process that is not root for one.
     pub fn enable() -> Result<Self> {
         // SAFETY: a plain system call on an enum value; the result is checked below.
         let fd = unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) };
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!(op_of("x_set_weight"), "set_weight");
         assert_eq!(op_of("x_dump_task"), "dump_task");
         assert_eq!(op_of("x_cgroup_init"), "cgroup_init");
-        assert_eq!(op_of("strange"), "strange");
+        assert_eq!(op_of("foreign"), "foreign");
     }
 
     #[test]
