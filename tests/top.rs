@@ -71,7 +71,7 @@ fn a_terminal_that_goes_away_ends_it() {
 
 /// A connection that hangs: the thread that draws is stuck in the kernel, and SIGTERM ends it all the same.
 #[test]
-fn a_terminal_that_takes_nothing_holds_nobody_up() {
+fn stuck_terminal_does_not_block_sigterm() {
     let mut terminal = Terminal::open(200, 60, &mut top(&["--interval", "0.1"], &[]));
     terminal.await_text("q quit");
     await_stuck(&terminal);

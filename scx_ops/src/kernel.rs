@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_who_schedules() {
+    fn reads_the_active_scheduler() {
         let active = |state, ops| active_in(sysfs(state, ops).path()).unwrap();
         assert_eq!(active(None, None), Active::Unsupported);
         assert_eq!(active(Some("disabled\n"), None), Active::Kernel);

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wild_value_reaches_nobody() {
+    fn value_out_of_range_does_not_reach_bpf() {
         let old = tunables::default_tunables();
         let mut slots = intf::takt_tunable_slots {
             slot: [old; 2],

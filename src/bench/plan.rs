@@ -203,7 +203,7 @@ fn check_rules(rules: &[Rule], workloads: &[&dyn Workload]) -> Result<()> {
     Ok(())
 }
 
-/// EEVDF, scx_takt, and whom the user named, as far as this machine lets them run.
+/// EEVDF, scx_takt, and the schedulers that the user named, as far as this machine lets them run.
 fn schedulers(args: &BenchArgs) -> Result<Vec<Scheduler>> {
     let named = scheduler::parse_against(&args.against)?;
     let obstacle = obstacle();

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_not_seen_before_is_not_taken_for_new() {
+    fn task_missing_from_a_sample_is_not_taken_for_new() {
         let mut table = Table::default();
         table.sample(&[task(1, 500, 0)], 1_000, &Temper::default());
         table.sample(&[], 2_000, &Temper::default());

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_say_who_and_why() {
+    fn event_lines_name_tasks_and_reasons() {
         let cases = [
             (
                 intf::takt_event_type_TAKT_EV_LONG_WAIT,

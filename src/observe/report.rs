@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_a_line_for_whoever_was_seen() {
+    fn table_has_a_row_for_each_group_that_was_seen() {
         let table = Report::new(&reading(), "EEVDF".into(), false).table();
         assert!(table.contains("EEVDF on kernel") && table.contains("2.0 s (ended early)"));
         assert!(table.contains("rt (kernel)") && !table.contains("ext"));

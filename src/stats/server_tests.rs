@@ -157,7 +157,7 @@ fn two_viewers_have_periods_of_their_own() {
 }
 
 #[test]
-fn nothing_is_collected_when_nobody_asks() {
+fn nothing_is_collected_without_a_request() {
     let mut setup = Setup::new();
     assert!(!setup.channel.watched());
     setup.still_serves();
@@ -169,7 +169,7 @@ fn nothing_is_collected_when_nobody_asks() {
 }
 
 #[test]
-fn garbage_is_answered_and_harms_nobody() {
+fn garbage_is_answered_with_an_error() {
     let setup = Setup::new();
     let mut stream = setup.raw();
     for garbage in [
@@ -280,7 +280,7 @@ fn a_huge_request_takes_no_memory() {
 }
 
 #[test]
-fn a_client_that_never_reads_stops_nobody() {
+fn client_that_never_reads_does_not_block_others() {
     let setup = Setup::new();
     let mut stream = setup.raw();
     stream
@@ -297,7 +297,7 @@ fn a_client_that_never_reads_stops_nobody() {
 }
 
 #[test]
-fn half_a_request_waits_and_harms_nobody() {
+fn half_a_request_does_not_block_other_clients() {
     let setup = Setup::new();
     let mut slow: Vec<_> = (0..MAX_CONNECTIONS).map(|_| setup.raw()).collect();
     for stream in &mut slow {

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_counted_apart() {
+    fn events_of_unknown_sources_are_counted_apart() {
         let mut ledger = Ledger::new(1, 2);
         ledger.note(0, 2, 0);
         ledger.note(1, 0, 0);

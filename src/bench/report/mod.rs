@@ -403,7 +403,7 @@ mod tests {
 
     /// `TAKT_REPORT_SAMPLE=FILE` keeps the page, to look at it in a browser.
     #[test]
-    fn a_race_of_many_has_everybody_in_every_part() {
+    fn report_shows_every_scheduler_in_every_part() {
         let rivals: Vec<String> = (1..11)
             .map(|index| format!("scx_rival{index:02}"))
             .collect();

@@ -1,7 +1,7 @@
 //! The words check: words that the glossary replaces, and tasks that are called persons.
 //!
 //! It compares whole words, so it does not find expressions of several words ("left alone") and longer names
-//! (`side_end_turn`). In `xtask` it finds further words, which are still in use elsewhere. Exempt there
+//! (`side_end_turn`); of the names of tests it compares each part with the words for persons. In `xtask` it finds further words, which are still in use elsewhere. Exempt there
 //! too, because tools use them in another sense:
 //!
 //! - `call` (system calls), `floor` (`scx_floor`), `hogs` and `sleepers` (stressors), `wants` (systemd);
@@ -27,14 +27,18 @@ const EXEMPT: [&str; 3] = [
     "xtask/src/check/words.rs",
 ];
 /// Words that a task, a reader or a program is not called.
-const PERSONS: [&str; 6] = [
+const PERSONS: [&str; 8] = [
     "who",
     "whoever",
+    "whom",
     "nobody",
     "somebody",
     "everybody",
     "anybody",
+    "strangers",
 ];
+/// Tests whose names still have such words.
+const NAMES_EXEMPT: &str = "tests/vm/";
 /// Words of the left column of the glossary's last table that have no other meaning in the field. (`hogs` is the
 /// name of a stressor.)
 const REPLACED: [&str; 54] = [
@@ -95,7 +99,7 @@ const REPLACED: [&str; 54] = [
 ];
 
 /// Further words of that column, which may not stand in [`XTASK`]: there they have no other meaning.
-const REPLACED_IN_XTASK: [&str; 43] = [
+const REPLACED_IN_XTASK: [&str; 42] = [
     "admit",
     "ahead",
     "behind",
@@ -127,7 +131,6 @@ const REPLACED_IN_XTASK: [&str; 43] = [
     "sooner",
     "spare",
     "spares",
-    "strangers",
     "stretch",
     "stretches",
     "sum_up",
@@ -178,7 +181,8 @@ fn replaced_words(tree: &Tree, places: &[&str]) -> Result<Vec<String>> {
         let Ok(text) = fs::read_to_string(tree.top.join(file)) else {
             continue;
         };
-        let found = found(&text, file.starts_with(XTASK));
+        let names = persons_in_names(&text).filter(|_| !file.starts_with(NAMES_EXEMPT));
+        let found = found(&text, file.starts_with(XTASK)).chain(names);
         words.extend(found.map(|(line, word)| format!("{file}:{line}: {word}")));
     }
     Ok(words)
@@ -205,6 +209,18 @@ fn found(text: &str, in_xtask: bool) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// The same, for parts of the names of tests: private functions without arguments.
+fn persons_in_names(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().flat_map(|(at, line)| {
+        let name = line.trim_start().strip_prefix("fn ");
+        let name = name.and_then(|name| name.split_once("()"));
+        let parts = name.map_or("", |(name, _)| name).split('_');
+        parts
+            .filter(|part| PERSONS.contains(part))
+            .map(move |part| (at + 1, part))
+    })
+}
+
 fn is_replaced(word: &str, in_xtask: bool) -> bool {
     let is = |known: &&str| known.eq_ignore_ascii_case(word);
     PERSONS.iter().any(is)
@@ -221,6 +237,13 @@ mod tests {
         let text = "the whole task\nWhoever is `owed` waits\nborrowed\n";
         let found: Vec<_> = found(text, false).collect();
         assert_eq!(found, [(2, "Whoever"), (2, "owed")]);
+    }
+
+    #[test]
+    fn names_of_tests_are_split() {
+        let text = "whole\n    fn a_test_harms_nobody() {\nfn is_whole() {}\n";
+        let found: Vec<_> = persons_in_names(text).collect();
+        assert_eq!(found, [(2, "nobody")]);
     }
 
     #[test]
