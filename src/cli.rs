@@ -70,7 +70,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub metrics: Option<SocketAddr>,
 
-    /// Print what is worth telling one by one: long waits, preemptions, migrations, tunables, faults. Each
+    /// Print events one by one: long waits, preemptions, migrations, tunables, faults. Each
     /// as a line, or as JSON.
     #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true,
           default_missing_value = "lines")]
@@ -157,7 +157,7 @@ pub enum EventFormat {
 /// What `scx_takt` can do beside scheduling.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Can scx_takt run on this kernel? Looks, tries, and says what to do if not.
+    /// Can scx_takt run on this kernel? Tests it, and says what to do if not.
     Check(CheckArgs),
     /// Check a configuration file, or show every key of one.
     #[command(after_help = keys::manual())]
@@ -234,7 +234,7 @@ pub struct StatsArgs {
     #[arg(long)]
     pub openmetrics: bool,
 
-    /// Watch for so many seconds, to tell what happens in them.
+    /// Watch for so many seconds, and print what happens in them.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub seconds: f64,
 }
@@ -251,7 +251,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", default_value = "eevdf")]
     pub baseline: String,
 
-    /// Workloads to run, comma separated (default: all; `--list` tells what there is; `wide`: those for
+    /// Workloads to run, comma separated (default: all; `--list` shows them; `wide`: those for
     /// many CPUs).
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub workloads: Vec<String>,

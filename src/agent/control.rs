@@ -97,7 +97,7 @@ impl<'a> Control<'a> {
             Ok(watch) => Some(watch),
             Err(error) => {
                 control.say_more(&format!(
-                    "changes of {} will not be noticed ({error:#}); SIGHUP makes me look",
+                    "changes of {} will not be noticed ({error:#}); SIGHUP has it read again",
                     control.config.path.display()
                 ));
                 None
@@ -144,7 +144,7 @@ impl<'a> Control<'a> {
         self.config.tune && self.config.goal.is_set()
     }
 
-    /// What was turned since the last call.
+    /// What was set since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.untold)
     }

@@ -131,13 +131,13 @@ impl Agent {
         self.tunables = tunables::named(tunables);
     }
 
-    /// Tunables that were turned just now.
+    /// Tunables that were set just now.
     pub fn note_change(&mut self, change: &tuner::Change) {
         self.set_tunables(&change.tunables);
-        let turned = tunables::turned(&change.from, &change.tunables).into_iter();
+        let adjusted = tunables::changed(&change.from, &change.tunables).into_iter();
         self.last_change = Some(Change {
             unix_s: unix_s(),
-            turned: turned
+            adjusted: adjusted
                 .map(|(tunable, from_ns, to_ns)| Adjustment {
                     tunable: tunable.to_owned(),
                     from_ns,

@@ -173,7 +173,7 @@ fn jit() -> Item {
         None => item(
             "JIT",
             Status::Note,
-            "the kernel does not tell (often: always on)",
+            "the kernel does not show it (often: always on)",
         ),
     }
 }

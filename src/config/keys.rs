@@ -93,7 +93,7 @@ pub fn all() -> Vec<Key> {
             &PERIOD_DEFAULT_MS.to_string(),
             true,
             &range(PERIOD_MS, "milliseconds"),
-            "how often it looks",
+            "how often it reads the figures",
         ),
     ];
     let defaults = default_tunables();
@@ -161,7 +161,7 @@ fn rule_keys() -> Vec<Key> {
             "\"normal\"",
             true,
             "latency, normal or background",
-            "latency: preempts sooner, is due sooner; background: never preempts, is due later",
+            "latency: preempts at a quarter of the margin, earlier deadlines; background: never preempts, later deadlines",
         ),
         key(
             table,

@@ -1,4 +1,4 @@
-//! What may be turned while the scheduler runs: names, units, defaults, ranges and what each does, in
+//! What may be set while the scheduler runs: names, units, defaults, ranges and what each does, in
 //! one table.
 
 use std::collections::BTreeMap;
@@ -55,21 +55,21 @@ macro_rules! tunables {
 }
 
 tunables! {
-    slice_max_ns = 20 * MS, 100 * US, 100 * MS, "slice of a task that runs without rivals";
+    slice_max_ns = 20 * MS, 100 * US, 100 * MS, "slice of a task while no other waits";
     slice_min_ns = 3 * MS, 100 * US, 100 * MS, "slice under the longest queue";
     latency_ns = 6 * MS, MS, 1_000 * MS,
         "every queued task should get a slice within this, while slices allow";
-    lag_max_ns = 3 * MS, 0, 100 * MS, "vtime credit that a sleeper keeps at most";
+    lag_max_ns = 3 * MS, 0, 100 * MS, "positive lag that a task keeps on wakeup, at most";
     lead_max_ns = 250 * MS, MS, 5_000 * MS,
-        "vtime debt that can hold a task back at most: the bound on any wait";
+        "negative lag holds a task back so long at most; with a quarter more, the bound on waits in short queues";
     preempt_margin_ns = 200 * US, 0, 100 * MS,
-        "a wakeup preempts a task that is this far ahead of it in vtime ...";
-    preempt_after_ns = MS, 0, 1_000 * MS, "... and has run for this long since it last woke";
+        "a wakeup preempts a task whose lag is less by this ...";
+    preempt_after_ns = MS, 0, 1_000 * MS, "... and that has run for this long since it last woke, at least";
     burst_max_ns = 10 * MS, 0, 1_000 * MS,
-        "a task that sleeps after bursts up to this is left alone in them";
+        "a task that runs no longer than this between sleeps is short-running: protected while it runs";
     handoff_gap_ns = 50 * US, 0, 10 * MS,
         "a waker that sleeps within this shares its CPU with the wakee";
-    long_wait_ns = 50 * MS, US, 10_000 * MS, "a wait that is emitted as an event";
+    long_wait_ns = 50 * MS, US, 10_000 * MS, "a longer wait is emitted as an event";
 }
 
 /// The tunable of this name.
@@ -94,7 +94,7 @@ pub fn named(tunables: &takt_tunables) -> BTreeMap<String, u64> {
 }
 
 /// The tunables that differ: name, value in `from`, value in `to`.
-pub fn turned(from: &takt_tunables, to: &takt_tunables) -> Vec<(&'static str, u64, u64)> {
+pub fn changed(from: &takt_tunables, to: &takt_tunables) -> Vec<(&'static str, u64, u64)> {
     let all = TUNABLES
         .iter()
         .map(|tunable| (tunable.name, tunable.of(from), tunable.of(to)));

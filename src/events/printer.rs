@@ -59,7 +59,7 @@ impl Printer {
         if self.format.is_none() {
             return;
         }
-        for (tunable, from, to) in tunables::turned(from, to) {
+        for (tunable, from, to) in tunables::changed(from, to) {
             self.emit(&ReadableEvent::Tunable {
                 tunable,
                 from,

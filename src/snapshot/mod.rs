@@ -164,17 +164,17 @@ figures! {
         level why: String,
     }
 
-    /// Tunables were turned.
+    /// Tunables were set.
     pub struct Change {
         /// When, in seconds since 1970.
         level unix_s: u64,
         /// Which ones; none: that was all that could be done.
-        level turned: Vec<Adjustment>,
+        level adjusted: Vec<Adjustment>,
         /// Why.
         level reason: String,
     }
 
-    /// One tunable was turned.
+    /// One tunable was set.
     pub struct Adjustment {
         /// Which one.
         level tunable: String,

@@ -76,7 +76,7 @@ impl Publisher {
         }
     }
 
-    /// The profile in force, and the tunables that were turned.
+    /// The profile in force, and the tunables that were set.
     pub fn follow(&mut self, profile: Profile, changes: &[Change]) {
         profile.name().clone_into(&mut self.agent.profile);
         for change in changes {

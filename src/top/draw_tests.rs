@@ -87,7 +87,7 @@ fn degraded() {
         snapshot.cost.events_lost = snapshot.at_ns / 100_000_000;
         snapshot.last_change = Some(Change {
             unix_s: snapshot.unix_s - 61,
-            turned: vec![Adjustment {
+            adjusted: vec![Adjustment {
                 tunable: "slice_max_ns".into(),
                 from_ns: 20_000_000,
                 to_ns: 10_000_000,

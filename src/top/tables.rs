@@ -129,7 +129,7 @@ fn last_change(view: &View, width: u16) -> Vec<Line<'static>> {
     };
     let ago = uptime(view.now.unix_s.saturating_sub(change.unix_s) * 1_000_000_000);
     let mut text = format!("{ago} ago: {}", change.reason);
-    for (i, adjustment) in change.turned.iter().enumerate() {
+    for (i, adjustment) in change.adjusted.iter().enumerate() {
         let tunable = adjustment.tunable.trim_end_matches("_ns");
         let (from, to) = (time(adjustment.from_ns), time(adjustment.to_ns));
         let before = if i == 0 { ": " } else { ", " };

@@ -25,7 +25,7 @@ const MS: u64 = 1_000_000;
 /// the time that it is protected waits for the end of its burst, so both `burst_max_ns` and `preempt_after_ns`
 /// have to come down to what a frame of a game computes, and less; `preempt_after_ns` faster, for no timer
 /// comes back for a task that wakes within it, and one wakeup in a hundred is enough to miss a goal. The starvation bound
-/// (`lead_max_ns`) is a promise and `handoff_gap_ns` is learnt behaviour: neither is turned.
+/// (`lead_max_ns`) is a promise and `handoff_gap_ns` is learnt behaviour: neither is set.
 const ADJUSTMENTS: [Adjustment; 7] = [
     Adjustment {
         tunable: "slice_max_ns",

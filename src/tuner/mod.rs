@@ -72,7 +72,7 @@ pub struct Figures {
     pub load: f64,
 }
 
-/// Tunables that were turned, and why.
+/// Tunables that were set, and why.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The old ones.
@@ -172,8 +172,8 @@ impl Tuner {
             history,
             ..Self::new(task)
         };
-        let turned = !levels::differences(&from, &self.tunables).is_empty();
-        turned.then(|| self.record_change(from, why.to_owned()))
+        let is_changed = !levels::differences(&from, &self.tunables).is_empty();
+        is_changed.then(|| self.record_change(from, why.to_owned()))
     }
 
     /// Figures that cannot be had: back to where we started.

@@ -127,7 +127,7 @@ fn a_goal_that_cannot_be_met_under_a_changing_load_is_said_once() {
     assert!(again, "another goal is another matter");
 }
 
-/// Switched off by a reload, it leaves nothing turned behind.
+/// Switched off by a reload, it leaves no tunable changed.
 #[test]
 fn parked_the_tunables_are_as_they_were_set() {
     let mut machine = Machine::new(7);
@@ -257,8 +257,8 @@ fn a_few_late_ones_are_seen_beside_many_others() {
         (goal(500), many_in_background),
     ] {
         let mut tuner = tuner(Profile::Auto, goal);
-        let turned = (0..16).any(|_| tuner.step(&seen(of)).is_some());
-        assert!(turned, "{goal:?}: nothing turned in four seconds");
+        let changed = (0..16).any(|_| tuner.step(&seen(of)).is_some());
+        assert!(changed, "{goal:?}: nothing changed in four seconds");
     }
 }
 

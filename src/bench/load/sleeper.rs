@@ -79,14 +79,14 @@ impl SleeperArgs {
         loop {
             let late_ns = sleep_until_ns(now_ns() + self.sleep_ms * NS_PER_MS);
             let beat = [now_ns().to_ne_bytes(), late_ns.to_ne_bytes()].concat();
-            beats.write_all(&beat).context("cannot tell of a wakeup")?;
+            beats.write_all(&beat).context("cannot report a wakeup")?;
         }
     }
 
     fn summarise(&self, seen: &mut PipeReader, changed_ns: u64, end_ns: u64) -> Result<Sleeps> {
         let mut bytes = Vec::new();
         seen.read_to_end(&mut bytes)
-            .context("cannot read what the sleeper told")?;
+            .context("cannot read the reports of the sleeper")?;
         let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).unwrap_or_default();
         let (mut latencies, mut last_ns) = (Latencies::new()?, changed_ns);
         for beat in bytes.chunks_exact(16) {

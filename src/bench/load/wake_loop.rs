@@ -107,7 +107,7 @@ impl WakeLoopArgs {
         let woke_ns = now_ns();
         compute(self.loops);
         tell.write_all(&woke_ns.to_ne_bytes())
-            .context("cannot tell of a wakeup")
+            .context("cannot report a wakeup")
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Context<'a> {
 pub fn draw(results: &Results, context: &Context<'_>) -> Result<String> {
     let mut body = String::new();
     body += &format!(
-        "<h1>scx_takt bench: schedulers raced against {}</h1>\n",
+        "<h1>scx_takt bench: schedulers compared with {}</h1>\n",
         escape(&results.baseline)
     );
     body += &notice(results);
