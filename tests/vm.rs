@@ -13,6 +13,8 @@ mod bench;
 mod bound;
 #[path = "vm/cases.rs"]
 mod cases;
+#[path = "vm/cgroups.rs"]
+mod cgroups;
 mod common;
 #[path = "vm/control.rs"]
 mod control;

@@ -4,39 +4,58 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::bpf_abi::BpfSkel;
+use crate::bpf_abi::{BpfSkel, intf};
 
 /// Where version 2 of the cgroup file system is mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Says once that a cgroup sets `cpu.max`, which is not enforced. Kernels that have no callback for it (`check`
-/// names what is there) report nothing, so that nothing is said there.
+/// Says once each that a cgroup sets `cpu.max`, which is not enforced, and that one found no place among those whose weight
+/// counts. Kernels that have no callback for `cpu.max` (`check` names what is there) report nothing of it.
 #[derive(Default)]
-pub struct CpuMax {
-    warned: bool,
+pub struct CgroupWarnings {
+    of_max: bool,
+    of_number: bool,
 }
 
-impl CpuMax {
-    /// Checks whether the kernel has reported such a cgroup to the scheduler.
+impl CgroupWarnings {
+    /// Checks whether the scheduler has seen such cgroups.
     pub fn check(&mut self, skel: &BpfSkel<'_>) {
-        let id = skel.maps.bss_data.as_ref().map(|bss| bss.cgroup_with_max);
-        if let Some(id) = id.filter(|id| *id != 0 && !self.warned) {
-            self.warned = true;
-            eprintln!(
-                "scx_takt: {}",
-                warning(path_of(id, Path::new(ROOT)).as_deref())
-            );
-        }
+        let Some(bss) = skel.maps.bss_data.as_ref() else {
+            return;
+        };
+        warn_once(&mut self.of_max, bss.cgroup_with_max, cpu_max_warning);
+        warn_once(&mut self.of_number, bss.cgroup_without_slot, number_warning);
     }
 }
 
-fn warning(path: Option<&Path>) -> String {
-    let which = path.map_or("a cgroup".to_owned(), |path| {
+/// Prints a warning about the cgroup `id`, if there is one and this was not `said` yet.
+fn warn_once(said: &mut bool, id: u64, warning: fn(&str) -> String) {
+    if id == 0 || *said {
+        return;
+    }
+    *said = true;
+    let name = name_of(path_of(id, Path::new(ROOT)).as_deref());
+    eprintln!("scx_takt: {}", warning(&name));
+}
+
+fn name_of(path: Option<&Path>) -> String {
+    path.map_or("a cgroup".to_owned(), |path| {
         format!("the cgroup {}", path.display())
-    });
+    })
+}
+
+fn cpu_max_warning(cgroup: &str) -> String {
     format!(
-        "warning: {which} sets cpu.max, which scx_takt does not enforce: it may use more CPU time than \
+        "warning: {cgroup} sets cpu.max, which scx_takt does not enforce: it may use more CPU time than \
          that (cpu.weight is kept; where the limit matters, use EEVDF)"
+    )
+}
+
+fn number_warning(cgroup: &str) -> String {
+    format!(
+        "warning: {cgroup} is one of too many: cpu.weight counts for {} cgroups, and the tasks of others have the \
+         weights that they would have in the root (remove cgroups, or use EEVDF)",
+        intf::takt_consts_TAKT_MAX_CGROUPS - 1
     )
 }
 
@@ -84,11 +103,18 @@ mod tests {
 
     #[test]
     fn names_the_cgroup_if_it_is_still_there() {
-        let named = warning(Some(Path::new("/sys/fs/cgroup/a.slice")));
-        assert!(
-            named.contains("the cgroup /sys/fs/cgroup/a.slice sets cpu.max"),
-            "{named}"
-        );
-        assert!(warning(None).contains("a cgroup sets cpu.max"));
+        let name = name_of(Some(Path::new("/sys/fs/cgroup/a.slice")));
+        assert!(cpu_max_warning(&name).contains("the cgroup /sys/fs/cgroup/a.slice sets cpu.max"));
+        assert!(cpu_max_warning(&name_of(None)).contains("a cgroup sets cpu.max"));
+        assert!(number_warning(&name).contains("counts for 16383 cgroups"));
+    }
+
+    #[test]
+    fn warns_once_of_each() {
+        let mut said = false;
+        warn_once(&mut said, 0, number_warning);
+        assert!(!said, "there is no such cgroup");
+        warn_once(&mut said, u64::MAX, number_warning);
+        assert!(said);
     }
 }

@@ -12,7 +12,7 @@ use scx_ops::{compat, kernel};
 use scx_utils::compat::function_tracer_available;
 use scx_utils::{uei_read, uei_set_size};
 
-use super::cgroups::CpuMax;
+use super::cgroups::CgroupWarnings;
 use super::control::Control;
 use super::main_loop::Session;
 use super::open::{self, Opened};
@@ -42,7 +42,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut session = Session {
         signals: Signals::take_over()?,
         publisher: Publisher::new(args.metrics)?,
-        cpu_max: CpuMax::default(),
+        cgroup_warnings: CgroupWarnings::default(),
     };
     while run_once(args, &mut config, &mut session)? == Next::Restart {}
     Ok(ExitCode::SUCCESS)

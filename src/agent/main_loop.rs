@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use scx_utils::uei_exited;
 
-use super::cgroups::CpuMax;
+use super::cgroups::CgroupWarnings;
 use super::control::Control;
 use crate::base::output;
 use crate::bpf_abi::BpfSkel;
@@ -34,7 +34,7 @@ pub struct Session {
     /// Where readers are answered.
     pub publisher: Publisher,
     /// Whether a cgroup relies on `cpu.max`.
-    pub cpu_max: CpuMax,
+    pub cgroup_warnings: CgroupWarnings,
 }
 
 impl Session {
@@ -112,7 +112,7 @@ impl Session {
             self.publisher.note_reload(&reload.what);
         }
         self.publisher.follow(control.profile(), &changes);
-        self.cpu_max.check(skel);
+        self.cgroup_warnings.check(skel);
     }
 
     /// Waits for a signal, an urgent event, a reader's request, a change of the configuration file, or

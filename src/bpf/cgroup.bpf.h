@@ -3,74 +3,79 @@
  * What cpu.weight makes of a task's weight.
  *
  * Each cgroup competes with the tasks and cgroups beside it as one, by its own weight, and passes
- * on what it gets to the tasks and cgroups inside. With all queues flat, that is a factor on each
- *task's weight:
+ * on what it gets to the tasks and cgroups inside. With all queues flat, that is a factor on the
+ * weight of each task:
  *
  *	total(g)     = the weights of g's own runnable tasks, and of its cgroups that have any
  *	factor(g)    = factor(parent of g) * weight(g) / total(g)
  *	factor(root) = 1
  *
- * The runnable weight is counted per CPU, as tasks wake and sleep; a tick sums it up every
- * CGROUP_PERIOD_NS, for the cgroups that have been in use since. Tasks of the root are never
- * counted, so that a machine without cgroups pays one test per wakeup.
+ * Totals are kept, not summed up. A task is counted from when it is queued, when a tick finds it
+ * running, or when it begins to run and runs for more than COUNTED_RUN_NS as a rule, until it
+ * sleeps; a cgroup is counted in the total of its parent while its own is more than 0. So no work
+ * grows with the number of cgroups or CPUs. The factor is made anew, of averages of the totals,
+ * when a task of the cgroup is queued or runs and the factor is older than FACTOR_PERIOD_NS. Tasks
+ * of the root are never counted, so that a machine without cgroups pays one test per wakeup.
+ *
+ * cpu.idle: weight 3 of 1024, as in EEVDF, and tasks as of policy SCHED_IDLE. Kernels before 6.19
+ * have no callback for it: it is read from the kernel's own record when a factor is made.
  *
  * Limits: cpu.max is not enforced (the agent warns once). The factor is one for all CPUs, as if a
- * cgroup's tasks were spread like all others. What is above CGROUP_ACTIVE_MAX cgroups in use at a
- * time, or finds no slot, counts as part of the root.
+ * cgroup's tasks were spread like all others. Short runs of tasks that need not wait are not
+ * counted: else each of them would write lines that all CPUs share. What finds none of the
+ * TAKT_MAX_CGROUPS - 1 slots counts as part of the root; the agent names it.
  */
 #ifndef TAKT_CGROUP_BPF_H
 #define TAKT_CGROUP_BPF_H
 
 #include "rules.bpf.h"
 
-#define CGROUP_ACTIVE_MAX 128
-#define CGROUP_LEVEL_MAX  16
-#define CGROUP_PROBES	  64
-#define CGROUP_PERIOD_NS  (10ULL * 1000 * 1000)
-#define NO_QUOTA	  (~0ULL) /* cpu.max says max */
-#define FACTOR_ONE	  (1ULL << 20)
-#define FACTOR_MAX	  (FACTOR_ONE << 10)
+#define CGROUP_LEVEL_MAX 24
+#define CGROUP_PROBES	 64
+#define FACTOR_PERIOD_NS (8ULL * 1000 * 1000)
+#define AVERAGE_SHIFT	 24 /* over 2^24 ns = 17 ms */
+#define COUNTED_RUN_NS	 (100ULL * 1000)
+#define NO_QUOTA	 (~0ULL) /* cpu.max says max */
+#define FACTOR_ONE	 (1ULL << 20)
+#define FACTOR_MAX	 (FACTOR_ONE << 10)
+#define FACTOR_GUARD	 12 /* more bits while it is made, for deep trees */
+/* Totals count weights times 64, so that the one of cpu.idle, 3 * 100 / 1024, can be told. */
+#define WEIGHT_UNIT 64
+#define IDLE_WEIGHT (3 * 100 * WEIGHT_UNIT / 1024 + 1)
 
 /*
- * A cgroup. id, weight, parent and level are written by the cgroup callbacks, one at a time; factor
- * and total by the CPU that sums up (cgroup_summing); active by both and by any CPU on which a task
- * of it becomes runnable. Read without a lock: an old factor is in force for a period more.
+ * A cgroup. id, cgrp and parent are written as it is made and removed, under cgroup_mutex; weight
+ * then and by takt_cgroup_set_weight(): of two at once the last one counts. total and counted are
+ * changed atomically by any CPU. The rest is written without a lock by any CPU on which a task of
+ * it is queued, runs or sleeps: all of them would write the same, but for microseconds.
  */
 struct cgroup_ctx {
-	u64 id;	    /* as the kernel numbers it; 0: the slot is free */
-	u64 factor; /* FACTOR_ONE: tasks have their own weights */
-	u64 total;  /* of the weights inside; only used while summing up */
-	u32 weight; /* cpu.weight, 100 by default */
-	u32 parent; /* slot; 0: the root */
-	u32 level;
-	bool active; /* has had a runnable task since the last sum */
-};
+	u64 id;		/* as the kernel numbers it; 0: the slot is free */
+	u64 cgrp;	/* address of its struct cgroup; may be gone */
+	s64 total;	/* of the weights inside, in WEIGHT_UNIT */
+	s64 average;	/* of total, over 2^AVERAGE_SHIFT ns */
+	u64 average_at; /* ns; when it was made */
+	u64 factor_at;	/* ns; when it was made */
+	u32 factor;	/* FACTOR_ONE: tasks have their own weights */
+	u32 counted;	/* its weight, as its parent has counted it; 0: it has not */
+	u16 weight;	/* cpu.weight, 100 by default; 0: the cgroup is gone */
+	u16 parent;	/* slot; 0: the root */
+	u8 idle;	/* its cpu.idle */
+	u8 in_idle;	/* that, or one of a cgroup around it */
+} __attribute__((aligned(CACHE_LINE)));
+
+_Static_assert(sizeof(struct cgroup_ctx) == CACHE_LINE, "one line per cgroup");
+_Static_assert(TAKT_MAX_CGROUPS <= 1 << 16, "parent holds a slot");
 
 struct cgroup_ctx cgroup_ctxs[TAKT_MAX_CGROUPS]; /* slot 0 stands for the root */
-u32 cgroup_slots_used;				 /* no slot from here on was ever used */
-u32 cgroup_active[CGROUP_ACTIVE_MAX];		 /* scratch for summing up */
-u32 cgroup_nr_active;
-u64 cgroup_summed_at;
-u32 cgroup_summing;  /* taken by the CPU that sums up */
-u64 cgroup_with_max; /* id of one that sets cpu.max, of which the agent warns */
+bool cgroups_used;
+u64 cgroup_with_max;	 /* id of one that sets cpu.max, of which the agent warns */
+u64 cgroup_without_slot; /* id of one that counts as part of the root, for the same */
 
-/*
- * Weights of the runnable tasks of each cgroup that were counted on this CPU; may be negative on
- * one, where a task went to sleep that woke on another. In rows: the kernel takes its time for each
- * element of such a map when it makes it (29 ms of loading for one element per cgroup).
- */
-#define CGROUP_ROW 512 /* a power of two */
-
-struct cgroup_loads {
-	s64 weight[CGROUP_ROW];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TAKT_MAX_CGROUPS / CGROUP_ROW);
-	__type(key, u32);
-	__type(value, struct cgroup_loads);
-} cgroup_loads SEC(".maps");
+/* What is read of the kernel's own; its whole type would add to what is loaded. */
+struct task_group___idle {
+	int idle;
+} __attribute__((preserve_access_index));
 
 static __always_inline struct cgroup_ctx *cgroup_at(u32 slot)
 {
@@ -87,155 +92,184 @@ static __always_inline u64 weight_1024_of(const struct task_struct *p, const str
 	return max_u64(weight * cgroup_at(t->cgroup)->factor / (FACTOR_ONE / 1024), 1);
 }
 
-/* Marks a cgroup and its ancestors as in use. */
-static __noinline void activate(u32 slot)
+/* What @g weighs in its parent, in WEIGHT_UNIT. */
+static __always_inline u32 group_weight(const struct cgroup_ctx *g)
+{
+	return g->idle && g->weight ? IDLE_WEIGHT : g->weight * WEIGHT_UNIT;
+}
+
+/*
+ * The functions below that are global are so that the verifier looks at each once, by itself:
+ * inlined into each other they cost it 5 s.
+ *
+ * Returns by how much the total of the parent of the cgroup in @slot changes, as it has runnable
+ * tasks, or none, or another weight. What is counted is exchanged as a whole, so that each change
+ * is made once, whatever other CPUs do; the one that exchanges last looks again. One that is
+ * interrupted by others again and again leaves it to the next.
+ */
+__noinline int recount_in_parent(u32 slot)
+{
+	struct cgroup_ctx *g = cgroup_at(slot);
+	u32 i, weight;
+	int change = 0; /* of weights up to 10,000: fits */
+
+	for (i = 0; i < 3 && g->parent; i++) {
+		weight = READ_ONCE(g->total) > 0 ? group_weight(g) : 0;
+		if (READ_ONCE(g->counted) == weight)
+			break;
+		change += weight;
+		change -= __sync_lock_test_and_set(&g->counted, weight);
+	}
+	return change;
+}
+
+/* The total of @g is about to change, or needed. Without a lock: what is lost is soon made up for.
+ */
+static __always_inline void update_average(struct cgroup_ctx *g, u64 now)
+{
+	s64 ns = min_u64(elapsed_ns(g->average_at, now), 1 << AVERAGE_SHIFT);
+
+	g->average += (g->total - g->average) * ns >> AVERAGE_SHIFT;
+	g->average_at = now;
+}
+
+/* Adds @change to the total of the cgroup in @slot; to those around it, as it becomes runnable or
+ * stops being so, or has another weight. */
+__noinline int add_to_total(u32 slot, s64 change, u64 now)
 {
 	u32 i;
 
 	bpf_for (i, 0, CGROUP_LEVEL_MAX) {
 		struct cgroup_ctx *g = cgroup_at(slot);
 
-		if (!slot || g->active)
-			return;
-		g->active = true;
+		if (!slot)
+			break;
+		update_average(g, now);
+		__sync_fetch_and_add(&g->total, change);
+		change = recount_in_parent(slot);
+		if (!change)
+			break;
 		slot = g->parent;
+	}
+	return 0;
+}
+
+/*
+ * Reads cpu.idle of @g. Its struct task_group is found anew each time: the kernel calls us before
+ * it has put that into the cgroup. css is the first member of it: css_tg() in kernel/sched/core.c.
+ */
+static __always_inline void update_idle(struct cgroup_ctx *g)
+{
+	struct cgroup *cgrp = (void *)g->cgrp;
+	u32 id = bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id);
+	struct task_group___idle *group = NULL;
+	int idle = 0;
+
+	if (!bpf_core_field_exists(group->idle))
+		return;
+	bpf_core_read(&group, sizeof(group), &cgrp->subsys[id & 31]);
+	BPF_CORE_READ_INTO(&idle, group, idle);
+	g->idle = idle > 0;
+}
+
+/* Brings what is known of the cgroup in @slot up to date; returns what it weighs in its parent. */
+__noinline int update_cgroup(u32 slot, u64 now)
+{
+	struct cgroup_ctx *g = cgroup_at(slot);
+
+	update_idle(g);
+	add_to_total(slot, 0, now);
+	return group_weight(g);
+}
+
+/*
+ * Makes the factor of the cgroup in @slot, a task of which, of @weight, is runnable. With as few
+ * branches as can be: the verifier follows each in each round.
+ */
+__noinline int make_factor(u32 slot, u32 weight, u64 now)
+{
+	struct cgroup_ctx *own = cgroup_at(slot);
+	u64 factor = FACTOR_ONE << FACTOR_GUARD, inside = weight * WEIGHT_UNIT;
+	u32 i, in_idle = 0;
+
+	own->factor_at = now;
+	bpf_for (i, 0, CGROUP_LEVEL_MAX) {
+		struct cgroup_ctx *g = cgroup_at(slot);
+
+		if (!slot)
+			break;
+		weight = update_cgroup(slot, now);
+		in_idle |= g->idle;
+		factor = factor * weight / (max_u64(g->average, inside) | 1);
+		factor = min_u64(factor, FACTOR_MAX << FACTOR_GUARD) | 1;
+		inside = weight;
+		slot = g->parent;
+	}
+	own->in_idle = in_idle;
+	own->factor = max_u64(factor >> FACTOR_GUARD, 1);
+	return 0;
+}
+
+/* @t is runnable, and counts with @weight in its cgroup from now on; with 0: no longer. */
+static __always_inline void count_weight(struct task_ctx *t, u32 weight, u64 now)
+{
+	if (t->counted == weight)
+		return;
+	add_to_total(t->cgroup, ((s64)weight - t->counted) * WEIGHT_UNIT, now);
+	t->counted = weight;
+}
+
+/* @t of @weight is queued or runs: its cgroup has a factor of now. */
+static __always_inline void update_factor(struct task_ctx *t, u32 weight, u64 now)
+{
+	struct cgroup_ctx *g = cgroup_at(t->cgroup);
+
+	if (now - g->factor_at >= FACTOR_PERIOD_NS)
+		make_factor(t->cgroup, weight, now);
+	if (t->in_idle_cgroup != g->in_idle) {
+		t->in_idle_cgroup = g->in_idle;
+		note_urgency(t);
 	}
 }
 
-static __always_inline void add_load(u32 slot, s64 weight)
-{
-	u32 row = slot / CGROUP_ROW;
-	struct cgroup_loads *loads = bpf_map_lookup_elem(&cgroup_loads, &row);
-
-	if (loads)
-		loads->weight[slot & (CGROUP_ROW - 1)] += weight;
-}
-
-/* @p is runnable, or has another weight since it became so: adds that to its cgroup. */
-static __always_inline void add_runnable_weight(const struct task_struct *p, struct task_ctx *t)
+/* @p is queued, or a tick finds it running. */
+static __always_inline void count_in_cgroup(const struct task_struct *p, struct task_ctx *t,
+					    u64 now)
 {
 	u32 weight;
 
 	if (!t->cgroup)
 		return;
 	weight = ruled_weight(t, p->scx.weight);
-	if (t->counted == weight)
+	count_weight(t, weight, now);
+	update_factor(t, weight, now);
+}
+
+/* @p begins to run. */
+static __always_inline void count_running_in_cgroup(const struct task_struct *p, struct task_ctx *t,
+						    u64 now)
+{
+	u32 weight;
+
+	if (!t->cgroup)
 		return;
-	add_load(t->cgroup, (s64)weight - t->counted);
-	t->counted = weight;
-	if (!cgroup_at(t->cgroup)->active)
-		activate(t->cgroup);
+	weight = ruled_weight(t, p->scx.weight);
+	if (t->counted || t->est_run_ns > COUNTED_RUN_NS)
+		count_weight(t, weight, now);
+	update_factor(t, weight, now);
 }
 
-/* @t sleeps, is taken off for a moment, or leaves us: removes its weight from its cgroup. */
-static __always_inline void remove_runnable_weight(struct task_ctx *t)
+/* @t, which may be runnable, moves to the cgroup in @slot. */
+static __always_inline void move_to_cgroup(struct task_ctx *t, u32 slot, u64 now)
 {
-	if (!t->counted)
-		return;
-	add_load(t->cgroup, -(s64)t->counted);
-	t->counted = 0;
-}
+	u32 weight = t->counted;
 
-/* The runnable weight of a cgroup's own tasks. */
-int sum_load(u32 slot)
-{
-	u32 cpu, row = slot / CGROUP_ROW;
-	s64 sum = 0;
-
-	bpf_for (cpu, 0, nr_cpu_ids) {
-		struct cgroup_loads *loads = bpf_map_lookup_percpu_elem(&cgroup_loads, &row, cpu);
-
-		if (loads)
-			sum += loads->weight[slot & (CGROUP_ROW - 1)];
-	}
-	return sum > 0 ? sum : 0; /* of weights up to 100,000: fits */
-}
-
-/*
- * The four functions that follow are global so that the verifier looks at each once, by itself:
- * inlined into each other, their loops cost it 0.7 s.
- */
-
-/* Lists the cgroups in use, with the weight of their own tasks. */
-int list_active(void)
-{
-	u32 slot;
-
-	cgroup_nr_active = 0;
-	bpf_for (slot, 1, cgroup_slots_used) {
-		struct cgroup_ctx *g = cgroup_at(slot);
-		u32 nr = cgroup_nr_active;
-
-		if (!g->active || nr >= CGROUP_ACTIVE_MAX)
-			continue;
-		g->total = sum_load(slot);
-		cgroup_active[nr & (CGROUP_ACTIVE_MAX - 1)] = slot;
-		cgroup_nr_active = nr + 1;
-	}
-	return 0;
-}
-
-/* Adds the cgroups of one level to the totals of their parents; those without runnable tasks are no
- * longer in use. */
-int sum_level(u32 level)
-{
-	u32 i;
-
-	bpf_for (i, 0, cgroup_nr_active) {
-		struct cgroup_ctx *g = cgroup_at(cgroup_active[i & (CGROUP_ACTIVE_MAX - 1)]);
-
-		if (g->level != level)
-			continue;
-		if (!g->total) {
-			g->active = false;
-		} else if (g->parent) {
-			cgroup_at(g->parent)->total += g->weight;
-			cgroup_at(g->parent)->active = true;
-		}
-	}
-	return 0;
-}
-
-/* The cgroups of one level take their factors from their parents. */
-int share_level(u32 level)
-{
-	u32 i;
-
-	bpf_for (i, 0, cgroup_nr_active) {
-		struct cgroup_ctx *g = cgroup_at(cgroup_active[i & (CGROUP_ACTIVE_MAX - 1)]);
-		u64 factor = g->parent ? cgroup_at(g->parent)->factor : FACTOR_ONE;
-
-		if (g->level != level)
-			continue;
-		factor = factor * g->weight / (g->total ?: 100);
-		g->factor = max_u64(min_u64(factor, FACTOR_MAX), 1);
-	}
-	return 0;
-}
-
-int propagate_weights(void)
-{
-	u32 level;
-
-	list_active();
-
-	bpf_for (level, 0, CGROUP_LEVEL_MAX)
-		sum_level(CGROUP_LEVEL_MAX - level);
-	bpf_for (level, 1, CGROUP_LEVEL_MAX + 1)
-		share_level(level);
-	return 0;
-}
-
-/* Called by ticks: one CPU at a time sums up, as often as it takes. */
-static __always_inline void refresh_cgroups(u64 now)
-{
-	if (!cgroup_slots_used || now - cgroup_summed_at < CGROUP_PERIOD_NS)
-		return;
-	if (__sync_val_compare_and_swap(&cgroup_summing, 0, 1))
-		return;
-	cgroup_summed_at = now;
-	propagate_weights();
-	cgroup_summing = 0;
+	count_weight(t, 0, now);
+	t->cgroup = slot;
+	if (slot)
+		count_weight(t, weight, now);
+	t->in_idle_cgroup = slot && cgroup_at(slot)->in_idle;
+	note_urgency(t);
 }
 
 /* The slot of a cgroup; 0 when it has none. With @take: a free one if need be. */
@@ -260,23 +294,53 @@ static u32 slot_of(struct cgroup *cgrp)
 	return cgrp->level ? cgroup_slot(cgrp->kn->id, false) : 0;
 }
 
-/* A cgroup was made. The kernel calls for parents first. */
-static void cgroup_add(struct cgroup *cgrp, u32 weight)
+/*
+ * A cgroup was made. The kernel calls for parents first. A slot keeps its total: a task of the
+ * cgroup that had it before may still be about to exit.
+ */
+static void add_cgroup(struct cgroup *cgrp, u32 weight)
 {
 	u32 slot = cgrp->level ? cgroup_slot(cgrp->kn->id, true) : 0;
-	struct cgroup_ctx *g = cgroup_at(slot), *parent;
+	struct cgroup_ctx *g = cgroup_at(slot);
+
+	if (!slot) {
+		if (cgrp->level)
+			cgroup_without_slot = cgrp->kn->id;
+		return;
+	}
+	g->parent = cgroup_slot(BPF_CORE_READ(cgrp, self.parent, cgroup, kn, id), false);
+	g->cgrp = (u64)cgrp;
+	g->weight = weight;
+	g->id = cgrp->kn->id;
+	make_factor(slot, 100, scx_bpf_now());
+	g->factor_at = 0;
+	cgroups_used = true;
+}
+
+/* A cgroup was removed; those inside were before. */
+static void remove_cgroup(struct cgroup *cgrp)
+{
+	u32 slot = slot_of(cgrp);
+	struct cgroup_ctx *g = cgroup_at(slot);
 
 	if (!slot)
 		return;
-	g->parent = cgroup_slot(BPF_CORE_READ(cgrp, self.parent, cgroup, kn, id), false);
-	g->level = min_u64(cgrp->level, CGROUP_LEVEL_MAX);
+	g->weight = 0;
+	g->idle = false;
+	add_to_total(slot, 0, scx_bpf_now());
+	g->id = 0;
+}
+
+static void set_cgroup_weight(struct cgroup *cgrp, u32 weight)
+{
+	u32 slot = slot_of(cgrp);
+	struct cgroup_ctx *g = cgroup_at(slot);
+
+	if (!slot)
+		return;
 	g->weight = weight;
-	g->active = false;
-	parent = cgroup_at(g->parent);
-	g->factor = (g->parent ? parent->factor : FACTOR_ONE) * weight / 100;
-	g->id = cgrp->kn->id;
-	if (slot >= cgroup_slots_used)
-		cgroup_slots_used = slot + 1;
+	add_to_total(slot, 0, scx_bpf_now());
+	g->factor_at = 0;
 }
 
 #endif /* TAKT_CGROUP_BPF_H */

@@ -205,13 +205,18 @@ static __always_inline void reset_lag(struct task_ctx *t, const struct takt_tuna
 		clamp_wakeup_lag(t, k);
 }
 
-/* Moves the clocks on for the time that has gathered on the CPU of @c, where @t has run last. */
-static __always_inline void update_clocks(struct cpu_ctx *c, struct task_ctx *t, u32 llc,
-					  u32 nr_waiting, u64 now)
+/*
+ * Moves the clocks on for the time that has gathered on @cpu, where @t has run last. Global, so
+ * that the verifier looks at it once per program.
+ */
+__noinline int update_clocks(s32 cpu, struct task_ctx *t, u32 nr_waiting, u64 now)
 {
-	struct queue_ctx *q = queue_ctx_of(llc);
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	struct queue_ctx *q = queue_ctx_of(llc_of(cpu));
 	u64 v = c->vruntime, oldest;
 
+	if (!t)
+		return 0;
 	if (is_bound_queue(t->queue))
 		v = update_bound_vtime(t, q->avg_vruntime, c, now);
 	update_vtime(q, nr_waiting, v, t, c->weight_1024, c->unclocked_ns, now, tunables_now());
@@ -220,6 +225,7 @@ static __always_inline void update_clocks(struct cpu_ctx *c, struct task_ctx *t,
 	oldest = queue_ctx_of(t->queue)->avg_vruntime - LAG_CAP_NS;
 	if ((s64)(t->vruntime - oldest) < 0)
 		t->vruntime = oldest;
+	return 0;
 }
 
 #endif /* TAKT_DEADLINE_BPF_H */

@@ -39,10 +39,16 @@ void BPF_STRUCT_OPS(takt_dump_task, struct scx_dump_ctx *dctx, struct task_struc
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		scx_bpf_dump("takt: queue %u lag=%lld runtime_ns=%llu waits_ns=%llu "
-			     "wake_to_sleep_ns=%u\n",
-			     t->queue, lag_of(t), t->runtime_ns, waited_ns(t, scx_bpf_now()),
-			     t->profile.wake_to_sleep_ns);
+		scx_bpf_dump("takt: queue %u lag=%lld weight_1024=%llu runtime_ns=%llu "
+			     "waits_ns=%llu wake_to_sleep_ns=%u\n",
+			     t->queue, lag_of(t), t->weight_1024, t->runtime_ns,
+			     waited_ns(t, scx_bpf_now()), t->profile.wake_to_sleep_ns);
+	if (t && t->cgroup)
+		scx_bpf_dump(
+			"takt: cgroup %llu counted=%u factor_q20=%u average=%lld of parent=%lld\n",
+			cgroup_at(t->cgroup)->id, t->counted, cgroup_at(t->cgroup)->factor,
+			cgroup_at(t->cgroup)->average,
+			cgroup_at(cgroup_at(t->cgroup)->parent)->average);
 }
 
 #endif /* TAKT_DUMP_BPF_H */

@@ -19,13 +19,12 @@ typedef long long s64;
 #endif
 
 enum takt_consts {
-	TAKT_MAX_CPUS = 1024,	 /* a power of two: indices are masked, not compared */
-	TAKT_MAX_LLCS = 128,	 /* a power of two as well */
-	TAKT_MAX_CGROUPS = 4096, /* a power of two as well */
-	TAKT_MAX_DOMAINS = 64,	 /* sets of CPUs that tasks are bound to, at a time: domain.bpf.h */
-	TAKT_WAIT_BUCKETS =
-		32, /* bucket b counts waits of [2^b, 2^(b+1)) ns, the last one the rest */
-	TAKT_WAKE_BUCKETS = 96, /* of wakeup latency, 4 to each power of two: wakeup.bpf.h */
+	TAKT_MAX_CPUS = 1024,	  /* a power of two: indices are masked, not compared */
+	TAKT_MAX_LLCS = 128,	  /* a power of two as well */
+	TAKT_MAX_CGROUPS = 16384, /* a power of two as well */
+	TAKT_MAX_DOMAINS = 64,	  /* sets of CPUs that tasks are bound to: domain.bpf.h */
+	TAKT_WAIT_BUCKETS = 32,	  /* bucket b counts waits of [2^b, 2^(b+1)) ns */
+	TAKT_WAKE_BUCKETS = 96,	  /* of wakeup latency, 4 to each power of two: wakeup.bpf.h */
 	TAKT_COMM_LEN = 16,
 	TAKT_RING_BYTES = 256 * 1024,
 	TAKT_RING_MARK = TAKT_RING_BYTES / 2, /* so full that the agent is woken before its timer */

@@ -42,11 +42,12 @@
 
 /* Inserts @p into @queue: by its deadline, or with the rest of its slice at the front. */
 static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t, u32 queue,
-				       const struct takt_tunables *k, u64 enq_flags)
+				       const struct takt_tunables *k, u64 enq_flags, u64 now)
 {
-	u64 weight_1024 = weight_1024_of(p, t);
-	u64 slice, deadline;
+	u64 weight_1024, slice, deadline;
 
+	count_in_cgroup(p, t, now);
+	weight_1024 = weight_1024_of(p, t);
 	reweight(t, weight_1024);
 	slice = slice_for(count_waiting(t, queue, k), weight_1024, k);
 	deadline = deadline_of(t, weight_1024, t->ready_at, k);
@@ -80,9 +81,8 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		return cpu;
 	}
 	prev_cpu = less_crowded_cpu(p, t, prev_cpu);
-	add_runnable_weight(p, t);
 	rebase_vruntime(t, queue_for(p, t, prev_cpu, 0));
-	queue_task(p, t, t->queue, k, 0);
+	queue_task(p, t, t->queue, k, 0, now);
 	kick_recent_idle_cpu(p, prev_cpu, now);
 	return prev_cpu;
 }
@@ -104,7 +104,6 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	/* Else it waits already, and is queued anew: another nice value, cgroup or set of CPUs. */
 	if (!t->ready_at || (enq_flags & SCX_ENQ_WAKEUP))
 		t->ready_at = now;
-	add_runnable_weight(p, t);
 	queue = queue_for(p, t, cpu, enq_flags);
 	if (!(enq_flags & SCX_ENQ_WAKEUP)) {
 		rebase_vruntime(t, queue);
@@ -131,7 +130,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	if (is_for_one_cpu(t) && !t->domain && !is_pinned(p, enq_flags) &&
 	    spread_without_domain(p, t, cpu, k->slice_max_ns, enq_flags))
 		return;
-	queue_task(p, t, t->queue, k, enq_flags);
+	queue_task(p, t, t->queue, k, enq_flags, now);
 	if (!is_for_one_cpu(t))
 		kick_idle_cpu(p, cpu);
 }
@@ -205,7 +204,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 		note_running(p, t, c, now, k);
 	else
 		resume_segment(c, t, begins_at);
-	add_runnable_weight(p, t);
+	count_running_in_cgroup(p, t, now);
 	reweight(t, weight_1024_of(p, t));
 	start_segment(c, t, begins_at);
 	c->class = t->urgency;
@@ -232,7 +231,6 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 		return;
 	ran_ns = account_runtime(cpu, c, t, now);
 	if (changes) {
-		remove_runnable_weight(t);
 		if (c->placed_in == c->started_at)
 			c->placed_in = PLACED_BEFORE_CHANGE;
 	} else if (!runnable) {
@@ -255,18 +253,20 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 
 /*
  * Adapts to what has changed since @p got the CPU: more tasks wait, so its slice shrinks; a CPU
- * went idle, so it is kicked for a task that waits. If a task was placed behind @p and does not get
- * the CPU, @p is sent to the idle CPU instead. So a task waits for one tick of a busy CPU at most
- * while an idle one may take it.
+ * went idle, so it is kicked for the first task of each queue. If a task was placed behind @p and
+ * does not get the CPU, @p is sent to the idle CPU instead. So the first task of a queue waits for
+ * one tick of a busy CPU at most while an idle one may take it.
  */
 void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
 	s32 cpu = cpu_of(p); /* of nohz_full CPUs, another one has their tick */
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	struct task_ctx *t;
 	u64 now = scx_bpf_now();
 	u32 nr;
 
-	refresh_cgroups(now);
+	if (cgroups_used && (t = task_ctx_of(p)))
+		count_in_cgroup(p, t, now);
 	hint_perf(cpu, now);
 	recount(queue_of_llc(llc_of(cpu)));
 	if (nr_cpus_at_start > 1 && domains_used)
@@ -403,7 +403,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 
 static __always_inline void forget_task(struct task_ctx *t)
 {
-	remove_runnable_weight(t);
+	count_weight(t, 0, scx_bpf_now());
 	uncount_waiting(t);
 	if (t->domain)
 		leave_domain(t->domain - 1);
@@ -455,7 +455,7 @@ void BPF_STRUCT_OPS(takt_exit_task, struct task_struct *p, struct scx_exit_task_
 
 s32 BPF_STRUCT_OPS(takt_cgroup_init, struct cgroup *cgrp, struct scx_cgroup_init_args *args)
 {
-	cgroup_add(cgrp, args->weight);
+	add_cgroup(cgrp, args->weight);
 	if (bpf_core_field_exists(args->bw_quota_us) && args->bw_quota_us != NO_QUOTA)
 		cgroup_with_max = cgrp->kn->id;
 	return 0;
@@ -463,32 +463,20 @@ s32 BPF_STRUCT_OPS(takt_cgroup_init, struct cgroup *cgrp, struct scx_cgroup_init
 
 void BPF_STRUCT_OPS(takt_cgroup_exit, struct cgroup *cgrp)
 {
-	u32 slot = slot_of(cgrp);
-
-	if (slot)
-		cgroup_at(slot)->id = 0;
+	remove_cgroup(cgrp);
 }
 
 void BPF_STRUCT_OPS(takt_cgroup_set_weight, struct cgroup *cgrp, u32 weight)
 {
-	u32 slot = slot_of(cgrp);
-
-	if (slot)
-		cgroup_at(slot)->weight = weight;
+	set_cgroup_weight(cgrp, weight);
 }
 
 void BPF_STRUCT_OPS(takt_cgroup_move, struct task_struct *p, struct cgroup *from, struct cgroup *to)
 {
 	struct task_ctx *t = task_ctx_of(p);
-	bool runnable;
 
-	if (!t)
-		return;
-	runnable = t->counted;
-	remove_runnable_weight(t);
-	t->cgroup = slot_of(to);
-	if (runnable)
-		add_runnable_weight(p, t);
+	if (t)
+		move_to_cgroup(t, slot_of(to), scx_bpf_now());
 }
 
 /* cpu.max is not enforced; the agent warns. */

@@ -291,25 +291,4 @@ static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
 	return c->placed_in != c->started_at && !c->parked_pid && !nr_waiting(cpu);
 }
 
-/*
- * The run segment that began at c->started_at is over, or goes on from here: accounts for it.
- * Returns its length in ns.
- */
-static __always_inline u64 account_runtime(s32 cpu, struct cpu_ctx *c, struct task_ctx *t, u64 now)
-{
-	u64 ran_ns = elapsed_ns(c->started_at, now);
-
-	t->slice_left_ns = c->slice_ns > ran_ns ? c->slice_ns - ran_ns : 0;
-	t->vruntime = c->vruntime + delta_vruntime(ran_ns, c->weight_1024);
-	if (c->given) {
-		t->vruntime += c->given >> 32 == (u32)c->pid ? (u32)c->given : 0;
-		c->given = 0;
-	}
-	t->runtime_ns = c->runtime_ns + ran_ns;
-	c->unclocked_ns += ran_ns;
-	if (c->unclocked_ns >= CLOCK_GRAIN_NS)
-		update_clocks(c, t, llc_of(cpu), nr_waiting(cpu), now);
-	return ran_ns;
-}
-
 #endif /* TAKT_QUEUE_BPF_H */

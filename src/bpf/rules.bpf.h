@@ -8,7 +8,7 @@
  * it; keeps twice the lag on wakeup; its deadline is lag_max earlier.
  *
  * background: never preempts; is preempted by any other class; its deadline is latency_ns later,
- * but at most lead_max after it became runnable.
+ * but no later than lead_max after it became runnable, unless that of a normal task would be.
  *
  * The agent compiles the rules into one hash map, keyed by what a task is known by. Rules are
  * looked up when that changes: at exec, when a task is renamed, when it moves between cgroups, and
@@ -71,12 +71,13 @@ static __always_inline bool is_agent(const struct task_struct *p)
 	return p->tgid == agent_tgid;
 }
 
-/* Class or policy may have changed: a rule's class counts first, then the task's own SCHED_IDLE. */
+/* Class, policy or cgroup may have changed: a rule's class counts first, then SCHED_IDLE or
+ * cpu.idle. */
 static __always_inline void note_urgency(struct task_ctx *t)
 {
-	bool idles = t->class == TAKT_LAT_NORMAL && t->policy == SCHED_IDLE;
+	bool idles = t->policy == SCHED_IDLE || t->in_idle_cgroup;
 
-	t->urgency = idles ? TAKT_LAT_BACKGROUND : t->class;
+	t->urgency = idles && t->class == TAKT_LAT_NORMAL ? TAKT_LAT_BACKGROUND : t->class;
 }
 
 static __always_inline bool is_background(const struct task_ctx *t)

@@ -34,6 +34,27 @@ static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t,
 	c->started_at = now;
 }
 
+/*
+ * The run segment that began at c->started_at is over, or goes on from here: accounts for it.
+ * Returns its length in ns.
+ */
+static __always_inline u64 account_runtime(s32 cpu, struct cpu_ctx *c, struct task_ctx *t, u64 now)
+{
+	u64 ran_ns = elapsed_ns(c->started_at, now);
+
+	t->slice_left_ns = c->slice_ns > ran_ns ? c->slice_ns - ran_ns : 0;
+	t->vruntime = c->vruntime + delta_vruntime(ran_ns, c->weight_1024);
+	if (c->given) {
+		t->vruntime += c->given >> 32 == (u32)c->pid ? (u32)c->given : 0;
+		c->given = 0;
+	}
+	t->runtime_ns = c->runtime_ns + ran_ns;
+	c->unclocked_ns += ran_ns;
+	if (c->unclocked_ns >= CLOCK_GRAIN_NS)
+		update_clocks(cpu, t, nr_waiting(cpu), now);
+	return ran_ns;
+}
+
 /* @prev continues on @cpu with a new slice. */
 static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
 					     struct task_ctx *t, const struct takt_tunables *k)
@@ -47,7 +68,8 @@ static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct 
  * An attribute of @t was changed while it ran on @c: the kernel took it off the CPU and puts it
  * back, in one critical section of its run queue. Nothing has come to an end but the segment: what
  * it has run since it woke, its slice, and the task that was placed to run next all stay. If it
- * seemed to sleep (its state was set, but it had not yet called schedule()), it did not.
+ * seemed to sleep (its state was set, but it had not yet called schedule()), it did not: its
+ * runtime is given back; what note_sleep() has made of its estimate and waker profile stays.
  */
 static __always_inline void resume_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
 {
@@ -95,7 +117,7 @@ static __always_inline void park_current(struct task_struct *p, const struct tas
 static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t, struct cpu_ctx *c,
 				       u64 now)
 {
-	remove_runnable_weight(t);
+	count_weight(t, 0, now);
 	cancel_big(p, c);
 	update_waker_profile(c, now, tunables_now());
 	update_run_estimate(t, tunables_now());

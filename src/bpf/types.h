@@ -26,7 +26,7 @@ struct waker_profile {
  * What runs on a CPU. Written under the rq lock of that CPU (by another CPU where an attribute of
  * the running task changes), but for the fields that say otherwise. Read by other CPUs without the
  * lock, to judge whether a preemption pays: a torn read can cost one needless or one missed
- * preemption. The first line is what they read.
+ * preemption. They read the first line; and the parked task, if there is no CPU to preempt.
  *
  * takt_select_cpu() holds the pi_lock of the wakee, with interrupts off, and no rq lock. What the
  * running task does as a waker (nr_woke, woke_at, woke_pid, profile and runtime_ns in a handoff) it
@@ -53,7 +53,8 @@ struct cpu_ctx {
 	u32 queue;	  /* whose clock @vruntime is in */
 	bool sleeps;	  /* the running task is short-running */
 	u8 class;	  /* enum takt_latency_class, of the running task */
-	bool placed_sync; /* the placed task waits until the running one sleeps */
+	bool placed_sync; /* the placed task waits until the running one sleeps; written with
+			     placed_in */
 
 	struct waker_profile profile; /* of the running task */
 	u64 unclocked_ns;	      /* ns that tasks ran here since this CPU last moved a clock */
@@ -73,7 +74,7 @@ struct cpu_ctx {
 	u8 nr_reenqueues;     /* since a task of ours ran, or none did: takt_sched_switch() */
 
 	/* Lag, in ns, that a task gave to a child, and its pid << 32. Written by that task in
-	 * process context: transfer_lag_to_child(). */
+	 * process context: transfer_lag_to_child(). Taken, and set to 0, under the rq lock. */
 	u64 given;
 	u64 perf_at; /* ns; when it last asked for a speed; 0: never */
 	u64 busy_ns; /* ns that tasks ran since then, without unclocked_ns */
@@ -86,9 +87,10 @@ _Static_assert(sizeof(struct cpu_ctx) == 3 * CACHE_LINE, "three lines per CPU");
 #define PLACED_BEFORE_CHANGE 1
 
 /*
- * A queue and its virtual clock, on a cache line of its own: see queue.bpf.h and vtime.h. Written
- * by CPUs that run its tasks, without a lock. Stores are not atomic: a lost one leaves the clock
- * behind by part of a slice until the next.
+ * A queue and its virtual clock, on a cache line of its own: see queue.bpf.h and vtime.h. The clock
+ * is written by CPUs that run its tasks (that of an LLC by those that run bound tasks as well), and
+ * by the one that sets up a domain, without a lock. Stores are not atomic: a lost one leaves the
+ * clock behind by part of a slice until the next.
  */
 struct queue_ctx {
 	u64 avg_vruntime;   /* V, ns: where a task with exactly its share stands */
@@ -101,8 +103,8 @@ struct queue_ctx {
 	/*
 	 * How many wait in it, as counted: written without a lock by CPUs that add or take a task.
 	 * Wrong until the next tick after two did so at once, or after the kernel took a task out
-	 * (another nice value, affinity, cgroup). That of one CPU's queue is atomic, and right:
-	 * count_waiting().
+	 * (another nice value, affinity, cgroup). That of one CPU's queue is atomic, and never too
+	 * low; a task that was taken counts until it runs: count_waiting().
 	 */
 	u32 nr_queued;
 	/* How many of them are CPU-bound: is_cpu_bound(). Atomic, and right: count_waiting(). */
@@ -113,9 +115,10 @@ struct queue_ctx {
 } __attribute__((aligned(CACHE_LINE)));
 
 /*
- * What is known of an LLC besides its queue. Written by CPUs of the LLC as they run out of work,
- * and once per BALANCE_PERIOD_NS, and by CPUs that kick one of them, without a lock: a lost store
- * costs one search, one kick that is not needed, or one missed pull.
+ * What is known of an LLC besides its queue. Written without a lock by CPUs of the LLC as they run
+ * out of work and once per BALANCE_PERIOD_NS, by any CPU whose search there has found no idle CPU
+ * (busy_at), and by any that kicks one (idled_at): a lost store costs one search, one kick that is
+ * not needed, or one missed pull.
  */
 struct llc_ctx {
 	u64 idled_at;	 /* ns; when a CPU last found nothing to do; 0: it has been kicked since */
@@ -127,8 +130,9 @@ struct llc_ctx {
 } __attribute__((aligned(CACHE_LINE)));
 
 /*
- * What is known of a task. Written under its rq lock, or its pi_lock while it wakes; class,
- * urgency, cpu_set and weight_permille by rules.bpf.h, without a lock.
+ * What is known of a task. Written under its rq lock, or its pi_lock while it wakes, and by
+ * takt_init_task() before it can run; class, urgency, cpu_set and weight_permille by rules.bpf.h
+ * as well, without a lock.
  */
 struct task_ctx {
 	u64 vruntime;	    /* ns, in the virtual clock of @queue */
@@ -153,6 +157,7 @@ struct task_ctx {
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
 	u8 class;	     /* enum takt_latency_class, by a rule */
 	u8 urgency;	     /* enum takt_latency_class, by its policy too: note_urgency() */
+	bool in_idle_cgroup; /* cpu.idle is set for its cgroup, or one around it */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
 	bool unrestricted;   /* it may use every CPU that was online at the start */
 	u8 domain;	     /* number of its domain, from 1 on; 0: none, see domain.bpf.h */

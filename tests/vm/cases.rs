@@ -14,9 +14,9 @@ const ONE_SLICE_US: f64 = 3_000.0;
 const TICK_US: f64 = 4_000.0;
 
 /// What a load found, under each scheduler.
-struct Found {
-    eevdf: Value,
-    takt: Value,
+pub(super) struct Found {
+    pub(super) eevdf: Value,
+    pub(super) takt: Value,
 }
 
 impl Found {
@@ -52,18 +52,18 @@ fn number(value: &Value, pointer: &str) -> f64 {
 }
 
 /// CPU time of each task of a group of `load shares`, in seconds.
-fn cpu_s(shares: &Value, group: usize) -> Vec<f64> {
+pub(super) fn cpu_s(shares: &Value, group: usize) -> Vec<f64> {
     let list = shares.pointer(&format!("/groups/{group}/cpu_s"));
     let list = list.and_then(Value::as_array).unwrap();
     list.iter().map(|value| value.as_f64().unwrap()).collect()
 }
 
-fn sum(values: &[f64]) -> f64 {
+pub(super) fn sum(values: &[f64]) -> f64 {
     values.iter().sum()
 }
 
 /// How far the value that is farthest from the mean is from it, as a part of it.
-fn spread(values: &[f64]) -> f64 {
+pub(super) fn spread(values: &[f64]) -> f64 {
     let mean = sum(values) / values.len() as f64;
     let off = values.iter().map(|value| (value / mean - 1.0).abs());
     off.fold(0.0, f64::max)
@@ -71,7 +71,7 @@ fn spread(values: &[f64]) -> f64 {
 
 /// Runs `script` under EEVDF and under scx_takt. It puts questions with `load ARGUMENT...`; what each found comes back in
 /// that order.
-fn under_both(vm: Vm, script: &str) -> Vec<Found> {
+pub(super) fn under_both(vm: Vm, script: &str) -> Vec<Found> {
     let text = vm.passes(&format!(
         r#"
         load() {{ scx_takt load "$@" >&3 2>/tmp/stress.err || fail "load $* ended with status $?"; }}

@@ -1,6 +1,8 @@
 //! `load shares`: how much of the CPUs each task gets.
 
 use std::str::FromStr;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -22,11 +24,12 @@ pub struct SharesArgs {
     #[arg(long, value_name = "S", default_value_t = 4.0)]
     seconds: f64,
 
-    /// Groups of tasks: COUNT and NAME; the CPUs that they may use, those that they begin on, their nice value, and how
-    /// many seconds after the others they come
+    /// Groups of tasks: COUNT and NAME; the CPUs that they may use, those that they begin on, their nice value, how many
+    /// seconds after the others they come, how many microseconds they sleep again and again instead of computing, and
+    /// their cgroup below /sys/fs/cgroup, in which % is the number of the task in its group
     #[arg(
         required = true,
-        value_name = "COUNTxNAME[:cpus=LIST][:from=LIST][:nice=N][:after=S]"
+        value_name = "COUNTxNAME[:cpus=LIST][:from=LIST][:nice=N][:after=S][:sleeps=US][:cgroup=PATH]"
     )]
     groups: Vec<Group>,
 }
@@ -40,6 +43,8 @@ struct Group {
     from: Option<Cpus>,
     nice: i32,
     after_s: f64,
+    sleeps: Option<Duration>,
+    cgroup: Option<String>,
 }
 
 impl FromStr for Group {
@@ -59,6 +64,8 @@ impl FromStr for Group {
             from: None,
             nice: 0,
             after_s: 0.0,
+            sleeps: None,
+            cgroup: None,
         };
         for field in fields {
             match field.split_once('=') {
@@ -70,7 +77,16 @@ impl FromStr for Group {
                 Some(("after", seconds)) => {
                     group.after_s = seconds.parse().map_err(|_| wrong("after is no number"))?;
                 }
-                _ => return Err(wrong("a field is neither cpus, from, nice nor after")),
+                Some(("sleeps", us)) => {
+                    let us = us.parse().map_err(|_| wrong("sleeps is no number"))?;
+                    group.sleeps = Some(Duration::from_micros(us));
+                }
+                Some(("cgroup", path)) => group.cgroup = Some(path.to_owned()),
+                _ => {
+                    return Err(wrong(
+                        "a field is none of cpus, from, nice, after, sleeps and cgroup",
+                    ));
+                }
             }
         }
         Ok(group)
@@ -102,8 +118,8 @@ impl SharesArgs {
         let last_ns = (last_s.fold(0.0, f64::max) * NS_PER_S) as u64;
         let mut tasks = Vec::new();
         for group in &self.groups {
-            for _ in 0..group.count {
-                tasks.push(group.start(free_ns)?);
+            for number in 0..group.count {
+                tasks.push(group.start(number, free_ns)?);
             }
         }
         sleep_until_ns(now_ns().max(free_ns) + last_ns + SETTLE_NS);
@@ -123,8 +139,11 @@ impl SharesArgs {
 }
 
 impl Group {
-    fn start(&self, free_ns: u64) -> Result<Task> {
+    fn start(&self, number: usize, free_ns: u64) -> Result<Task> {
         Task::start(|| {
+            if let Some(path) = &self.cgroup {
+                tasks::enter_cgroup(&path.replace('%', &number.to_string()))?;
+            }
             tasks::set_nice(self.nice)?;
             if let Some(cpus) = self.from.as_ref().or(self.cpus.as_ref()) {
                 tasks::bind(Pid::from_raw(0), cpus)?;
@@ -136,6 +155,9 @@ impl Group {
             }
             if let (Some(_), Some(cpus)) = (&self.from, &self.cpus) {
                 tasks::bind(Pid::from_raw(0), cpus)?;
+            }
+            while let Some(time) = self.sleeps {
+                sleep(time);
             }
             loop {
                 compute(1_000);

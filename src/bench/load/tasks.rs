@@ -1,5 +1,6 @@
 //! Tasks of a load: processes that are bound, given a nice value, and whose CPU time is read from outside.
 
+use std::fs;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -58,6 +59,15 @@ impl Cpus {
 pub fn bind(task: Pid, cpus: &Cpus) -> Result<()> {
     sched_setaffinity(task, &cpus.set()?)
         .with_context(|| format!("sched_setaffinity({task}, {cpus:?}) failed"))
+}
+
+/// Moves the calling process to a cgroup below where version 2 is mounted.
+///
+/// # Errors
+/// If there is none such, or this process may not go there.
+pub fn enter_cgroup(path: &str) -> Result<()> {
+    let procs = format!("/sys/fs/cgroup/{path}/cgroup.procs");
+    fs::write(&procs, "0").with_context(|| format!("cannot write {procs}"))
 }
 
 /// Gives the calling thread a nice value.
