@@ -51,7 +51,7 @@ const fn feature(
 /// Gives the tasks of a CPU's local queue back to the scheduler. Before it, only cpu_release could.
 pub const REENQUEUE_FROM_ANYWHERE: &str = "scx_bpf_reenqueue_local___v2";
 
-/// The table. A test on each kernel of the lab holds `since` against that kernel's BTF.
+/// The table. A test on each kernel of the VM harness holds `since` against that kernel's BTF.
 pub const FEATURES: &[Feature] = &[
     feature(
         "scx_bpf_now",

@@ -25,16 +25,16 @@ const POLL: Duration = Duration::from_millis(5);
 /// The nice value of this process while it loads a scheduler.
 const NICE_OF_LOADING: libc::c_int = -20;
 
-/// While it lives, this process is as nice as the kernel allows a process to be rude.
+/// While it lives, this process has nice value -20.
 ///
 /// Loading computes for a third of a second, most of it in the kernel's verifier. On a machine that is
 /// busy with ten other tasks per CPU that took eleven seconds under EEVDF (measured: Linux 6.18, 2
 /// CPUs), in which the user waits for the scheduler that is to help.
-pub struct Hurry {
+pub struct PriorityBoost {
     nice_before: libc::c_int,
 }
 
-impl Hurry {
+impl PriorityBoost {
     /// Raises the priority, if that is allowed; if not, loading takes longer and nothing else changes.
     pub fn new() -> Self {
         // SAFETY: these calls take and return integers only.
@@ -45,13 +45,13 @@ impl Hurry {
     }
 }
 
-impl Default for Hurry {
+impl Default for PriorityBoost {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Hurry {
+impl Drop for PriorityBoost {
     fn drop(&mut self) {
         // SAFETY: as above.
         unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, self.nice_before) };
@@ -120,7 +120,7 @@ pub enum Next {
 /// Reads an exit record: prints the kernel's dump if there is one, and decides what comes next.
 ///
 /// # Errors
-/// If the kernel threw the scheduler out; the error carries the kernel's reason.
+/// If the kernel ejected the scheduler; the error carries the kernel's reason.
 pub fn next(exit: &UserExitInfo) -> Result<Next> {
     exit.report()
         .context("the kernel ejected the scheduler and is back on EEVDF")?;

@@ -47,7 +47,7 @@ pub struct Control<'a> {
     nr_cpus: u32,
     record: Option<File>,
     /// Adjustments that have not been emitted as events yet.
-    untold: Vec<Change>,
+    unreported: Vec<Change>,
     /// The same for configurations that were read again.
     reloads: Vec<Reload>,
 }
@@ -89,7 +89,7 @@ impl<'a> Control<'a> {
             started_at: now,
             on_battery,
             nr_cpus,
-            untold: Vec::new(),
+            unreported: Vec::new(),
             reloads: Vec::new(),
             record: record.context("cannot make the file for --record-tuning")?,
         };
@@ -146,7 +146,7 @@ impl<'a> Control<'a> {
 
     /// What was set since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.untold)
+        std::mem::take(&mut self.unreported)
     }
 
     /// Has something been asked for that takes loading the scheduler again?
@@ -304,7 +304,7 @@ impl<'a> Control<'a> {
         } else {
             self.say_more(&change.reason);
         }
-        self.untold.push(change);
+        self.unreported.push(change);
     }
 
     fn say_more(&self, what: &str) {

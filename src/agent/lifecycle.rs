@@ -54,7 +54,7 @@ fn print_libbpf(_level: PrintLevel, message: String) {
 
 /// One life of the scheduler, from open to detached.
 fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Result<Next> {
-    let hurry = lifecycle::Hurry::new();
+    let boost = lifecycle::PriorityBoost::new();
     let machine = Machine::read()?;
     let mut storage = MaybeUninit::uninit();
     let mut opened = open::open(&mut storage, args)?;
@@ -79,7 +79,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
     let switches = switches
         .transpose()
         .context("the kernel does not run the program that sees real-time tasks")?;
-    drop(hurry);
+    drop(boost);
     let mut event_reader = EventReader::new(&skel.maps.events)?;
     let mut printer = Printer::new(args, &machine);
     let mut control = Control::new(&mut skel, args, config, machine.nr_cpus)?;

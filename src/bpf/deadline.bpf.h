@@ -136,7 +136,7 @@ static __always_inline void clamp_wakeup_lag(struct task_ctx *t, const struct ta
  *
  * Runs in process context and may be preempted at any point (but not migrate: the kernel enters
  * such a program with migration disabled). So what is given stands in the record of the CPU as one
- * word together with the pid that gives: account_runtime() charges it to that task only. At worst
+ * word together with the pid that gives: account_runtime() accounts it to that task only. At worst
  * it is lost with another task's, and the parent keeps its lag.
  */
 static __always_inline void transfer_lag_to_child(struct task_ctx *child)

@@ -10,7 +10,7 @@
  * the wakee runs right now, in the waker's place: the answer is there before the waker asks for it,
  * so that the waker never sleeps and need not be woken. That halves the sleeps and wakeups of a
  * round trip. For all other tasks the same would be one switch too many, or break up a batch of
- * messages. Hence a pair has to prove itself first, HANDOFF_ECHOES times in a row, and again after
+ * messages. Hence a pair has to prove itself first, HANDOFF_STREAK times in a row, and again after
  * every HANDOFF_RUN handoffs, or when a waker slept all the same.
  *
  * Pipes and sockets say that a wakeup is the last thing that the waker does (SCX_WAKE_SYNC).
@@ -27,16 +27,16 @@
  * A pair that begins to work side by side from one wakeup to the next does so after a tick:
  * takt_tick() in main.bpf.c. So a wrong guess costs up to 4 ms, and a right one saves some 6 us. A
  * waker that has waited for its CPU for more than 4 * handoff_gap has guessed wrong, and proves
- * itself HANDOFF_DOUBT times more: that holds the loss to a third of the gain.
+ * itself HANDOFF_BACK_OFF times more: that holds the loss to a third of the gain.
  */
 #ifndef TAKT_HANDOFF_BPF_H
 #define TAKT_HANDOFF_BPF_H
 
 #include "idle.bpf.h"
 
-#define HANDOFF_ECHOES 8
-#define HANDOFF_RUN    1000
-#define HANDOFF_DOUBT  2000
+#define HANDOFF_STREAK	 8
+#define HANDOFF_RUN	 1000
+#define HANDOFF_BACK_OFF 2000
 
 /* The task that runs on @c wakes @p. */
 static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_struct *p,
@@ -76,7 +76,7 @@ static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, 
 /* Have the task that runs on @c and @p, that it wakes, proven to be a reciprocal pair? */
 static __always_inline bool is_reciprocal_pair(const struct cpu_ctx *c, const struct task_struct *p)
 {
-	return rule_enabled(HANDOFF) && c->profile.reciprocal_streak >= HANDOFF_ECHOES &&
+	return rule_enabled(HANDOFF) && c->profile.reciprocal_streak >= HANDOFF_STREAK &&
 	       p->pid == c->woken_by;
 }
 
@@ -126,7 +126,7 @@ static __always_inline void back_off_handoff(struct task_ctx *t, u64 now,
 	if (!t->profile.handed || waited_ns(t, now) <= 4 * k->handoff_gap_ns)
 		return;
 	t->profile.handed = 0;
-	t->profile.reciprocal_streak = -HANDOFF_DOUBT;
+	t->profile.reciprocal_streak = -HANDOFF_BACK_OFF;
 	t->runtime_ns = 0;
 }
 
@@ -153,7 +153,7 @@ static __always_inline void update_waker_profile(struct cpu_ctx *c, u64 now,
 	h->wake_to_sleep_ns = (h->wake_to_sleep_ns * 3ULL + wake_to_sleep_ns) / 4;
 	if (c->nr_woke != 1 || c->woke_pid != c->woken_by || wake_to_sleep_ns > k->handoff_gap_ns)
 		reset_reciprocal_streak(h);
-	else if (h->reciprocal_streak < HANDOFF_ECHOES)
+	else if (h->reciprocal_streak < HANDOFF_STREAK)
 		h->reciprocal_streak++;
 }
 

@@ -128,11 +128,11 @@ static __always_inline void kick_for_waiting(s32 cpu)
 	u64 used = domains_used;
 
 	if (queue_ctx_of(queue)->nr_queued && kick_for_head(queue, cpu))
-		count(nr_rescued);
+		count(nr_kicked);
 	for_each_domain_of (i, used, cpu) {
 		queue = TAKT_QUEUE_DOMAINS + i;
 		if (queue_ctx_of(queue)->nr_queued && kick_for_head(queue, cpu))
-			count(nr_rescued);
+			count(nr_kicked);
 	}
 }
 

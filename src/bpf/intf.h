@@ -176,7 +176,7 @@ struct takt_cpu_stats {
 	u64 nr_stolen;	   /* taken from another LLC's queue by a CPU that had no work */
 	u64 nr_pulled;	   /* taken from another LLC's queue that had more waiting: balance.bpf.h */
 	u64 nr_kept; /* continued at the end of a slice: no waiting task had an earlier deadline */
-	u64 nr_rescued;	 /* idle CPUs kicked by the tick for tasks that waited */
+	u64 nr_kicked;	 /* idle CPUs kicked by the tick for tasks that waited */
 	u64 nr_released; /* times a higher scheduling class took the CPU */
 	u64 nr_runs;	 /* run segments that ended with a switch, or a change of an attribute */
 	u64 run_ns;	 /* their length, in sum */

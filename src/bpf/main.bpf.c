@@ -281,7 +281,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 		kick_for_waiting(cpu);
 	if (!is_pinned(p, 0) && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) > 0 &&
 	    kick_idle_cpu(p, cpu)) {
-		count(nr_rescued);
+		count(nr_kicked);
 		scx_bpf_task_set_slice(p, 0);
 	}
 }

@@ -226,8 +226,8 @@ static __always_inline bool take_from(u32 queue)
  * Takes the first task of @queue for @cpu whose deadline is before @deadline, that of the task that
  * runs there; false: there is none. Of CPUs whose ticks come at once, each has seen the same head:
  * the first may have it, and the others must not take the next task for it. (1 task of nice -20, 4
- * of nice 0, 4 of nice 5 on 4 CPUs: all four that ran gave way to one, so that nice 5 had 0.71 of
- * nice 0, and nice -20 half a CPU.)
+ * of nice 0, 4 of nice 5 on 4 CPUs: all four that ran were preempted for one, so that nice 5 had
+ * 0.71 of nice 0, and nice -20 half a CPU.)
  */
 static __noinline bool take_before(s32 cpu, u32 queue, u64 deadline)
 {

@@ -46,8 +46,8 @@
 
 #include "types.h"
 
-#define LONG_AWAKE 4 /* times burst_max: too long for a run, spinning included */
-#define FEW_WOKEN  3 /* a process that is forked and runs a program wakes fewer */
+#define LONG_RUNTIME 4 /* times burst_max: too long for a run, spinning included */
+#define FEW_WOKEN    3 /* a process that is forked and runs a program wakes fewer */
 
 static __always_inline bool is_very_short(const struct task_ctx *t, const struct takt_tunables *k)
 {
@@ -57,9 +57,9 @@ static __always_inline bool is_very_short(const struct task_ctx *t, const struct
 static __always_inline bool is_short_running(const struct task_ctx *t,
 					     const struct takt_tunables *k)
 {
-	u64 awake_max_ns = k->burst_max_ns * (is_very_short(t, k) ? 1 : LONG_AWAKE);
+	u64 runtime_max_ns = k->burst_max_ns * (is_very_short(t, k) ? 1 : LONG_RUNTIME);
 
-	return t->est_run_ns && t->est_run_ns <= k->burst_max_ns && t->runtime_ns <= awake_max_ns;
+	return t->est_run_ns && t->est_run_ns <= k->burst_max_ns && t->runtime_ns <= runtime_max_ns;
 }
 
 /* For how long, since it woke, is @t protected from very short-running tasks as it gets a CPU, or

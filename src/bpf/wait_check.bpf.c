@@ -240,8 +240,8 @@ static __always_inline bool is_worse(const struct wait_check_wait *wait,
 }
 
 /* @p, that became ready as @w says, has waited until @now; the result goes to @c. */
-static __always_inline void judge(struct wait_check_cpu *c, const struct task_struct *p,
-				  const struct waiter *w, u64 now)
+static __always_inline void check_wait(struct wait_check_cpu *c, const struct task_struct *p,
+				       const struct waiter *w, u64 now)
 {
 	struct wait_check_wait wait = {
 		.wait_ns = now - w->ready_at,
@@ -283,7 +283,7 @@ static __always_inline void wait_ends(struct wait_check_cpu *c, const struct tas
 	if (w->pid != p->pid || !w->ready_at || w->ready_at > now)
 		c->nr_unseen++;
 	else
-		judge(c, p, w, now);
+		check_wait(c, p, w, now);
 	w->ready_at = 0;
 }
 
@@ -356,7 +356,7 @@ int wait_check_open(struct bpf_iter__task *ctx)
 		return 0;
 	w = waiter_of(p);
 	if (w && w->pid == p->pid && w->ready_at && w->ready_at < now && !is_high(p))
-		judge(c, p, w, now);
+		check_wait(c, p, w, now);
 	return 0;
 }
 

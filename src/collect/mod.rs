@@ -16,7 +16,7 @@ use scx_ops::kernel::{self, Active};
 
 pub use activity::Layout;
 pub use costs::{Costs, of_this_process as cost_of_this_process};
-pub use tasks::{Local as LocalTasks, TaskIterator, Temper};
+pub use tasks::{Local as LocalTasks, Policy, TaskIterator};
 
 pub use crate::base::clock::monotonic_ns;
 use crate::base::clock::unix_s;
@@ -42,10 +42,10 @@ pub struct System {
 
 impl System {
     /// A snapshot without what only the scheduler itself can know. `tasks`: what the task iterator wrote.
-    pub fn snapshot(&mut self, tasks: &[intf::takt_task], temper: Temper) -> Snapshot {
-        let temper = Temper {
+    pub fn snapshot(&mut self, tasks: &[intf::takt_task], policy: Policy) -> Snapshot {
+        let policy = Policy {
             all_ext: kernel::switched_all(),
-            ..temper
+            ..policy
         };
         let at_ns = monotonic_ns();
         let mut snapshot = Snapshot {
@@ -59,7 +59,7 @@ impl System {
             ..Default::default()
         };
         tasks::mark_classes(&mut snapshot.cpus, tasks);
-        snapshot.tasks = self.tasks.sample(tasks, at_ns, &temper);
+        snapshot.tasks = self.tasks.sample(tasks, at_ns, &policy);
         snapshot
     }
 }
@@ -167,14 +167,14 @@ impl Agent {
     ) -> Result<Snapshot> {
         let counters = self.counters(skel)?;
         let tunable = |name| self.tunables.get(name).copied().unwrap_or(0);
-        let temper = Temper {
+        let policy = Policy {
             all_ext: true,
             ours: true,
             preempt_margin_ns: tunable("preempt_margin_ns"),
             burst_max_ns: tunable("burst_max_ns"),
         };
         let tasks = attachment.tasks.read()?;
-        let mut snapshot = self.system.snapshot(&tasks, temper);
+        let mut snapshot = self.system.snapshot(&tasks, policy);
         snapshot.scheduler.profile.clone_from(&self.profile);
         snapshot.scheduler.restarts = self.restarts;
         snapshot.scheduler.watchdog_ns = attachment.watchdog_ns;

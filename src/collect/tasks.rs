@@ -101,7 +101,7 @@ impl Local {
 
 /// What decides how tasks are treated.
 #[derive(Default)]
-pub struct Temper {
+pub struct Policy {
     /// A sched_ext scheduler has every task that is not real-time.
     pub all_ext: bool,
     /// scx_takt schedules: the task's lag and run lengths are known.
@@ -127,7 +127,7 @@ struct Seen {
 
 impl Table {
     /// The tasks that ran and that waited since the last sample; of the first only tasks that wait now.
-    pub fn sample(&mut self, tasks: &[intf::takt_task], at_ns: u64, temper: &Temper) -> Tasks {
+    pub fn sample(&mut self, tasks: &[intf::takt_task], at_ns: u64, policy: &Policy) -> Tasks {
         if tasks.is_empty() {
             // They cannot be seen. What is seen next has no period, or all that tasks have ever used would be
             // of the last one.
@@ -141,7 +141,7 @@ impl Table {
         };
         let described: Vec<_> = tasks
             .iter()
-            .map(|task| describe(task, self.seen.get(&task.pid), period_ns, temper))
+            .map(|task| describe(task, self.seen.get(&task.pid), period_ns, policy))
             .collect();
         let seen = |task: &intf::takt_task| {
             let seen = Seen {
@@ -171,7 +171,7 @@ fn most(tasks: &[Task], key: impl Fn(&Task) -> (u64, u64)) -> Vec<Task> {
     found.into_iter().take(LISTED).cloned().collect()
 }
 
-fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, temper: &Temper) -> Task {
+fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, policy: &Policy) -> Task {
     // Unknown at the last sample: born since then, so that all it has used is new.
     let seen = seen.filter(|seen| seen.started_ns == task.started_ns);
     let base = seen.map_or((0, 0), |seen| (seen.run_ns, seen.waited_ns));
@@ -183,7 +183,7 @@ fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, temper:
         pid: task.pid.into(),
         tgid: task.tgid.into(),
         comm: comm(&task.comm),
-        class: class_name(task.class, temper.all_ext).to_owned(),
+        class: class_name(task.class, policy.all_ext).to_owned(),
         cpu: task.cpu.into(),
         allowed_cpus: task.allowed_cpus.into(),
         nice: task.nice.into(),
@@ -195,12 +195,12 @@ fn describe(task: &intf::takt_task, seen: Option<&Seen>, period_ns: u64, temper:
         ruled: ruled_name(task.ruled).to_owned(),
         why: String::new(),
     };
-    described.why = why(&described, temper);
+    described.why = why(&described, policy);
     described
 }
 
 /// Why a task is treated as it is, in a few words.
-fn why(task: &Task, temper: &Temper) -> String {
+fn why(task: &Task, policy: &Policy) -> String {
     let mut reasons: Vec<String> = Vec::new();
     if !task.ruled.is_empty() {
         reasons.push(format!("rule: {}", task.ruled));
@@ -208,7 +208,7 @@ fn why(task: &Task, temper: &Temper) -> String {
     match task.class.as_str() {
         "rt" => reasons.push("real-time class".into()),
         "dl" => reasons.push("deadline class".into()),
-        _ if temper.ours => reasons.push(why_of_ours(task, temper)),
+        _ if policy.ours => reasons.push(why_of_ours(task, policy)),
         _ if task.run_permille >= 900 => reasons.push("CPU-bound".into()),
         _ => {}
     }
@@ -221,15 +221,15 @@ fn why(task: &Task, temper: &Temper) -> String {
     reasons.join(", ")
 }
 
-fn why_of_ours(task: &Task, temper: &Temper) -> String {
-    if -task.lag_ns > temper.preempt_margin_ns as i64 {
+fn why_of_ours(task: &Task, policy: &Policy) -> String {
+    if -task.lag_ns > policy.preempt_margin_ns as i64 {
         let lag = units::time(task.lag_ns.unsigned_abs());
         return format!("lag -{lag}: preemptible");
     }
     let run = units::time(task.est_run_ns);
     match task.est_run_ns {
         0 => "has never slept: preemptible".into(),
-        ns if ns > temper.burst_max_ns => format!("CPU-bound ({run}): preemptible"),
+        ns if ns > policy.burst_max_ns => format!("CPU-bound ({run}): preemptible"),
         _ => format!("short-running ({run}): protected"),
     }
 }
@@ -317,11 +317,11 @@ mod tests {
     #[test]
     fn shares_are_of_the_period() {
         let mut table = Table::default();
-        table.sample(&[task(1, 500, 0), task(2, 0, 0)], 1_000, &Temper::default());
+        table.sample(&[task(1, 500, 0), task(2, 0, 0)], 1_000, &Policy::default());
         let seen = table.sample(
             &[task(1, 750, 0), task(2, 0, 400)],
             2_000,
-            &Temper::default(),
+            &Policy::default(),
         );
         assert_eq!(
             (seen.runners[0].pid, seen.runners[0].run_permille),
@@ -342,19 +342,19 @@ mod tests {
     #[test]
     fn task_missing_from_a_sample_is_not_taken_for_new() {
         let mut table = Table::default();
-        table.sample(&[task(1, 500, 0)], 1_000, &Temper::default());
-        table.sample(&[], 2_000, &Temper::default());
-        let seen = table.sample(&[task(1, 900, 0)], 3_000, &Temper::default());
+        table.sample(&[task(1, 500, 0)], 1_000, &Policy::default());
+        table.sample(&[], 2_000, &Policy::default());
+        let seen = table.sample(&[task(1, 900, 0)], 3_000, &Policy::default());
         assert!(seen.runners.is_empty(), "{:?}", seen.runners);
     }
 
     #[test]
     fn a_reused_pid_is_another_task() {
         let mut table = Table::default();
-        table.sample(&[task(1, 900, 0)], 1_000, &Temper::default());
+        table.sample(&[task(1, 900, 0)], 1_000, &Policy::default());
         let mut reborn = task(1, 100, 0);
         reborn.started_ns = 1_500;
-        let seen = table.sample(&[reborn], 2_000, &Temper::default());
+        let seen = table.sample(&[reborn], 2_000, &Policy::default());
         assert_eq!(seen.runners[0].run_permille, 100);
     }
 
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn why_names_lag_run_length_and_rule() {
-        let temper = Temper {
+        let policy = Policy {
             ours: true,
             all_ext: true,
             preempt_margin_ns: 200_000,
@@ -380,15 +380,15 @@ mod tests {
             allowed_cpus: 4,
             ..Default::default()
         };
-        assert!(why(&of(0, 0), &temper).starts_with("has never slept"));
-        assert!(why(&of(12_000_000, 0), &temper).starts_with("CPU-bound (12 ms)"));
-        assert!(why(&of(0, -5_000_000), &temper).contains("lag -5 ms: preemptible"));
-        assert!(why(&of(1_500_000, 1), &temper).contains("short-running (1.5 ms): protected"));
+        assert!(why(&of(0, 0), &policy).starts_with("has never slept"));
+        assert!(why(&of(12_000_000, 0), &policy).starts_with("CPU-bound (12 ms)"));
+        assert!(why(&of(0, -5_000_000), &policy).contains("lag -5 ms: preemptible"));
+        assert!(why(&of(1_500_000, 1), &policy).contains("short-running (1.5 ms): protected"));
         let ruled = Task {
             ruled: ruled_name(intf::takt_latency_class_TAKT_LAT_LATENCY.into()).to_owned(),
             ..of(0, 0)
         };
-        assert!(why(&ruled, &temper).starts_with("rule: latency, has never slept"));
+        assert!(why(&ruled, &policy).starts_with("rule: latency, has never slept"));
     }
 
     /// Loads the iterator on this machine's kernel, whatever schedules there.

@@ -36,7 +36,7 @@ pub fn run(args: &StatsArgs) -> Result<ExitCode> {
     let stop = Signals::take_over()?;
     let mut source = Source::new();
     let mut earlier = source.sample();
-    if source.is_opening_eyes() {
+    if source.is_opening_local() {
         earlier = source.sample();
     }
     if stop.wait(Duration::from_secs_f64(args.seconds))? {

@@ -127,7 +127,7 @@ impl Config {
         let mut checker = Checker {
             source,
             wrong: Vec::new(),
-            untold: 0,
+            omitted: 0,
             warnings: Vec::new(),
         };
         let mut config = Self::from_raw(&raw, &mut checker);
@@ -136,8 +136,8 @@ impl Config {
         if checker.wrong.is_empty() {
             return Ok(config);
         }
-        if checker.untold > 0 {
-            let more = format!("{}: {} more like these", source.name(), checker.untold);
+        if checker.omitted > 0 {
+            let more = format!("{}: {} more like these", source.name(), checker.omitted);
             checker.wrong.push(more);
         }
         Err(Wrong(checker.wrong))
@@ -191,7 +191,7 @@ pub struct Checker<'a> {
     source: &'a Source,
     wrong: Vec<String>,
     /// What is wrong beyond [`MAX_WRONG`] of them.
-    untold: usize,
+    omitted: usize,
     warnings: Vec<String>,
 }
 
@@ -209,7 +209,7 @@ impl Checker<'_> {
             let what = file::brief(&what);
             self.wrong.push(format!("{}: {what}", self.at(offset)));
         } else {
-            self.untold += 1;
+            self.omitted += 1;
         }
     }
 

@@ -23,7 +23,7 @@ pub enum Health {
 }
 
 /// Judges a period: `now` is the snapshot at its end, `delta` what happened in it.
-pub fn judge(now: &Snapshot, delta: &Snapshot) -> Health {
+pub fn assess(now: &Snapshot, delta: &Snapshot) -> Health {
     let reasons: Vec<_> = [
         long_waiter(now),
         lost_events(delta),
@@ -81,9 +81,9 @@ mod tests {
     #[test]
     fn calm_is_healthy_where_it_can_be_seen() {
         let mut now = Snapshot::default();
-        assert_eq!(judge(&now, &Snapshot::default()), Health::Unknown);
+        assert_eq!(assess(&now, &Snapshot::default()), Health::Unknown);
         now.tasks.total = 70;
-        assert_eq!(judge(&now, &Snapshot::default()), Health::Healthy);
+        assert_eq!(assess(&now, &Snapshot::default()), Health::Healthy);
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
         };
         delta.cost.events_lost = 3;
         delta.cost.agent_cpu_ns = 300;
-        let Health::Degraded(reasons) = judge(&now, &delta) else {
+        let Health::Degraded(reasons) = assess(&now, &delta) else {
             panic!("healthy");
         };
         let expected = [

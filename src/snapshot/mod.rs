@@ -74,7 +74,7 @@ figures! {
         level last_ejection: Option<Ejection>,
     }
 
-    /// The kernel threw scx_takt out.
+    /// The kernel ejected scx_takt.
     pub struct Ejection {
         /// When, in seconds since 1970.
         level unix_s: u64,

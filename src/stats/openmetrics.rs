@@ -21,7 +21,7 @@ type Counters = Family<Labels, Counter<u64, AtomicU64>>;
 type Seconds = Family<Labels, Counter<f64, AtomicU64>>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// The text of a snapshot. `delta`: what has happened lately, as [`health::judge`] wants it.
+/// The text of a snapshot. `delta`: what has happened lately, as [`health::assess`] wants it.
 ///
 /// # Errors
 /// None that is known; the encoder may fail by its type.
@@ -87,7 +87,7 @@ fn add_scheduler(registry: &mut Registry, snapshot: &Snapshot) {
 /// The verdict of `top` on the last period. Without one, only what stands now is judged.
 fn add_health(registry: &mut Registry, snapshot: &Snapshot, delta: Option<&Snapshot>) {
     let nothing = Snapshot::default();
-    let health = health::judge(snapshot, delta.unwrap_or(&nothing));
+    let health = health::assess(snapshot, delta.unwrap_or(&nothing));
     if health != health::Health::Unknown {
         let healthy = f64::from(health == health::Health::Healthy);
         let help = "0: degraded, as scx_takt top says and explains";

@@ -10,7 +10,7 @@ use scx_stats::StatsClient;
 use super::server::SOCKET;
 use crate::base::clock::monotonic_ns;
 use crate::base::units::duration;
-use crate::collect::{LocalTasks, System, Temper};
+use crate::collect::{LocalTasks, Policy, System};
 use crate::observe::{Class, Group, Histogram, Observer, Reading};
 use crate::snapshot::{self, Snapshot, Waits};
 
@@ -51,7 +51,7 @@ impl Source {
         if ours && let Some(snapshot) = self.ask_with_patience() {
             // Local probes are not needed now, and tracing costs.
             if let Some(local) = &mut self.local {
-                local.close_eyes();
+                local.close();
             }
             self.unavailable = lateness(&snapshot, monotonic_ns());
             return snapshot;
@@ -81,7 +81,7 @@ impl Source {
     }
 
     /// Is there more to see than the last sample shows, as soon as the next is taken?
-    pub fn is_opening_eyes(&self) -> bool {
+    pub fn is_opening_local(&self) -> bool {
         self.local
             .as_ref()
             .is_some_and(|local| local.unavailable == OPENING)
@@ -132,7 +132,7 @@ struct Local {
 }
 
 impl Local {
-    fn open_eyes(&mut self) -> Result<()> {
+    fn open(&mut self) -> Result<()> {
         anyhow::ensure!(kernel::privileged(), "that takes root: use sudo");
         if self.tasks.is_none() {
             self.tasks = Some(LocalTasks::load()?);
@@ -141,7 +141,7 @@ impl Local {
         Ok(())
     }
 
-    fn close_eyes(&mut self) {
+    fn close(&mut self) {
         self.observer = None;
         self.last = None;
         self.unavailable.clear();
@@ -154,7 +154,7 @@ impl Local {
         } else if self.unavailable.is_empty() {
             self.unavailable = OPENING.to_owned();
         } else if self.unavailable == OPENING {
-            let opened = self.open_eyes();
+            let opened = self.open();
             self.unavailable = opened.map_or_else(
                 |error| format!("tasks and waits are not seen: {error:#}"),
                 |()| String::new(),
@@ -169,7 +169,7 @@ impl Local {
         let tasks = tasks.and_then(|tasks| tasks.read().ok());
         let mut snapshot = self
             .system
-            .snapshot(&tasks.unwrap_or_default(), Temper::default());
+            .snapshot(&tasks.unwrap_or_default(), Policy::default());
         snapshot.cost = crate::collect::cost_of_this_process();
         (snapshot.waits, snapshot.wakeups) = self.waits().unwrap_or_default();
         snapshot

@@ -64,7 +64,7 @@ fn activity_parts(delta: &Snapshot) -> Vec<String> {
         let counters = [
             ("switches", "nr_runs"),
             ("stolen", "nr_stolen"),
-            ("kicked", "nr_rescued"),
+            ("kicked", "nr_kicked"),
         ];
         parts.extend(counters.map(|(name, counter)| {
             let rate = per_second(activity.counter(counter), delta.at_ns);
@@ -81,7 +81,7 @@ fn quantiles(waits: &Waits) -> Option<String> {
 }
 
 fn verdict(now: &Snapshot, delta: &Snapshot) -> String {
-    match health::judge(now, delta) {
+    match health::assess(now, delta) {
         health::Health::Healthy => "healthy".to_owned(),
         health::Health::Unknown => "health unknown".to_owned(),
         health::Health::Degraded(reasons) => format!("DEGRADED: {}", reasons.join("; ")),

@@ -8,7 +8,7 @@ use super::glyphs::Tone;
 use super::view::{QUANTILES, View};
 use crate::base::units::{per_second, time, uptime};
 use crate::snapshot::Snapshot;
-use crate::snapshot::health::{Health, judge};
+use crate::snapshot::health::{Health, assess};
 use crate::stats::text::{busy_percent, shares};
 
 /// The factor by which latency must differ from the baseline to be coloured. Load comes and goes: less may
@@ -50,7 +50,7 @@ fn verdict(view: &View, width: u16) -> Vec<Line<'static>> {
 }
 
 fn state(view: &View, flow: &mut Flow<'_>) {
-    match judge(&view.now, &view.delta) {
+    match assess(&view.now, &view.delta) {
         Health::Degraded(reasons) => {
             flow.words(Tone::Bad, &format!("DEGRADED: {}", reasons.join("; ")));
         }
@@ -182,7 +182,7 @@ fn placed(view: &View, width: u16) -> Vec<Line<'static>> {
         let text = format!("{name} {level} {percent}%");
         flow.part([span(view, Tone::Plain, text)]);
     }
-    for (name, counter) in [("stolen", "nr_stolen"), ("kicked", "nr_rescued")] {
+    for (name, counter) in [("stolen", "nr_stolen"), ("kicked", "nr_kicked")] {
         let rate = per_second(activity.counter(counter), period);
         flow.part([span(view, Tone::Dim, format!("{name} {rate}/s"))]);
     }

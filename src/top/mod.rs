@@ -101,7 +101,7 @@ fn lines(args: &TopArgs) -> Result<ExitCode> {
     let mut source = Source::new();
     let mut baseline = Baseline { since: None };
     let mut earlier = source.sample();
-    if source.is_opening_eyes() {
+    if source.is_opening_local() {
         earlier = source.sample();
     }
     if !source.unavailable.is_empty() {
@@ -145,7 +145,7 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
             .or_else(|| state::baseline(&now.wakeups.kind));
         view.take(now);
         samples += 1;
-        let pause = if source.is_opening_eyes() {
+        let pause = if source.is_opening_local() {
             Duration::ZERO
         } else {
             period

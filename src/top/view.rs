@@ -1,4 +1,4 @@
-//! What is on the screen: the latest snapshot, what led to it, and where the viewer has turned to.
+//! What is on the screen: the latest snapshot, what led to it, and which screen is chosen.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ pub struct Theme {
     pub unicode: bool,
 }
 
-/// What the viewer has turned to.
+/// Which screen is chosen, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Page {
     /// Everything at a glance.

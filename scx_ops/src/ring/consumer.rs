@@ -204,7 +204,7 @@ impl Waiter {
         }
         match self.poll(GRACE)? {
             Wake::Quiet => {
-                ring.reader.count_late_find();
+                ring.reader.count_missed_notification();
                 Ok(Wake::Late)
             }
             wake => Ok(wake),

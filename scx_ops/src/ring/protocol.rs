@@ -211,7 +211,7 @@ impl<M: Memory> Reader<M> {
     }
 
     /// Counts one late find: a wait timed out, and [`Self::ready`] then said true.
-    pub fn count_late_find(&mut self) {
+    pub fn count_missed_notification(&mut self) {
         self.stats.missed_notifications += 1;
     }
 
