@@ -30,28 +30,30 @@
 
 #include "rules.bpf.h"
 
-#define CGROUP_LEVEL_MAX 24
-#define CGROUP_PROBES	 64
-#define FACTOR_PERIOD_NS (8ULL * 1000 * 1000)
-#define AVERAGE_SHIFT	 24 /* over 2^24 ns = 17 ms */
-#define COUNTED_RUN_NS	 (100ULL * 1000)
-#define NO_QUOTA	 (~0ULL) /* cpu.max says max */
-#define FACTOR_ONE	 (1ULL << 20)
-#define FACTOR_MAX	 (FACTOR_ONE << 10)
-#define FACTOR_GUARD	 12 /* more bits while it is made, for deep trees */
+#define CGROUP_LEVEL_MAX   24
+#define CGROUP_PROBES	   64
+#define FACTOR_PERIOD_NS   (8ULL * 1000 * 1000)
+#define AVERAGE_SHIFT	   24 /* over 2^24 ns = 17 ms */
+#define COUNTED_RUN_NS	   (100ULL * 1000)
+#define SESSION_EXPIRES_NS (10ULL * 1000 * 1000 * 1000)
+#define NO_QUOTA	   (~0ULL) /* cpu.max says max */
+#define FACTOR_ONE	   (1ULL << 20)
+#define FACTOR_MAX	   (FACTOR_ONE << 10)
+#define FACTOR_GUARD	   12 /* more bits while it is made, for deep trees */
 /* Totals count weights times 64, so that the one of cpu.idle, 3 * 100 / 1024, can be told. */
 #define WEIGHT_UNIT 64
 #define IDLE_WEIGHT (3 * 100 * WEIGHT_UNIT / 1024 + 1)
 
 /*
- * A cgroup. id, cgrp and parent are written as it is made and removed, under cgroup_mutex; weight
- * then and by takt_cgroup_set_weight(): of two at once the last one counts. total and counted are
- * changed atomically by any CPU. The rest is written without a lock by any CPU on which a task of
- * it is queued, runs or sleeps: all of them would write the same, but for microseconds.
+ * A cgroup, or a session. id is taken by an atomic exchange. cgrp and parent are written as it is
+ * made and removed, under cgroup_mutex; weight then and by takt_cgroup_set_weight(): of two at once
+ * the last one counts. total and counted are changed atomically by any CPU. The rest is written
+ * without a lock by any CPU on which a task of it is queued, runs or sleeps: all of them would
+ * write the same, but for microseconds.
  */
 struct cgroup_ctx {
-	u64 id;		/* as the kernel numbers it; 0: the slot is free */
-	u64 cgrp;	/* address of its struct cgroup; may be gone */
+	u64 id;		/* as the kernel numbers it; of a session: see membership.bpf.h; 0: free */
+	u64 cgrp;	/* address of its struct cgroup; may be gone; 0: a session */
 	s64 total;	/* of the weights inside, in WEIGHT_UNIT */
 	s64 average;	/* of total, over 2^AVERAGE_SHIFT ns */
 	u64 average_at; /* ns; when it was made */
@@ -73,8 +75,9 @@ u64 cgroup_with_max;	 /* id of one that sets cpu.max, of which the agent warns *
 u64 cgroup_without_slot; /* id of one that counts as part of the root, for the same */
 
 /* What is read of the kernel's own; its whole type would add to what is loaded. */
-struct task_group___idle {
+struct task_group___takt {
 	int idle;
+	unsigned long shares;
 } __attribute__((preserve_access_index));
 
 static __always_inline struct cgroup_ctx *cgroup_at(u32 slot)
@@ -162,7 +165,7 @@ static __always_inline void update_idle(struct cgroup_ctx *g)
 {
 	struct cgroup *cgrp = (void *)g->cgrp;
 	u32 id = bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id);
-	struct task_group___idle *group = NULL;
+	struct task_group___takt *group = NULL;
 	int idle = 0;
 
 	if (!bpf_core_field_exists(group->idle))
@@ -172,12 +175,27 @@ static __always_inline void update_idle(struct cgroup_ctx *g)
 	g->idle = idle > 0;
 }
 
+/* Reads the weight of @g, a session, which its autogroup nice value sets: 2^20 is that of nice 0.
+ */
+static __always_inline void update_session_weight(struct cgroup_ctx *g)
+{
+	const struct task_group___takt *group = (void *)g->id;
+	unsigned long shares = 0;
+
+	if (bpf_core_field_exists(group->shares))
+		BPF_CORE_READ_INTO(&shares, group, shares);
+	g->weight = min_u64(max_u64(shares * 100 >> 20, 1), 10000);
+}
+
 /* Brings what is known of the cgroup in @slot up to date; returns what it weighs in its parent. */
 __noinline int update_cgroup(u32 slot, u64 now)
 {
 	struct cgroup_ctx *g = cgroup_at(slot);
 
-	update_idle(g);
+	if (g->cgrp)
+		update_idle(g);
+	else
+		update_session_weight(g);
 	add_to_total(slot, 0, now);
 	return group_weight(g);
 }
@@ -232,66 +250,48 @@ static __always_inline void update_factor(struct task_ctx *t, u32 weight, u64 no
 	}
 }
 
-/* @p is queued, or a tick finds it running. */
-static __always_inline void count_in_cgroup(const struct task_struct *p, struct task_ctx *t,
-					    u64 now)
+/* May the slot of @g be taken? That of a session may once its tasks have slept for a while. */
+static __always_inline bool is_free(const struct cgroup_ctx *g, u64 now)
 {
-	u32 weight;
-
-	if (!t->cgroup)
-		return;
-	weight = ruled_weight(t, p->scx.weight);
-	count_weight(t, weight, now);
-	update_factor(t, weight, now);
+	return !g->id ||
+	       (!g->cgrp && g->total <= 0 && elapsed_ns(g->average_at, now) > SESSION_EXPIRES_NS);
 }
 
-/* @p begins to run. */
-static __always_inline void count_running_in_cgroup(const struct task_struct *p, struct task_ctx *t,
-						    u64 now)
+/* The slot known by @id, from @first on; if there is none, one is taken, unless @now is 0. 0: none
+ * is free. */
+__noinline int search_slot(u64 id, u32 first, u64 now)
 {
-	u32 weight;
-
-	if (!t->cgroup)
-		return;
-	weight = ruled_weight(t, p->scx.weight);
-	if (t->counted || t->est_run_ns > COUNTED_RUN_NS)
-		count_weight(t, weight, now);
-	update_factor(t, weight, now);
-}
-
-/* @t, which may be runnable, moves to the cgroup in @slot. */
-static __always_inline void move_to_cgroup(struct task_ctx *t, u32 slot, u64 now)
-{
-	u32 weight = t->counted;
-
-	count_weight(t, 0, now);
-	t->cgroup = slot;
-	if (slot)
-		count_weight(t, weight, now);
-	t->in_idle_cgroup = slot && cgroup_at(slot)->in_idle;
-	note_urgency(t);
-}
-
-/* The slot of a cgroup; 0 when it has none. With @take: a free one if need be. */
-static u32 cgroup_slot(u64 id, bool take)
-{
-	u32 i, slot, free = 0;
+	u32 i, slot;
+	u64 old;
 
 	bpf_for (i, 0, CGROUP_PROBES) {
-		slot = (id + i) & (TAKT_MAX_CGROUPS - 1);
-		if (!slot)
-			continue;
-		if (cgroup_at(slot)->id == id)
+		slot = (first + i) & (TAKT_MAX_CGROUPS - 1);
+		if (slot && cgroup_at(slot)->id == id)
 			return slot;
-		if (!free && !cgroup_at(slot)->id)
-			free = slot;
 	}
-	return take ? free : 0;
+	bpf_for (i, 0, now ? CGROUP_PROBES : 0) {
+		slot = (first + i) & (TAKT_MAX_CGROUPS - 1);
+		old = cgroup_at(slot)->id;
+		if (slot && is_free(cgroup_at(slot), now) &&
+		    __sync_val_compare_and_swap(&cgroup_at(slot)->id, old, id) == old)
+			return slot;
+	}
+	return 0;
+}
+
+/* The same, so that the compiler does not know that it is a slot, and the verifier can see it
+ * masked. */
+static __always_inline u32 find_slot(u64 id, u32 first, u64 now)
+{
+	u32 slot = search_slot(id, first, now);
+
+	barrier_var(slot);
+	return slot;
 }
 
 static u32 slot_of(struct cgroup *cgrp)
 {
-	return cgrp->level ? cgroup_slot(cgrp->kn->id, false) : 0;
+	return cgrp->level ? find_slot(cgrp->kn->id, cgrp->kn->id, 0) : 0;
 }
 
 /*
@@ -300,19 +300,20 @@ static u32 slot_of(struct cgroup *cgrp)
  */
 static void add_cgroup(struct cgroup *cgrp, u32 weight)
 {
-	u32 slot = cgrp->level ? cgroup_slot(cgrp->kn->id, true) : 0;
+	u64 id = cgrp->kn->id, parent = BPF_CORE_READ(cgrp, self.parent, cgroup, kn, id);
+	u64 now = scx_bpf_now();
+	u32 slot = cgrp->level ? find_slot(id, id, now) : 0;
 	struct cgroup_ctx *g = cgroup_at(slot);
 
 	if (!slot) {
 		if (cgrp->level)
-			cgroup_without_slot = cgrp->kn->id;
+			cgroup_without_slot = id;
 		return;
 	}
-	g->parent = cgroup_slot(BPF_CORE_READ(cgrp, self.parent, cgroup, kn, id), false);
+	g->parent = find_slot(parent, parent, 0);
 	g->cgrp = (u64)cgrp;
 	g->weight = weight;
-	g->id = cgrp->kn->id;
-	make_factor(slot, 100, scx_bpf_now());
+	make_factor(slot, 100, now);
 	g->factor_at = 0;
 	cgroups_used = true;
 }

@@ -23,6 +23,7 @@
 #include "task.bpf.h"
 #include "rules.bpf.h"
 #include "cgroup.bpf.h"
+#include "membership.bpf.h"
 #include "run_length.bpf.h"
 #include "deadline.bpf.h"
 #include "perf.bpf.h"
@@ -432,7 +433,7 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 	if (!t)
 		return -ENOMEM;
 	if (bpf_core_field_exists(args->cgroup))
-		t->cgroup = slot_of(args->cgroup);
+		join_cgroup(p, t, args->cgroup);
 	if (!args->fork)
 		entry_disables_migration = bpf_get_current_task_btf()->migration_disabled > 0;
 	if (is_agent(p))
@@ -476,7 +477,7 @@ void BPF_STRUCT_OPS(takt_cgroup_move, struct task_struct *p, struct cgroup *from
 	struct task_ctx *t = task_ctx_of(p);
 
 	if (t)
-		move_to_cgroup(t, slot_of(to), scx_bpf_now());
+		move_to_slot(t, slot_of(to), false, scx_bpf_now());
 }
 
 /* cpu.max is not enforced; the agent warns. */

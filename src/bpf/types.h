@@ -148,7 +148,7 @@ struct task_ctx {
 	s32 woken_by;	   /* pid of the task that woke it last */
 	u32 queue;	   /* whose clock its vruntime is in: enum takt_queue */
 	u32 llc;	   /* where it last ran */
-	u32 cgroup;	   /* slot of its cgroup; 0: the root */
+	u32 cgroup;	   /* slot of its cgroup, or session; 0: the root */
 	u32 counted;	   /* the weight that its cgroup has counted it with; 0: not counted */
 	u32 own_queue;	   /* the queue of one CPU that has counted it; 0: none has */
 	u32 cpu_bound_in;  /* the queue that has counted it as CPU-bound, plus 1; 0: none has */
@@ -157,6 +157,7 @@ struct task_ctx {
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
 	u8 class;	     /* enum takt_latency_class, by a rule */
 	u8 urgency;	     /* enum takt_latency_class, by its policy too: note_urgency() */
+	bool in_session;     /* that is the slot of a session */
 	bool in_idle_cgroup; /* cpu.idle is set for its cgroup, or one around it */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
 	bool unrestricted;   /* it may use every CPU that was online at the start */

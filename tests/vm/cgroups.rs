@@ -89,6 +89,41 @@ fn idle_cgroups_yield(kernel: &str) {
     assert!(sum(&cpu_s(&found[3].takt, 0)) > 0.95);
 }
 
+/// Autogroup: a session of eight tasks has as much as one of a single task, and less by its autogroup nice value; the tasks
+/// are equal where autogroup is off.
+fn sessions_are_equal(kernel: &str) {
+    let found = under_both(
+        Vm::new(kernel).deterministic(),
+        r#"sessions() {
+             setsid sh -c "$1; exec scx_takt load shares --seconds 3 8xmany" >/tmp/many 2>/tmp/stress.err &
+             setsid scx_takt load shares --seconds 3 1xone >/tmp/one 2>/tmp/stress.err || fail "no load"
+             wait $! || fail "no second load"
+             cat /tmp/many /tmp/one >&3
+         }
+         echo 1 >/proc/sys/kernel/sched_autogroup_enabled
+         sessions true
+         sessions 'echo 5 >/proc/self/autogroup'
+         echo 0 >/proc/sys/kernel/sched_autogroup_enabled
+         sessions true"#,
+    );
+    for pair in found.chunks(2) {
+        let used = |shares| sum(&cpu_s(shares, 0));
+        let part = |many, one| used(many) / (used(many) + used(one));
+        let (eevdf, takt) = (
+            part(&pair[0].eevdf, &pair[1].eevdf),
+            part(&pair[0].takt, &pair[1].takt),
+        );
+        println!("eight tasks: {eevdf:.3} of the CPU under EEVDF, {takt:.3} under scx_takt");
+        assert!((eevdf - takt).abs() < 0.03);
+    }
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn sessions() {
+    sessions_are_equal("7.2");
+}
+
 #[test]
 #[ignore = "boots a VM"]
 fn many_cgroups() {
