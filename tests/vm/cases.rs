@@ -472,24 +472,68 @@ fn long_pipe_beside_1500_bound_tasks() {
     bound_crowd_is_no_burden("7.2");
 }
 
+/// A case on a kernel.
+type Case = fn(&str);
+
+/// Runs every case on `kernel`, whatever the others have found.
+fn every_case_holds(kernel: &'static str) {
+    let cases: [(&str, Case); 15] = [
+        ("sleeper", sleeper_goes_on),
+        ("flipper", |kernel| {
+            flipping_gains_nothing(kernel, 1, &["none", "policy", "nice"]);
+        }),
+        ("flipper on 2 CPUs", |kernel| {
+            flipping_gains_nothing(kernel, 2, &["policy", "affinity"]);
+        }),
+        ("2:2:1", |kernel| {
+            llcs_become_even(kernel, "2:2:1", 4, "0-1", "2-3")
+        }),
+        ("2:4:1", |kernel| {
+            llcs_become_even(kernel, "2:4:1", 8, "0-3", "4-7")
+        }),
+        ("4:1:1", |kernel| {
+            llcs_become_even(kernel, "4:1:1", 4, "0", "1-3")
+        }),
+        ("nice beside bound tasks", nice_counts_beside_bound_tasks),
+        ("extreme weights", |kernel| {
+            extreme_weights_count(Vm::new(kernel).cpus(4).deterministic());
+        }),
+        ("crowd of 80", |kernel| {
+            weights_count_in_crowds(kernel, CROWD_OF_80)
+        }),
+        ("heavy tasks", heavy_tasks_count_in_crowds),
+        ("weight of the past", weight_of_the_past_does_not_count),
+        ("wake loop, 1:4:1", |kernel| {
+            wake_loop_spreads(kernel, "1:4:1")
+        }),
+        ("wake loop, 2:2:1", |kernel| {
+            wake_loop_spreads(kernel, "2:2:1")
+        }),
+        ("yield partners", yield_partners_pass_their_turn),
+        ("1,500 bound tasks", bound_crowd_is_no_burden),
+    ];
+    let failed: Vec<&str> = cases
+        .iter()
+        .filter(|(_, case)| std::panic::catch_unwind(|| case(kernel)).is_err())
+        .map(|(name, _)| *name)
+        .collect();
+    assert!(failed.is_empty(), "on {kernel}: {failed:?}");
+}
+
 #[test]
-#[ignore = "boots a VM, takes minutes"]
-fn long_every_case_on_every_kernel() {
-    for kernel in [KERNEL_6_12, "6.18", "7.3"] {
-        sleeper_goes_on(kernel);
-        flipping_gains_nothing(kernel, 1, &["none", "policy", "nice"]);
-        flipping_gains_nothing(kernel, 2, &["policy", "affinity"]);
-        llcs_become_even(kernel, "2:2:1", 4, "0-1", "2-3");
-        llcs_become_even(kernel, "2:4:1", 8, "0-3", "4-7");
-        llcs_become_even(kernel, "4:1:1", 4, "0", "1-3");
-        nice_counts_beside_bound_tasks(kernel);
-        extreme_weights_count(Vm::new(kernel).cpus(4).deterministic());
-        weights_count_in_crowds(kernel, CROWD_OF_80);
-        heavy_tasks_count_in_crowds(kernel);
-        weight_of_the_past_does_not_count(kernel);
-        wake_loop_spreads(kernel, "1:4:1");
-        wake_loop_spreads(kernel, "2:2:1");
-        yield_partners_pass_their_turn(kernel);
-        bound_crowd_is_no_burden(kernel);
-    }
+#[ignore = "boots VMs, takes many minutes"]
+fn long_every_case_on_6_12() {
+    every_case_holds(KERNEL_6_12);
+}
+
+#[test]
+#[ignore = "boots VMs, takes many minutes"]
+fn long_every_case_on_6_18() {
+    every_case_holds("6.18");
+}
+
+#[test]
+#[ignore = "boots VMs, takes many minutes"]
+fn long_every_case_on_7_3() {
+    every_case_holds("7.3");
 }
