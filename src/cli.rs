@@ -27,6 +27,7 @@ use crate::config::{Flags, keys};
     after_help = "Examples:\n  \
         sudo scx_takt                 schedule until ctrl-C\n  \
         sudo scx_takt --stats 1       the same, and say each second what happens\n  \
+        sudo scx_takt --try 60        for a minute, unless Enter is pressed: a safe way to try it\n  \
         scx_takt check                can it run on this kernel?"
 )]
 pub struct Cli {
@@ -57,6 +58,11 @@ pub struct RunArgs {
     /// Leave the tunables as they are set, whatever the goal.
     #[arg(long)]
     pub no_tune: bool,
+
+    /// Go back to the kernel's scheduler after so many seconds unless it is kept: by Enter, or by
+    /// `scx_takt keep`.
+    #[arg(long = "try", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub try_for: Option<f64>,
 
     /// Do not schedule: print what the scx_takt that is active does, every so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
@@ -166,6 +172,8 @@ pub enum Command {
     Top(TopArgs),
     /// What the active scheduler does, once: for people, or for programs.
     Stats(StatsArgs),
+    /// Keep the scx_takt that was started with --try.
+    Keep,
     /// A/B benchmark of schedulers on this machine.
     Bench(BenchArgs),
     /// How long the tasks of this machine wait for a CPU, under whatever scheduler runs.

@@ -38,6 +38,7 @@ pub fn main() -> ExitCode {
         Some(cli::Command::Config(args)) => commands::config::run(&args),
         Some(cli::Command::Top(args)) => top::run(&args),
         Some(cli::Command::Stats(args)) => commands::stats::run(&args),
+        Some(cli::Command::Keep) => commands::keep::run(),
         Some(cli::Command::Bench(args)) => bench::run(args),
         Some(cli::Command::Observe(args)) => commands::observe::run(&args),
         Some(cli::Command::Stress(args)) => stress::run(args),

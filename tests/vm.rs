@@ -32,6 +32,8 @@ mod power;
 mod side_by_side;
 #[path = "vm/top.rs"]
 mod top;
+#[path = "vm/trial.rs"]
+mod trial;
 #[path = "vm/wakeups.rs"]
 mod wakeups;
 

@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::PrintLevel;
@@ -17,6 +18,7 @@ use super::control::Control;
 use super::main_loop::Session;
 use super::open::{self, Opened};
 use super::power;
+use super::trial::Trial;
 use crate::base::clock;
 use crate::bpf_abi::{BpfSkel, OpenBpfSkel, intf};
 use crate::cli::RunArgs;
@@ -43,6 +45,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         signals: Signals::take_over()?,
         publisher: Publisher::new(args.metrics)?,
         cgroup_warnings: CgroupWarnings::default(),
+        trial: args.try_for.map(Duration::from_secs_f64).map(Trial::new),
     };
     while run_once(args, &mut config, &mut session)? == Next::Restart {}
     Ok(ExitCode::SUCCESS)
@@ -110,7 +113,7 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
     let next = lifecycle::next(&exit).inspect_err(remember_ejection)?;
     watched?;
     Ok(match next {
-        _ if session.signals.stopped() => Next::Stop,
+        _ if session.signals.stopped() || session.trial_is_over() => Next::Stop,
         _ if load_again => Next::Restart,
         Next::Restart => {
             eprintln!("scx_takt: the machine's CPUs have changed, loading again");

@@ -11,6 +11,7 @@ use scx_utils::uei_exited;
 
 use super::cgroups::CgroupWarnings;
 use super::control::Control;
+use super::trial::Trial;
 use crate::base::output;
 use crate::bpf_abi::BpfSkel;
 use crate::cli::RunArgs;
@@ -35,6 +36,8 @@ pub struct Session {
     pub publisher: Publisher,
     /// Whether a cgroup relies on `cpu.max`.
     pub cgroup_warnings: CgroupWarnings,
+    /// Unless it is kept, it ends by itself.
+    pub trial: Option<Trial>,
 }
 
 impl Session {
@@ -55,11 +58,18 @@ impl Session {
             .map(|period| Reporter::new(skel, &mut self.publisher.agent, period))
             .transpose()?;
         let delay = args.events.map_or(IDLE_DELAY, |_| EVENT_DELAY);
+        if let Some(trial) = &self.trial {
+            trial.begin(skel);
+            self.publisher.offer_to_keep();
+        }
         loop {
             self.publisher.count(skel, args, control.wants_wakeups());
             let due = reporter.as_ref().map_or(delay, |r| r.due_in().min(delay));
             self.wait(event_reader, control, due.min(control.due_in()))?;
             if self.obey(skel, control).is_break() || uei_exited!(skel, uei) {
+                return Ok(());
+            }
+            if self.follow_trial(skel).is_break() {
                 return Ok(());
             }
             self.steer(skel, control, printer);
@@ -99,6 +109,28 @@ impl Session {
         ControlFlow::Continue(())
     }
 
+    /// Whether it was on trial for as long as it was to be, and not kept.
+    pub fn trial_is_over(&self) -> bool {
+        self.trial
+            .as_ref()
+            .is_some_and(|trial| trial.left().is_zero())
+    }
+
+    /// Sees whether it is kept; `Break`: it is not, and its time is over.
+    fn follow_trial(&mut self, skel: &mut BpfSkel<'_>) -> ControlFlow<()> {
+        let Some(trial) = &mut self.trial else {
+            return ControlFlow::Continue(());
+        };
+        if trial.enter_pressed() || self.publisher.is_kept() {
+            Trial::end_kept(skel);
+            self.trial = None;
+        } else if trial.left().is_zero() {
+            Trial::end();
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
     /// Takes over what has changed, sets tunables if need be, and reports both.
     fn steer(&mut self, skel: &mut BpfSkel<'_>, control: &mut Control<'_>, printer: &mut Printer) {
         control.look_at_file(skel);
@@ -130,6 +162,9 @@ impl Session {
             ready(self.publisher.asked()),
         ];
         fds.extend(control.config_fd().map(ready));
+        fds.extend(self.trial.as_ref().and_then(Trial::keys).map(ready));
+        let left = self.trial.as_ref().map_or(Duration::MAX, Trial::left);
+        let timeout = timeout.min(left);
         let timeout = timeout.as_micros().div_ceil(1000);
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {

@@ -16,3 +16,4 @@ pub mod open;
 pub mod power;
 pub mod rules;
 pub mod set_tunables;
+mod trial;

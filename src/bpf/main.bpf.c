@@ -266,6 +266,8 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	u64 now = scx_bpf_now();
 	u32 nr;
 
+	if (trial_ends_at && bpf_ktime_get_ns() > trial_ends_at)
+		scx_bpf_exit(0, "it was on trial, and not kept");
 	if (cgroups_used && (t = task_ctx_of(p)))
 		count_in_cgroup(p, t, now);
 	hint_perf(cpu, now);

@@ -37,6 +37,10 @@ const volatile u32 without; /* rules of the policy that are off: enum takt_witho
 			       takes them out */
 const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek(), for tests */
 
+/* CLOCK_MONOTONIC, ns; set by the agent: when scx_takt --try ends, whether the agent is able to say
+ * so or not; 0: it is not on trial. */
+u64 trial_ends_at;
+
 /* Set by the agent while a reader asks for waiting times; otherwise none are computed. */
 bool watched;
 u64 watch_epoch;   /* the agent adds 1 each time that it reads them */

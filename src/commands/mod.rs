@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod config;
+pub mod keep;
 pub mod observe;
 pub mod stats;

@@ -120,8 +120,10 @@ impl Client {
         let request: StatsRequest = serde_json::from_slice(line).context("not a request")?;
         match request.req.as_str() {
             "stats" => {}
+            "keep" if channel.keep() => return Ok("scx_takt is kept".into()),
+            "keep" => bail!("scx_takt is not on trial: it was started without --try, or is kept"),
             "stats_meta" => return Ok(serde_json::to_value(meta())?),
-            other => bail!("unknown command {other:?}; known are stats, stats_meta"),
+            other => bail!("unknown command {other:?}; known are stats, stats_meta, keep"),
         }
         let target = request.args.get("target").map_or("top", String::as_str);
         if !["top", "snapshot"].contains(&target) {

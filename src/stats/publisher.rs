@@ -64,6 +64,16 @@ impl Publisher {
         self.channel.wanted()
     }
 
+    /// Readers may keep what is on trial.
+    pub fn offer_to_keep(&self) {
+        self.channel.offer_to_keep();
+    }
+
+    /// Has a reader kept it?
+    pub fn is_kept(&self) -> bool {
+        self.channel.is_kept()
+    }
+
     /// Has counted what is wanted: by the agent's own flags, the tuner (`tunes`: it goes by
     /// wakeups), or a viewer.
     pub fn count(&self, skel: &mut BpfSkel<'_>, args: &RunArgs, tunes: bool) {

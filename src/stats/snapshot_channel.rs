@@ -4,7 +4,7 @@
 //! that wakes the agent, and keeps collection on for a while (a lease).
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,9 @@ pub struct SnapshotChannel {
     changed: Condvar,
     wanted: EventFd,
     watched_until_ns: AtomicU64,
+    /// The scheduler is on trial, and a reader may keep it; then: one has.
+    on_trial: AtomicBool,
+    kept: AtomicBool,
 }
 
 impl SnapshotChannel {
@@ -57,6 +60,8 @@ impl SnapshotChannel {
             changed: Condvar::new(),
             wanted: wanted.context("cannot make an event")?,
             watched_until_ns: AtomicU64::new(0),
+            on_trial: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
         }))
     }
 
@@ -68,6 +73,27 @@ impl SnapshotChannel {
     /// For the agent: whether a reader's lease still runs.
     pub fn watched(&self) -> bool {
         monotonic_ns() < self.watched_until_ns.load(Ordering::Relaxed)
+    }
+
+    /// For the agent: it is on trial.
+    pub fn offer_to_keep(&self) {
+        self.on_trial.store(true, Ordering::Relaxed);
+    }
+
+    /// For a reader: keeps what is on trial; whether it was.
+    pub fn keep(&self) -> bool {
+        let on_trial = self.on_trial.swap(false, Ordering::Relaxed);
+        if on_trial {
+            self.kept.store(true, Ordering::Release);
+            // Fails only when it is raised already.
+            let _ = self.wanted.write(1);
+        }
+        on_trial
+    }
+
+    /// For the agent: whether a reader has kept it.
+    pub fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Acquire)
     }
 
     /// For the agent: takes the request back; whether there was one since the last time.

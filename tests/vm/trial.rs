@@ -1,0 +1,50 @@
+//! `--try`: the way back that needs no hand.
+
+use super::common::Vm;
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_trial_ends_unless_it_is_kept() {
+    Vm::new("7.2").cpus(2).deterministic().passes(
+        r#"
+        say "not kept: it ends by itself, without an error"
+        start_agent --try 2
+        expect_takt
+        grep -q 'on trial for .*scx_takt keep' /tmp/agent.err || fail "no word of how to keep it"
+        await 30 gone $agent || fail "the trial does not end"
+        wait $agent || fail "exit status $? after the trial"
+        is disabled || fail "state is $(state) after the trial"
+        grep -q 'not kept: back to the kernel' /tmp/agent.err || fail "no word of the end"
+
+        say "kept: it stays"
+        start_agent --try 3
+        scx_takt keep >/tmp/kept || fail "keep ended with status $?"
+        grep -q 'is kept' /tmp/kept || fail "keep says $(cat /tmp/kept)"
+        sleep 6
+        expect_takt
+        scx_takt keep >/tmp/kept 2>&1 && fail "kept twice"
+        grep -q 'not on trial' /tmp/kept || fail "keep says $(cat /tmp/kept)"
+        stop_agent INT
+
+        say "nothing to keep"
+        scx_takt keep >/tmp/kept 2>&1 && fail "kept what is not there"
+        grep -q 'no scx_takt to keep' /tmp/kept || fail "keep says $(cat /tmp/kept)"
+
+        say "the agent is stopped meanwhile: the kernel ends it"
+        start_agent --try 2
+        kill -STOP $agent
+        (while :; do :; done) &
+        hog=$!
+        await 30 is disabled || fail "a stopped agent holds on to the scheduler"
+        kill $hog
+        kill -CONT $agent
+        await 30 gone $agent || fail "the agent does not end"
+        wait $agent || fail "exit status $? after the kernel ended the trial"
+
+        say "the agent is killed meanwhile"
+        start_agent --try 60
+        kill -KILL $agent
+        await 30 is disabled || fail "state is $(state) after SIGKILL"
+        "#,
+    );
+}
