@@ -34,9 +34,9 @@ fn a_trial_ends_unless_it_is_kept() {
         start_agent --try 2
         kill -STOP $agent
         (while :; do :; done) &
-        hog=$!
+        busy=$!
         await 30 is disabled || fail "a stopped agent holds on to the scheduler"
-        kill $hog
+        kill $busy
         kill -CONT $agent
         await 30 gone $agent || fail "the agent does not end"
         wait $agent || fail "exit status $? after the kernel ended the trial"
