@@ -4,7 +4,8 @@
  * When a wakeup may take the CPU from the task that runs.
  *
  *	preempt if   (lag(wakee) - lag(current, this segment included) > preempt_margin
- *	              or lag(wakee) > lag_max / 2)
+ *	              or lag(wakee) > lag_max / 2
+ *	              or lag(wakee) >= -preempt_margin, in class latency)
  *	       and   current has run for more than its protected time since it last woke (run_length.h)
  *	       and   no task has been placed on that CPU already, to run next
  *
@@ -79,7 +80,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 		return false;
 	beyond = lag_beyond(t, c->queue, c->vruntime + delta_vruntime(ran_ns, c->weight_1024));
 	if (is_urgent(t))
-		margin /= 4;
+		return beyond > margin / 4 || !has_negative_lag(t, k);
 	return beyond > margin || (rule_enabled(LAG_PREEMPT) && has_positive_lag(t, k));
 }
 

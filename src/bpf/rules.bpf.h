@@ -4,8 +4,9 @@
  *
  * What a class means:
  *
- * latency: preempts with a quarter of the margin; only tasks of its own class are protected from
- * it; keeps twice the lag on wakeup; its deadline is lag_max earlier.
+ * latency: preempts unless its lag is below -preempt_margin, or with a quarter of the margin; only
+ * tasks of its own class are protected from it; keeps twice the lag on wakeup; its deadline is
+ * lag_max earlier.
  *
  * background: never preempts; is preempted by any other class; its deadline is latency_ns later,
  * but no later than lead_max after it became runnable, unless that of a normal task would be.
