@@ -43,19 +43,21 @@ static __always_inline s64 lag_of(const struct task_ctx *t)
 }
 
 /*
- * @t has @weight_1024 from now on: keeps negative lag * weight, as EEVDF's reweight_entity() does;
+ * @p may have another weight: keeps negative lag * weight, as EEVDF's reweight_entity() does;
  * positive lag stays, as lag_max and LAG_CAP bound it. The weight changes with a nice value, a
  * rule, a cgroup's weight, and each task that comes to a cgroup or leaves it. (Else a task that
  * came out of a cgroup of weight 1 would have next to nothing for 100 times as long as it ran
  * there.)
  */
-static __always_inline void reweight(struct task_ctx *t, u64 weight_1024)
+static __always_inline void reweight(const struct task_struct *p, struct task_ctx *t)
 {
-	u64 v = queue_ctx_of(t->queue)->avg_vruntime;
-	s64 beyond = t->vruntime - v;
+	u64 weight_1024 = weight_1024_of(p, t), v;
+	s64 beyond;
 
 	if (t->weight_1024 == weight_1024)
 		return;
+	v = queue_ctx_of(t->queue)->avg_vruntime;
+	beyond = t->vruntime - v;
 	if (beyond > 0)
 		t->vruntime = v + rescale(beyond, t->weight_1024, weight_1024);
 	t->weight_1024 = weight_1024;

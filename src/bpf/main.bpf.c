@@ -45,13 +45,12 @@
 static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t, u32 queue,
 				       const struct takt_tunables *k, u64 enq_flags, u64 now)
 {
-	u64 weight_1024, slice, deadline;
+	u64 slice, deadline;
 
-	count_in_cgroup(p, t, now);
-	weight_1024 = weight_1024_of(p, t);
-	reweight(t, weight_1024);
-	slice = slice_for(count_waiting(t, queue, k), weight_1024, k);
-	deadline = deadline_of(t, weight_1024, t->ready_at, k);
+	update_membership(p, t, true, now);
+	reweight(p, t);
+	slice = slice_for(count_waiting(t, queue, k), t->weight_1024, k);
+	deadline = deadline_of(t, t->weight_1024, t->ready_at, k);
 
 	if (rule_enabled(KEEP_SLICE) && t->slice_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->slice_left_ns);
@@ -205,8 +204,8 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 		note_running(p, t, c, now, k);
 	else
 		resume_segment(c, t, begins_at);
-	count_running_in_cgroup(p, t, now);
-	reweight(t, weight_1024_of(p, t));
+	update_membership(p, t, t->counted || t->est_run_ns > COUNTED_RUN_NS, now);
+	reweight(p, t);
 	start_segment(c, t, begins_at);
 	c->class = t->urgency;
 	set_protection(c, t, k);
@@ -269,7 +268,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	if (trial_ends_at && bpf_ktime_get_ns() > trial_ends_at)
 		scx_bpf_exit(0, "it was on trial, and not kept");
 	if (cgroups_used && (t = task_ctx_of(p)))
-		count_in_cgroup(p, t, now);
+		update_membership(p, t, true, now);
 	hint_perf(cpu, now);
 	recount(queue_of_llc(llc_of(cpu)));
 	if (nr_cpus_at_start > 1 && domains_used)
@@ -382,7 +381,7 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 		return;
 	t->policy = p->policy;
 	note_urgency(t);
-	reweight(t, weight_1024_of(p, t));
+	reweight(p, t);
 }
 
 /* @p joins the scheduler, with the lag that its parent gave it or that it left with. */

@@ -35,7 +35,7 @@ static __always_inline void move_to_slot(struct task_ctx *t, u32 slot, bool is_s
 	t->in_session = is_session;
 	if (slot)
 		count_weight(t, weight, now);
-	t->in_idle_cgroup = slot && cgroup_at(slot)->in_idle;
+	t->in_idle_cgroup = cgroup_at(slot)->in_idle; /* never set for the root */
 	note_urgency(t);
 }
 
@@ -67,9 +67,10 @@ static __always_inline void update_session(const struct task_struct *p, struct t
 	move_to_session(t, group, now);
 }
 
-/* @p is queued, or a tick finds it running. */
-static __always_inline void count_in_cgroup(const struct task_struct *p, struct task_ctx *t,
-					    u64 now)
+/* @p is queued, or runs: its cgroup or session has a factor of now. It is counted there if it
+ * @counts. */
+static __always_inline void update_membership(const struct task_struct *p, struct task_ctx *t,
+					      bool counts, u64 now)
 {
 	u32 weight;
 
@@ -77,21 +78,7 @@ static __always_inline void count_in_cgroup(const struct task_struct *p, struct 
 	if (!t->cgroup)
 		return;
 	weight = ruled_weight(t, p->scx.weight);
-	count_weight(t, weight, now);
-	update_factor(t, weight, now);
-}
-
-/* @p begins to run. */
-static __always_inline void count_running_in_cgroup(const struct task_struct *p, struct task_ctx *t,
-						    u64 now)
-{
-	u32 weight;
-
-	update_session(p, t, now);
-	if (!t->cgroup)
-		return;
-	weight = ruled_weight(t, p->scx.weight);
-	if (t->counted || t->est_run_ns > COUNTED_RUN_NS)
+	if (counts)
 		count_weight(t, weight, now);
 	update_factor(t, weight, now);
 }

@@ -46,10 +46,15 @@ static __always_inline u32 queue_for(const struct task_struct *p, const struct t
 	return t->domain ? TAKT_QUEUE_DOMAINS + t->domain - 1 : queue_of_cpu(cpu);
 }
 
-/* Is the queue of @t that of one CPU of several? */
+/* Is @queue that of one CPU of several? */
+static __always_inline bool is_queue_of_one_cpu(u32 queue)
+{
+	return nr_cpus_at_start > 1 && queue >= TAKT_QUEUE_CPUS;
+}
+
 static __always_inline bool is_for_one_cpu(const struct task_ctx *t)
 {
-	return nr_cpus_at_start > 1 && t->queue >= TAKT_QUEUE_CPUS;
+	return is_queue_of_one_cpu(t->queue);
 }
 
 /* The deadline at the head of a queue, or NO_DEADLINE when it is empty. */
@@ -198,7 +203,7 @@ static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
 		t->cpu_bound_in = queue + 1;
 		add_to_count(&q->nr_cpu_bound, 1);
 	}
-	if (nr_cpus_at_start == 1 || queue < TAKT_QUEUE_CPUS)
+	if (!is_queue_of_one_cpu(queue))
 		return q->nr_queued++;
 	t->own_queue = queue;
 	return __sync_fetch_and_add(&q->nr_queued, 1);
@@ -209,7 +214,7 @@ static __always_inline void count_taken(u32 queue)
 {
 	struct queue_ctx *q = queue_ctx_of(queue);
 
-	if ((nr_cpus_at_start == 1 || queue < TAKT_QUEUE_CPUS) && q->nr_queued)
+	if (!is_queue_of_one_cpu(queue) && q->nr_queued)
 		q->nr_queued--;
 }
 

@@ -162,7 +162,7 @@ static enum next end_slice(s32 cpu, struct task_struct *prev)
 	if (!t || !c->started_at || is_migrating_to_big(prev, c))
 		return NEXT_UNDECIDED;
 	account_runtime(cpu, c, t, now);
-	reweight(t, weight_1024_of(prev, t));
+	reweight(prev, t);
 	within_run = is_within_run(t, c);
 	t->slice_left_ns = 0;
 	start_segment(c, t, now);
