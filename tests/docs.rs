@@ -1,4 +1,4 @@
-//! Every command of scx_takt in the documentation is one that it understands; those that only print
+//! Every command of scx_takt in the documentation is one that it understands; commands that only print
 //! something are run. (`cargo xtask check docs` does the same for the commands of xtask.)
 
 // Helpers are not seen as tests by clippy.

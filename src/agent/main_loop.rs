@@ -34,7 +34,7 @@ pub struct Session {
     pub signals: Signals,
     /// Where readers are answered.
     pub publisher: Publisher,
-    /// Whether a cgroup relies on `cpu.max`.
+    /// Whether a cgroup relies on what scx_takt does not do.
     pub cgroup_warnings: CgroupWarnings,
     /// Unless it is kept, it ends by itself.
     pub trial: Option<Trial>,

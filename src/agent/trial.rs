@@ -4,14 +4,13 @@
 //! that is stopped or gets no memory. An agent that is killed takes the scheduler with it anyway.
 
 use std::io::{IsTerminal, Write, stderr, stdin};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{getpgrp, read, tcgetpgrp};
 
 use crate::base::clock::monotonic_ns;
-use crate::base::units;
+use crate::base::{units, wait};
 use crate::bpf_abi::BpfSkel;
 
 /// How much later than the agent the kernel ends it.
@@ -19,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Scheduling on trial.
 pub struct Trial {
-    ends_at: Instant,
+    /// On CLOCK_MONOTONIC.
     ends_at_ns: u64,
     /// Standard input is a terminal, where Enter keeps the scheduler.
     listens: bool,
@@ -29,7 +28,6 @@ impl Trial {
     /// One that begins now.
     pub fn new(time: Duration) -> Self {
         Self {
-            ends_at: Instant::now() + time,
             ends_at_ns: monotonic_ns() + time.as_nanos() as u64,
             listens: stdin().is_terminal(),
         }
@@ -37,7 +35,7 @@ impl Trial {
 
     /// How long it still takes.
     pub fn left(&self) -> Duration {
-        self.ends_at.saturating_duration_since(Instant::now())
+        Duration::from_nanos(self.ends_at_ns.saturating_sub(monotonic_ns()))
     }
 
     /// Says how to keep the scheduler, and has the kernel end it should the agent be late.
@@ -78,8 +76,7 @@ impl Trial {
         let Some(keys) = self.keys() else {
             return false;
         };
-        let mut fds = [PollFd::new(keys.as_fd(), PollFlags::POLLIN)];
-        if !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..)) {
+        if wait::ready(&[keys], Duration::ZERO).is_none() {
             return false;
         }
         let mut typed = [0; 64];

@@ -92,20 +92,25 @@ impl Source {
     /// # Errors
     /// If it is not there, does not answer in time, or answers nonsense.
     pub fn ask(&mut self) -> Result<Snapshot> {
-        let connect = || {
-            let client = StatsClient::new().set_path(&self.socket);
-            client
-                .connect(Some(TIMEOUT_MS))
-                .with_context(|| format!("cannot connect to {}", self.socket.display()))
-        };
         let mut client = match self.client.take() {
             Some(client) => client,
-            None => connect()?,
+            None => connect(&self.socket)?,
         };
         let answer = client.request("stats", vec![("target".into(), "snapshot".into())])?;
         self.client = Some(client);
         Ok(answer)
     }
+}
+
+/// A connection to the agent.
+///
+/// # Errors
+/// If no scx_takt listens there, or this process may not ask it.
+pub fn connect(socket: &Path) -> Result<StatsClient> {
+    let client = StatsClient::new().set_path(socket);
+    client
+        .connect(Some(TIMEOUT_MS))
+        .with_context(|| format!("cannot connect to {}", socket.display()))
 }
 
 /// What to say of a snapshot that is too old by now; nothing if it is not.

@@ -210,7 +210,7 @@ impl<M: Memory> Reader<M> {
         Ok(self.producer.wrapping_sub(self.position))
     }
 
-    /// Counts one late find: a wait timed out, and [`Self::ready`] then said true.
+    /// Counts one missed notification: a wait timed out, and [`Self::ready`] then said true.
     pub fn count_missed_notification(&mut self) {
         self.stats.missed_notifications += 1;
     }

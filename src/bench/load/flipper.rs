@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use super::tasks::{self, Cpus, Summary, Task};
+use crate::bench::workload::fairness::set_nice;
 use crate::bench::workload::hogs::compute;
 use crate::bench::workload::sync::{Latencies, NS_PER_S, exact_timers, now_ns, sleep_until_ns};
 
@@ -169,7 +170,7 @@ impl Change {
             } else {
                 libc::SCHED_OTHER
             }),
-            Attribute::Nice => tasks::set_nice(i32::from(flipped)),
+            Attribute::Nice => set_nice(i32::from(flipped)),
             Attribute::Name => {
                 let name = if flipped { c"flip" } else { c"flop" };
                 nix::sys::prctl::set_name(name).context("prctl(PR_SET_NAME) failed")

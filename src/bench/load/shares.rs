@@ -1,5 +1,6 @@
 //! `load shares`: how much of the CPUs each task gets.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::thread::sleep;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use super::tasks::{self, Cpus, Task};
+use crate::bench::workload::cgroups::{self, MOUNT};
+use crate::bench::workload::fairness::set_nice;
 use crate::bench::workload::hogs::compute;
 use crate::bench::workload::sync::{NS_PER_S, now_ns, sleep_until_ns};
 
@@ -24,7 +27,7 @@ pub struct SharesArgs {
     #[arg(long, value_name = "S", default_value_t = 4.0)]
     seconds: f64,
 
-    /// Groups of tasks: COUNT and NAME; the CPUs that they may use, those that they begin on, their nice value, how many
+    /// Groups of tasks: COUNT and NAME; the CPUs that they may use, the CPUs that they begin on, their nice value, how many
     /// seconds after the others they come, how many microseconds they sleep again and again instead of computing, and
     /// their cgroup below /sys/fs/cgroup, in which % is the number of the task in its group
     #[arg(
@@ -142,9 +145,10 @@ impl Group {
     fn start(&self, number: usize, free_ns: u64) -> Result<Task> {
         Task::start(|| {
             if let Some(path) = &self.cgroup {
-                tasks::enter_cgroup(&path.replace('%', &number.to_string()))?;
+                let path = path.replace('%', &number.to_string());
+                cgroups::enter(&Path::new(MOUNT).join(path))?;
             }
-            tasks::set_nice(self.nice)?;
+            set_nice(self.nice)?;
             if let Some(cpus) = self.from.as_ref().or(self.cpus.as_ref()) {
                 tasks::bind(Pid::from_raw(0), cpus)?;
             }

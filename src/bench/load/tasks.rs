@@ -1,6 +1,5 @@
 //! Tasks of a load: processes that are bound, given a nice value, and whose CPU time is read from outside.
 
-use std::fs;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -59,30 +58,6 @@ impl Cpus {
 pub fn bind(task: Pid, cpus: &Cpus) -> Result<()> {
     sched_setaffinity(task, &cpus.set()?)
         .with_context(|| format!("sched_setaffinity({task}, {cpus:?}) failed"))
-}
-
-/// Moves the calling process to a cgroup below where version 2 is mounted.
-///
-/// # Errors
-/// If there is none such, or this process may not go there.
-pub fn enter_cgroup(path: &str) -> Result<()> {
-    let procs = format!("/sys/fs/cgroup/{path}/cgroup.procs");
-    fs::write(&procs, "0").with_context(|| format!("cannot write {procs}"))
-}
-
-/// Gives the calling thread a nice value.
-///
-/// # Errors
-/// If this process may not have it.
-pub fn set_nice(nice: i32) -> Result<()> {
-    // SAFETY: a plain system call.
-    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
-    anyhow::ensure!(
-        result == 0,
-        "setpriority({nice}) failed: {}",
-        std::io::Error::last_os_error()
-    );
-    Ok(())
 }
 
 /// Computes until CLOCK_MONOTONIC reaches `at_ns`.

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-const MOUNT: &str = "/sys/fs/cgroup";
+/// Where version 2 of the cgroup file system is mounted.
+pub const MOUNT: &str = "/sys/fs/cgroup";
 const NAME: &str = "scx_takt_bench";
 /// Folders with their weights, parents first.
 const FOLDERS: [(&str, u32); 5] = [
@@ -47,7 +48,7 @@ pub struct Leaf {
 impl Leaf {
     /// Moves the calling process there.
     pub fn enter(&self) -> Result<()> {
-        write(&self.path.join("cgroup.procs"), "0")
+        enter(&self.path)
     }
 }
 
@@ -106,6 +107,14 @@ impl Drop for Tree {
 
 fn make(folder: &Path) -> Result<()> {
     fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+/// Moves the calling process to a cgroup.
+///
+/// # Errors
+/// If there is none such, or this process may not go there.
+pub fn enter(folder: &Path) -> Result<()> {
+    write(&folder.join("cgroup.procs"), "0")
 }
 
 /// Lets the children of a cgroup have weights.

@@ -158,12 +158,16 @@ fn bind_to_one_cpu() -> Result<()> {
     sched_setaffinity(own, &one).context("cannot bind to one CPU")
 }
 
-fn set_nice(nice: i32) -> Result<()> {
+/// Gives the calling thread a nice value.
+///
+/// # Errors
+/// If this process may not have it.
+pub fn set_nice(nice: i32) -> Result<()> {
     // SAFETY: a plain system call on this process.
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
     Errno::result(result)
         .map(drop)
-        .context("cannot set a nice value")
+        .with_context(|| format!("cannot set nice value {nice}"))
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 
 mod build;
 mod burst;
-mod cgroups;
+pub mod cgroups;
 mod command;
 mod compute;
 mod eventfd;
-mod fairness;
+pub mod fairness;
 mod fanout;
 mod frames;
 mod futex;
