@@ -2,13 +2,13 @@
 //!
 //! Names and versions: `kernel/sched/ext.c` (from 7.1 on `kernel/sched/ext/`) of each release.
 
-use anyhow::{Context, Result, bail};
 use libbpf_rs::OpenObject;
 use libbpf_rs::btf::ReferencesType;
 use libbpf_rs::btf::types::{DataSec, MemberAttr, Struct, Var};
 use scx_utils::compat;
 
 use crate::btf::{self, KernelTypes};
+use crate::{Error, Result};
 
 /// What kind of thing a kernel may have or lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,21 +109,21 @@ pub fn mask_callbacks(
     let members = callback_offsets(object)?;
     for name in pretend_lacks {
         if !members.iter().any(|(member, _)| member == name) {
-            bail!("{name} is not a callback of sched_ext_ops");
+            return Err(Error::NoCallback { name: name.clone() });
         }
     }
     let mut map = object
         .maps_mut()
         .find(|map| map.name() == ops_map)
-        .with_context(|| format!("the BPF object has no ops table {ops_map}"))?;
+        .ok_or_else(Error::lacks(&format!("ops table {ops_map}")))?;
     let ops = map
         .initial_value_mut()
-        .context("the ops table is not open")?;
+        .ok_or_else(Error::lacks("ops table that is open"))?;
     let mut masked = Vec::new();
     for (name, offset_bytes) in members {
         let slot = ops
             .get_mut(offset_bytes..offset_bytes + size_of::<usize>())
-            .context("the ops table is shorter than its type")?;
+            .ok_or_else(Error::lacks("ops table of the size of its type"))?;
         let used = slot.iter().any(|&byte| byte != 0);
         let lacked = || !kernel.has_member("sched_ext_ops", &name);
         if used && (pretend_lacks.contains(&name) || lacked()) {
@@ -144,7 +144,7 @@ pub fn set_enumerators(object: &mut OpenObject, kernel: &KernelTypes) -> Result<
         let btf = btf::of_object(object)?;
         let mut sections = btf.type_by_kind::<DataSec<'_>>();
         let rodata = sections.find(|of| of.name().is_some_and(|name| name == RODATA));
-        let rodata = rodata.context("the BPF object has no .rodata")?;
+        let rodata = rodata.ok_or_else(Error::lacks(RODATA))?;
         let value = |name: &str| kernel.scx_enumerator(name).unwrap_or(0);
         let named = rodata.iter().filter_map(|var| {
             let of = btf.type_by_id::<Var<'_>>(var.ty)?;
@@ -157,11 +157,13 @@ pub fn set_enumerators(object: &mut OpenObject, kernel: &KernelTypes) -> Result<
     let mut map = object
         .maps_mut()
         .find(|map| map.name().to_string_lossy().ends_with(RODATA))
-        .context("the BPF object has no .rodata")?;
-    let rodata = map.initial_value_mut().context(".rodata is not open")?;
+        .ok_or_else(Error::lacks(RODATA))?;
+    let rodata = map
+        .initial_value_mut()
+        .ok_or_else(Error::lacks(".rodata that is open"))?;
     for (offset_bytes, value) in values {
         let slot = rodata.get_mut(offset_bytes..offset_bytes + size_of::<u64>());
-        slot.context(".rodata is shorter than its type")?
+        slot.ok_or_else(Error::lacks(".rodata of the size of its type"))?
             .copy_from_slice(&value.to_ne_bytes());
     }
     Ok(())
@@ -172,7 +174,7 @@ fn callback_offsets(object: &OpenObject) -> Result<Vec<(String, usize)>> {
     let btf = btf::of_object(object)?;
     let ops: Struct<'_> = btf
         .type_by_name("sched_ext_ops")
-        .context("the BPF object knows no sched_ext_ops")?;
+        .ok_or_else(Error::lacks("type sched_ext_ops"))?;
     let pointers = ops.iter().filter(|member| {
         btf.type_by_id::<libbpf_rs::btf::types::Ptr<'_>>(member.ty)
             .is_some_and(|ptr| ptr.referenced_type().kind() == libbpf_rs::btf::BtfKind::FuncProto)

@@ -5,8 +5,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use nix::unistd::{SysconfVar, sysconf};
+
+use crate::{Error, Result};
 
 const SCHED_EXT: &str = "/sys/kernel/sched_ext";
 pub(crate) const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -47,7 +48,7 @@ fn active_in(dir: &Path) -> Result<Active> {
     let state = match fs::read_to_string(dir.join("state")) {
         Ok(state) => state.trim().to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Active::Unsupported),
-        Err(error) => return Err(error).context(format!("cannot read {}/state", dir.display())),
+        Err(error) => return Err(Error::reading(dir.join("state"))(error)),
     };
     if state == "disabled" {
         return Ok(Active::Kernel);
@@ -145,14 +146,12 @@ pub fn why_refused() -> Option<String> {
 /// The first thing that is missing: what, why, and what to do.
 pub fn require_bpf(what: &str) -> Result<()> {
     if !privileged() {
-        bail!("{what} needs root: run it with sudo");
+        let what = what.to_owned();
+        return Err(Error::NotPrivileged { what });
     }
     if !has_btf() {
-        bail!(
-            "kernel {} does not describe its types ({BTF} is missing): \
-             boot one built with CONFIG_DEBUG_INFO_BTF=y",
-            release()
-        );
+        let release = release();
+        return Err(Error::NoBtf { release });
     }
     Ok(())
 }
@@ -165,15 +164,10 @@ pub fn require_bpf(what: &str) -> Result<()> {
 pub fn require() -> Result<()> {
     require_bpf("loading a scheduler")?;
     match active()? {
-        Active::Unsupported => bail!(
-            "kernel {} has no sched_ext: boot Linux 6.12 or later built with \
-             CONFIG_SCHED_CLASS_EXT=y (Debian: 6.16 or later)",
-            release()
-        ),
-        Active::Kernel => {}
-        other => bail!("{other} is the active scheduler: stop it first"),
+        Active::Unsupported => Err(Error::NoSchedExt { release: release() }),
+        Active::Kernel => Ok(()),
+        other => Err(Error::OtherScheduler(other)),
     }
-    Ok(())
 }
 
 #[cfg(test)]

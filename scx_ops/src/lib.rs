@@ -6,10 +6,15 @@
 //! * [`lifecycle`]: from attached to detached, and what an exit means.
 //! * [`ring`]: the BPF ring consumer.
 //! * [`statistics`]: what each callback costs.
+//!
+//! Each fails with an [`Error`], but the ring with a [`ring::Error`].
 
 pub mod btf;
 pub mod compat;
+mod error;
 pub mod kernel;
 pub mod lifecycle;
 pub mod ring;
 pub mod statistics;
+
+pub use error::{Error, Result};

@@ -11,11 +11,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
 use libbpf_rs::{Link, MapMut};
 use scx_utils::UserExitInfo;
 
 use crate::kernel::{self, Active};
+use crate::{Error, Result};
 
 /// How long the kernel may take to hand all tasks back.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,11 +71,9 @@ impl Attached {
     pub fn attach(ops: &mut MapMut<'_>) -> Result<Self> {
         let link = ops
             .attach_struct_ops()
-            .or_else(|error| match kernel::active() {
-                Ok(other @ Active::SchedExt(_)) => {
-                    bail!("{other} is the active scheduler: stop it first")
-                }
-                _ => Err(error).context("the kernel refuses the scheduler (dmesg says why)"),
+            .map_err(|source| match kernel::active() {
+                Ok(other @ Active::SchedExt(_)) => Error::OtherScheduler(other),
+                _ => Error::Refused { source },
             })?;
         Ok(Self { link })
     }
@@ -99,10 +97,8 @@ fn wait_until(reached: impl Fn(&Active) -> bool) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!(
-                "the kernel has not finished after {} s: {active}",
-                DETACH_TIMEOUT.as_secs()
-            );
+            let waited = DETACH_TIMEOUT;
+            return Err(Error::NotBack { active, waited });
         }
         thread::sleep(POLL);
     }
@@ -122,8 +118,9 @@ pub enum Next {
 /// # Errors
 /// If the kernel ejected the scheduler; the error carries the kernel's reason.
 pub fn next(exit: &UserExitInfo) -> Result<Next> {
-    exit.report()
-        .context("the kernel ejected the scheduler and is back on EEVDF")?;
+    exit.report().map_err(|reason| Error::Ejected {
+        reason: reason.to_string(),
+    })?;
     Ok(if exit.should_restart() {
         Next::Restart
     } else {

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use anyhow::{Context, Result};
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
 use libbpf_rs::{ProgramType, btf::TypeId};
+use nix::errno::Errno;
+
+use crate::{Error, Result};
 
 /// Callbacks that a name may end in, longer ones before the ones they end in.
 const OPS: [&str; 35] = [
@@ -62,8 +64,8 @@ impl Statistics {
         // SAFETY: a plain system call on an enum value; the result is checked below.
         let fd = unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) };
         if fd < 0 {
-            return Err(std::io::Error::from_raw_os_error(-fd))
-                .context("cannot switch the kernel's BPF statistics on");
+            let what = "switch the kernel's BPF statistics on";
+            return Err(Error::system(what, Errno::from_raw(-fd)));
         }
         // SAFETY: the kernel has just made this descriptor for us alone.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))

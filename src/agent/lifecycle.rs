@@ -124,11 +124,13 @@ fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Resul
 }
 
 /// For `top` and the like, which outlive us.
-fn remember_ejection(error: &anyhow::Error) {
-    let reason = error.root_cause().to_string();
+fn remember_ejection(error: &scx_ops::Error) {
+    let scx_ops::Error::Ejected { reason } = error else {
+        return;
+    };
     let ejection = Ejection {
         unix_s: clock::unix_s(),
-        reason: reason.strip_prefix("EXIT: ").unwrap_or(&reason).to_owned(),
+        reason: reason.strip_prefix("EXIT: ").unwrap_or(reason).to_owned(),
     };
     if let Err(error) = state::remember_ejection(&ejection) {
         eprintln!("scx_takt: {error:#}");

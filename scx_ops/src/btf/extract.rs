@@ -4,8 +4,7 @@
 //! the machine; a type is three of them (name, info, size or type) and what its kind adds.
 
 use std::collections::HashSet;
-
-use anyhow::{Context, Result, bail, ensure};
+use std::fmt;
 
 const MAGIC: u16 = 0xeb9f;
 const VERSION: u8 = 1;
@@ -53,11 +52,50 @@ const ADDED: [(u8, u8); 20] = {
     words
 };
 
+/// What is wrong with a BTF blob, or new in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// It does not begin with the magic number of BTF.
+    NoBtf,
+    /// Its format is of another version.
+    Version(u8),
+    /// It ends before the end of this part.
+    CutOff(&'static str),
+    /// The types do not begin at a multiple of four bytes.
+    Unaligned,
+    /// A type of a kind that is not known here.
+    Kind(u32),
+    /// A type of this kind lies in a struct.
+    KindInStruct(u32),
+    /// A type refers to one of this number, which there is not.
+    NoType(u32),
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBtf => write!(f, "it is no BTF"),
+            Self::Version(version) => write!(f, "version {version} is not known"),
+            Self::CutOff(part) => write!(f, "the {part} is cut off"),
+            Self::Unaligned => write!(f, "the types are not aligned"),
+            Self::Kind(kind) => write!(f, "kind {kind} is newer than this program"),
+            Self::KindInStruct(kind) => write!(f, "a type of kind {kind} lies in a struct"),
+            Self::NoType(id) => write!(f, "there is no type {id}"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+type Result<T> = std::result::Result<T, Malformed>;
+
+const TYPES_CUT_OFF: Malformed = Malformed::CutOff("section of types");
+
 /// Number of words of a type.
 fn words_of(info: u32) -> Result<usize> {
     let kind = kind_of(info);
     let Some(&(always, each)) = ADDED.get(kind as usize).filter(|_| kind != 0) else {
-        bail!("kind {kind} is newer than this program");
+        return Err(Malformed::Kind(kind));
     };
     Ok(TYPE_WORDS + usize::from(always) + usize::from(each) * (info & 0xffff) as usize)
 }
@@ -143,19 +181,21 @@ struct Sections<'a> {
 
 impl<'a> Sections<'a> {
     fn of(btf: &'a [u8]) -> Result<Self> {
-        let header = btf.get(..HEADER_BYTES).context("shorter than its header")?;
+        let header = btf.get(..HEADER_BYTES).ok_or(Malformed::CutOff("header"))?;
         let word = |at| u32::from_ne_bytes([0, 1, 2, 3].map(|i: usize| header[at + i])) as usize;
-        ensure!(header[..2] == MAGIC.to_ne_bytes(), "it is no BTF");
-        ensure!(header[2] == VERSION, "version {} is not known", header[2]);
+        if header[..2] != MAGIC.to_ne_bytes() {
+            return Err(Malformed::NoBtf);
+        }
+        if header[2] != VERSION {
+            return Err(Malformed::Version(header[2]));
+        }
         let section = |offset: usize, len: usize| {
             let start = word(4).checked_add(offset)?;
             btf.get(start..start.checked_add(len)?)
         };
-        let types = section(word(8), word(12)).context("the types are cut off")?;
-        let strings = section(word(16), word(20)).context("the strings are cut off")?;
-        let Ok(types) = plain::slice_from_bytes(types) else {
-            bail!("the types are not aligned");
-        };
+        let types = section(word(8), word(12)).ok_or(TYPES_CUT_OFF)?;
+        let strings = section(word(16), word(20)).ok_or(Malformed::CutOff("section of strings"))?;
+        let types = plain::slice_from_bytes(types).map_err(|_| Malformed::Unaligned)?;
         Ok(Self { types, strings })
     }
 
@@ -218,7 +258,7 @@ impl Part<'_> {
     /// The new number of type `old`, which is taken along if it was not yet.
     fn id_of(&mut self, old: u32) -> Result<u32> {
         let new = self.new_ids.get_mut(old as usize);
-        let new = new.with_context(|| format!("there is no type {old}"))?;
+        let new = new.ok_or(Malformed::NoType(old))?;
         if *new == 0 && old != 0 {
             self.taken.push(old);
             *new = self.taken.len() as u32;
@@ -246,7 +286,7 @@ impl Part<'_> {
             let start = self.starts[old as usize - 1] as usize;
             let len = words_of(self.from.types[start + 1])?;
             let words = self.from.types.get(start..start + len);
-            let mut words = words.context("the types are cut off")?.to_vec();
+            let mut words = words.ok_or(TYPES_CUT_OFF)?.to_vec();
             self.renumber(&mut words)?;
             self.types.extend_from_slice(&words);
             next += 1;
@@ -281,7 +321,7 @@ impl Part<'_> {
                 .iter_mut()
                 .step_by(3)
                 .for_each(|name| *name = self.name(*name)),
-            other => bail!("a type of kind {other} in a struct"),
+            other => return Err(Malformed::KindInStruct(other)),
         }
         Ok(())
     }

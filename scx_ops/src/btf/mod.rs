@@ -14,7 +14,6 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 
-use anyhow::{Context, Result};
 use libbpf_rs::btf::types::{Enum, Enum64, Struct};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType, HasSize, TypeId};
 use libbpf_rs::{AsRawLibbpf, OpenObject};
@@ -22,6 +21,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::kernel::BTF;
+use crate::{Error, Result};
+pub use extract::Malformed;
 use extract::{Wanted, extract};
 
 /// Functions of the kernel that are asked for by name.
@@ -42,7 +43,7 @@ impl Reserved {
     /// If the system has no memory for it.
     pub fn new() -> Result<Self> {
         let fd = memfd_create(c"kernel-types", MFdFlags::MFD_CLOEXEC)
-            .context("cannot make a file in memory")?;
+            .map_err(|errno| Error::system("make a file in memory", errno))?;
         Ok(Self { file: fd.into() })
     }
 
@@ -59,12 +60,12 @@ impl Reserved {
         let mut names = names_in(object)?;
         names.extend(FUNCTIONS.iter().map(|name| name.as_bytes().to_vec()));
         let wanted = Wanted::new(names, SCX);
-        let (part, functions) = vmlinux(|vmlinux| extract(vmlinux, &wanted))
-            .with_context(|| format!("cannot make sense of {BTF}"))?;
-        self.file
-            .write_all(&part)
-            .context("cannot write to memory")?;
-        let btf = Btf::from_path(self.path()).context("cannot read the kernel's types again")?;
+        let (part, functions) = vmlinux(|vmlinux| extract(vmlinux, &wanted))?;
+        self.file.write_all(&part).map_err(|source| {
+            let what = "write to a file in memory";
+            Error::System { what, source }
+        })?;
+        let btf = Btf::from_path(self.path()).map_err(|source| Error::Types { source })?;
         Ok(KernelTypes {
             scx_enums: enumerators(&btf)?,
             functions,
@@ -123,7 +124,12 @@ fn enumerators(btf: &Btf<'_>) -> Result<HashMap<String, u64>> {
                 let enumerator = enumerator.to_string_lossy().into_owned();
                 // 64 bits, written by a pahole that knows but 32.
                 let value = if is_cut {
-                    scx_utils::compat::read_enum(&name, &enumerator)?
+                    scx_utils::compat::read_enum(&name, &enumerator).map_err(|reason| {
+                        Error::Enumerator {
+                            name: enumerator.clone(),
+                            reason: format!("{reason:#}"),
+                        }
+                    })?
                 } else {
                     value
                 };
@@ -138,7 +144,8 @@ fn enumerators(btf: &Btf<'_>) -> Result<HashMap<String, u64>> {
 pub(crate) fn of_object(object: &OpenObject) -> Result<Btf<'_>> {
     // SAFETY: the pointer is to the object that we borrow, and the BTF borrows it no longer.
     let raw = unsafe { object.as_libbpf_object().as_ref() };
-    Btf::from_bpf_object(raw)?.context("the BPF object has no BTF")
+    let btf = Btf::from_bpf_object(raw).ok().flatten();
+    btf.ok_or_else(Error::lacks("BTF"))
 }
 
 /// The names of all structs, unions and enums that `object` knows, without their flavours: `type___old` is
@@ -170,20 +177,22 @@ fn essential_name(name: &str) -> &str {
 }
 
 /// Calls `look` with the kernel's BTF: mapped, or read where the kernel cannot map it (before 6.16).
-fn vmlinux<R>(look: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
-    let file = File::open(BTF)?;
-    let len = usize::try_from(file.metadata()?.len())?;
-    let len = NonZeroUsize::new(len).context("it is empty")?;
+fn vmlinux<R>(look: impl FnOnce(&[u8]) -> std::result::Result<R, Malformed>) -> Result<R> {
+    let file = File::open(BTF).map_err(Error::reading(BTF))?;
+    let len_bytes = file.metadata().map_err(Error::reading(BTF))?.len();
+    let len = usize::try_from(len_bytes).ok().and_then(NonZeroUsize::new);
+    let len = len.ok_or(Malformed::CutOff("whole of it"))?;
     let (read, private) = (ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE);
     // SAFETY: a mapping of our own at an address that the kernel chooses.
     let Ok(start) = (unsafe { mmap(None, len, read, private, &file, 0) }) else {
-        return look(&fs::read(BTF)?);
+        return Ok(look(&fs::read(BTF).map_err(Error::reading(BTF))?)?);
     };
     // SAFETY: `len` bytes are mapped there until the call below; the kernel never changes them.
     let found = look(unsafe { std::slice::from_raw_parts(start.cast().as_ptr(), len.get()) });
     // SAFETY: as mapped above; nothing borrows from it any longer.
-    unsafe { munmap(start, len.get()) }.context("cannot unmap it")?;
-    found
+    unsafe { munmap(start, len.get()) }
+        .map_err(|errno| Error::system("unmap the kernel's BTF", errno))?;
+    Ok(found?)
 }
 
 #[cfg(test)]

@@ -120,11 +120,5 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::System { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
+// Without a source: the text has the cause, and a report of the whole chain would have it twice.
+impl std::error::Error for Error {}

@@ -36,5 +36,5 @@ fn main() -> Result<()> {
     let mut skel = bpf::BpfSkelBuilder::default().open(&mut storage)?.load()?;
     let attached = Attached::attach(&mut skel.maps.floor_ops)?;
     stopped.recv()?;
-    attached.detach()
+    Ok(attached.detach()?)
 }
