@@ -7,7 +7,8 @@ use std::{fmt, io};
 use nix::errno::Errno;
 
 use crate::btf::Malformed;
-use crate::kernel::{Active, BTF};
+use crate::kernel::BTF;
+use crate::sched_ext::Active;
 
 /// The result of every fallible operation outside the ring.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -140,7 +141,10 @@ impl fmt::Display for Error {
                  CONFIG_SCHED_CLASS_EXT=y (Debian: 6.16 or later)"
             ),
             Self::OtherScheduler(active) => {
-                write!(f, "{active} is the active scheduler: stop it first")
+                write!(
+                    f,
+                    "{active} is the active scheduler: stop it first (scx.service? another terminal?)"
+                )
             }
             Self::Refused { source } => write!(
                 f,

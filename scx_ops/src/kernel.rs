@@ -1,79 +1,14 @@
 //! What the running kernel offers to a `sched_ext` agent.
 
-use std::fmt;
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use nix::unistd::{SysconfVar, sysconf};
 
+use crate::sched_ext::{self, Active};
 use crate::{Error, Result};
 
-const SCHED_EXT: &str = "/sys/kernel/sched_ext";
 pub(crate) const BTF: &str = "/sys/kernel/btf/vmlinux";
-
-/// The scheduler that is active.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Active {
-    /// The kernel was built without `sched_ext`.
-    Unsupported,
-    /// The kernel's own scheduler (EEVDF).
-    Kernel,
-    /// A `sched_ext` scheduler, by the name in its ops.
-    SchedExt(String),
-    /// A `sched_ext` scheduler that comes or goes at this moment; the kernel's word for it.
-    Changing(String),
-}
-
-impl fmt::Display for Active {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Active::Unsupported => write!(f, "EEVDF (no sched_ext)"),
-            Active::Kernel => write!(f, "EEVDF"),
-            Active::SchedExt(ops) => write!(f, "{ops}"),
-            Active::Changing(state) => write!(f, "a sched_ext scheduler ({state})"),
-        }
-    }
-}
-
-/// Reads which scheduler is active from `/sys/kernel/sched_ext`.
-///
-/// # Errors
-/// If sysfs cannot be read for another reason than that `sched_ext` is not there.
-pub fn active() -> Result<Active> {
-    active_in(Path::new(SCHED_EXT))
-}
-
-fn active_in(dir: &Path) -> Result<Active> {
-    let state = match fs::read_to_string(dir.join("state")) {
-        Ok(state) => state.trim().to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Active::Unsupported),
-        Err(error) => return Err(Error::reading(dir.join("state"))(error)),
-    };
-    if state == "disabled" {
-        return Ok(Active::Kernel);
-    }
-    let ops = fs::read_to_string(dir.join("root/ops")).unwrap_or_default();
-    Ok(match (state.as_str(), ops.trim()) {
-        ("enabled", ops) if !ops.is_empty() => Active::SchedExt(ops.to_owned()),
-        _ => Active::Changing(state),
-    })
-}
-
-/// Has the active `sched_ext` scheduler taken every task that is not real-time? (The others take those
-/// only that ask for it.)
-pub fn switched_all() -> bool {
-    fs::read_to_string(Path::new(SCHED_EXT).join("switch_all")).is_ok_and(|all| all.trim() == "1")
-}
-
-/// Number of tasks that the active scheduler's `init_task` refused since boot; `None`: not told.
-pub fn nr_rejected() -> Option<u64> {
-    fs::read_to_string(Path::new(SCHED_EXT).join("nr_rejected"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-}
 
 /// The kernel's release string, as `uname -r` prints it.
 pub fn release() -> String {
@@ -163,41 +98,9 @@ pub fn require_bpf(what: &str) -> Result<()> {
 /// The first thing that is missing: what, why, and what to do.
 pub fn require() -> Result<()> {
     require_bpf("loading a scheduler")?;
-    match active()? {
+    match sched_ext::active()? {
         Active::Unsupported => Err(Error::NoSchedExt { release: release() }),
         Active::Kernel => Ok(()),
         other => Err(Error::OtherScheduler(other)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sysfs(state: Option<&str>, ops: Option<&str>) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        if let Some(state) = state {
-            fs::write(dir.path().join("state"), state).unwrap();
-        }
-        if let Some(ops) = ops {
-            fs::create_dir(dir.path().join("root")).unwrap();
-            fs::write(dir.path().join("root/ops"), ops).unwrap();
-        }
-        dir
-    }
-
-    #[test]
-    fn reads_the_active_scheduler() {
-        let active = |state, ops| active_in(sysfs(state, ops).path()).unwrap();
-        assert_eq!(active(None, None), Active::Unsupported);
-        assert_eq!(active(Some("disabled\n"), None), Active::Kernel);
-        assert_eq!(
-            active(Some("enabled\n"), Some("simple\n")),
-            Active::SchedExt("simple".into())
-        );
-        assert_eq!(
-            active(Some("disabling\n"), None),
-            Active::Changing("disabling".into())
-        );
     }
 }

@@ -5,6 +5,7 @@
 //! * [`compat`]: what differs between kernels, in one table, and what we do about it.
 //! * [`lifecycle`]: from attached to detached, and what an exit means.
 //! * [`ring`]: the BPF ring consumer.
+//! * [`sched_ext`]: which scheduler is active, from sysfs.
 //! * [`statistics`]: what each callback costs.
 //!
 //! Each fails with an [`Error`], but the ring with a [`ring::Error`].
@@ -15,6 +16,7 @@ mod error;
 pub mod kernel;
 pub mod lifecycle;
 pub mod ring;
+pub mod sched_ext;
 pub mod statistics;
 
 pub use error::{Error, Result};

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use libbpf_rs::{Link, MapMut};
 use scx_utils::UserExitInfo;
 
-use crate::kernel::{self, Active};
+use crate::sched_ext::{self, Active};
 use crate::{Error, Result};
 
 /// How long the kernel may take to hand all tasks back.
@@ -71,7 +71,7 @@ impl Attached {
     pub fn attach(ops: &mut MapMut<'_>) -> Result<Self> {
         let link = ops
             .attach_struct_ops()
-            .map_err(|source| match kernel::active() {
+            .map_err(|source| match sched_ext::active() {
                 Ok(other @ Active::SchedExt(_)) => Error::OtherScheduler(other),
                 _ => Error::Refused { source },
             })?;
@@ -88,11 +88,11 @@ impl Attached {
     }
 }
 
-/// Waits for a state of `/sys/kernel/sched_ext`.
+/// Waits until the active scheduler is one of these.
 fn wait_until(reached: impl Fn(&Active) -> bool) -> Result<()> {
     let deadline = Instant::now() + DETACH_TIMEOUT;
     loop {
-        let active = kernel::active()?;
+        let active = sched_ext::active()?;
         if reached(&active) {
             return Ok(());
         }

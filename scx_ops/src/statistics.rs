@@ -4,7 +4,7 @@
 //! they were, whatever becomes of this process. They cost two clock reads per call.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libbpf_rs::btf::{Btf, types};
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
@@ -89,6 +89,21 @@ impl Cost {
     pub fn ns_per_call(self) -> f64 {
         self.run_ns as f64 / self.calls.max(1) as f64
     }
+}
+
+/// Totals so far of one program that is loaded; `None`: the kernel does not say.
+pub fn of_program(program: BorrowedFd<'_>) -> Option<Cost> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut len_bytes = size_of_val(&info) as u32;
+    // SAFETY: the descriptor is open and the kernel writes at most `len_bytes` bytes to `info`, which is plain
+    // data and asks for no arrays.
+    let result = unsafe {
+        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut len_bytes)
+    };
+    (result == 0).then_some(Cost {
+        calls: info.run_cnt,
+        run_ns: info.run_time_ns,
+    })
 }
 
 /// Programs that are there before the scheduler comes, and so are not its own.

@@ -2,22 +2,18 @@
 //! loading and is of no use here: it reads the whole of the kernel's BTF a second time, and makes a BPF arena to
 //! see what the compiler of the kernel can do with it (7.2.13, deterministic: 45 and 25 ms of 0.47 s).
 
-use std::fs;
 use std::mem::MaybeUninit;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use libbpf_rs::OpenObject;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use scx_ops::btf::{KernelTypes, Reserved};
-use scx_ops::compat;
+use scx_ops::{compat, sched_ext};
 use scx_utils::build_id::ops_version_suffix;
 
 use crate::bpf_abi::{BpfSkelBuilder, OpenBpfSkel};
 use crate::cli::RunArgs;
 
-/// Moves on when a CPU comes or goes: the kernel refuses a scheduler that has seen another number.
-const HOTPLUG_SEQ: &str = "/sys/kernel/sched_ext/hotplug_seq";
 /// As in other schedulers of sched_ext: how long a task may wait before the kernel ends the scheduler, in ms.
 const TIMEOUT_MS: &str = "SCX_TIMEOUT_MS";
 
@@ -47,7 +43,7 @@ pub fn open<'a>(storage: &'a mut MaybeUninit<OpenObject>, args: &RunArgs) -> Res
     leave_out(&mut skel);
     let ops = skel.struct_ops.takt_ops_mut();
     ops.exit_dump_len = args.exit_dump_len;
-    ops.hotplug_seq = hotplug_seq(Path::new(HOTPLUG_SEQ))?;
+    ops.hotplug_seq = sched_ext::hotplug_seq()?;
     append(
         &mut ops.name,
         &ops_version_suffix(env!("CARGO_PKG_VERSION")),
@@ -65,13 +61,6 @@ fn leave_out(skel: &mut OpenBpfSkel<'_>) {
     skel.progs.takt_selftest_dsq.set_autoload(false);
     skel.progs.takt_selftest_ring.set_autoload(false);
     skel.progs.takt_selftest_flood.set_autoload(false);
-}
-
-fn hotplug_seq(path: &Path) -> Result<u64> {
-    let text = fs::read_to_string(path);
-    let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-    let seq = text.trim().parse();
-    seq.with_context(|| format!("{} is no number: {text}", path.display()))
 }
 
 /// Appends `suffix` to a C string in a buffer of fixed size, as much of it as there is room for. The skeleton has
@@ -108,15 +97,5 @@ mod tests {
         assert_eq!(named(8, "_0.1.0"), "takt_0.");
         assert_eq!(named(5, "_0.1.0"), "takt");
         assert_eq!(named(0, "_0.1.0"), "");
-    }
-
-    #[test]
-    fn a_count_of_hotplugs_must_be_a_number() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(&file, "7\n").unwrap();
-        assert_eq!(hotplug_seq(file.path()).unwrap(), 7);
-        fs::write(&file, "seven\n").unwrap();
-        assert!(hotplug_seq(file.path()).is_err());
-        assert!(hotplug_seq(Path::new("/nowhere")).is_err());
     }
 }

@@ -19,8 +19,8 @@ mod results;
 mod runner;
 mod scheduler;
 mod stats;
-mod sysfs;
 mod table;
+mod uevents;
 mod waits;
 mod workload;
 

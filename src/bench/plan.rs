@@ -6,11 +6,11 @@ use anyhow::{Result, bail};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use scx_ops::sched_ext::{self, Active};
 
 use super::gate::{self, Rule};
 use super::output::Output;
 use super::scheduler::{self, Limits, Scheduler};
-use super::sysfs;
 use super::workload::{self, Setting, Workload};
 use crate::cli::BenchArgs;
 
@@ -247,7 +247,7 @@ fn is_own(scheduler: &Scheduler) -> bool {
 
 /// Why no scheduler can be loaded, if so.
 fn obstacle() -> Option<&'static str> {
-    if !sysfs::available() {
+    if matches!(sched_ext::active(), Ok(Active::Unsupported)) {
         return Some("this kernel has no sched_ext");
     }
     (!nix::unistd::geteuid().is_root()).then_some("loading a scheduler takes root")

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
+use scx_ops::sched_ext::{self, Status};
 
 use super::process::{Process, reason_in};
-use super::sysfs::{self, Uevents};
+use super::uevents::Uevents;
 use crate::base::wait::{self, Interrupt};
 
 /// How often the state is looked at when no event of the kernel says that it changed.
@@ -85,14 +86,14 @@ pub fn start(
     let uevents = Uevents::listen();
     let mut command = Command::new(program);
     command.args(arguments);
-    let enable_seq = sysfs::enable_seq() + 1;
+    let enable_seq = enable_seq(&Status::read()?) + 1;
     let started = Instant::now();
     let mut process = match Process::start(command) {
         Ok(process) => process,
         Err(error) => return Ok(Start::Failed(format!("did not start: {error:#}"))),
     };
     while started.elapsed() < limits.load {
-        if let Some(ops) = sysfs::enabled().then(sysfs::ops).flatten() {
+        if let Some(ops) = sched_ext::active()?.ops() {
             let load_s = started.elapsed().as_secs_f64();
             return Ok(Start::Loaded(Loaded {
                 process,
@@ -131,7 +132,9 @@ impl Loaded {
     /// Why the kernel (or the scheduler itself) has ended it in mid-run, if so.
     pub fn ejected(&mut self) -> Result<Option<String>> {
         let ended = self.process.status()?;
-        if ended.is_none() && sysfs::enabled() && sysfs::enable_seq() <= self.enable_seq {
+        let status = Status::read()?;
+        let is_same = enable_seq(&status) <= self.enable_seq;
+        if ended.is_none() && is_same && status.active().ops().is_some() {
             return Ok(None);
         }
         wait::ready(&[self.process.fd()], LAST_WORDS);
@@ -154,30 +157,35 @@ fn stop(process: &mut Process, limits: Limits) -> Result<()> {
     wait_until_back()
 }
 
+/// How often the kernel says that a scheduler was enabled.
+fn enable_seq(status: &Status) -> u64 {
+    status.enable_seq.unwrap_or(0)
+}
+
 /// Waits until the kernel schedules with EEVDF again.
 fn wait_until_back() -> Result<()> {
     let started = Instant::now();
-    while sysfs::active() {
+    loop {
+        let active = sched_ext::active()?;
+        if active.is_kernel() {
+            return Ok(());
+        }
         if started.elapsed() > RETURN_LIMIT {
             bail!(
-                "the kernel has not gone back to EEVDF within {} s ({} is still there); \
+                "the kernel has not gone back to EEVDF within {} s ({active} is still there); \
                  SysRq-S ends any sched_ext scheduler",
-                RETURN_LIMIT.as_secs(),
-                sysfs::ops().unwrap_or_else(|| "a scheduler".to_owned())
+                RETURN_LIMIT.as_secs()
             );
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(())
 }
 
 /// Refuses to start while another scheduler is at work.
 pub fn refuse_if_active() -> Result<()> {
-    if sysfs::active() {
-        bail!(
-            "the sched_ext scheduler {} is active; stop it first (scx.service? another terminal?)",
-            sysfs::ops().unwrap_or_else(|| "(unnamed)".to_owned())
-        );
+    let active = sched_ext::active()?;
+    if !active.is_kernel() {
+        return Err(scx_ops::Error::OtherScheduler(active).into());
     }
     Ok(())
 }

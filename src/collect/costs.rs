@@ -5,15 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use libbpf_rs::ProgramType;
-use libbpf_rs::libbpf_sys;
 use libbpf_rs::skel::Skel;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use scx_ops::kernel;
-use scx_ops::statistics::{Statistics, op_of};
+use scx_ops::statistics::{Statistics, of_program, op_of};
 
 use crate::bpf_abi::BpfSkel;
 use crate::snapshot::{Callback, Cost};
@@ -50,8 +49,12 @@ impl Costs {
     /// Costs so far. Callbacks that were never timed are left out.
     pub fn sample(&mut self) -> Cost {
         let timed = self.programs.iter().filter_map(|(name, fd)| {
-            let callback = run_time(fd)?;
-            (callback.calls > 0).then(|| (name.clone(), callback))
+            let timed = of_program(fd.as_fd()).filter(|timed| timed.calls > 0)?;
+            let callback = Callback {
+                calls: timed.calls,
+                run_ns: timed.run_ns,
+            };
+            Some((name.clone(), callback))
         });
         let callbacks: BTreeMap<_, _> = timed.collect();
         let now = self.samples.is_multiple_of(SAMPLES_PER_TIMING);
@@ -78,19 +81,4 @@ pub fn of_this_process() -> Cost {
         agent_rss_bytes: pages.unwrap_or(0) * kernel::page_size_bytes() as u64,
         ..Default::default()
     }
-}
-
-/// Calls of a program that were timed, and how long they took.
-fn run_time(program: &OwnedFd) -> Option<Callback> {
-    let mut info = libbpf_sys::bpf_prog_info::default();
-    let mut len = size_of_val(&info) as u32;
-    // SAFETY: the descriptor is open and the kernel writes at most `len` bytes to `info`, which is plain
-    // data and asks for no arrays.
-    let result = unsafe {
-        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut len)
-    };
-    (result == 0).then_some(Callback {
-        calls: info.run_cnt,
-        run_ns: info.run_time_ns,
-    })
 }

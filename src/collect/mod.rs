@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use anyhow::Result;
-use scx_ops::kernel::{self, Active};
+use scx_ops::kernel;
+use scx_ops::sched_ext::{self, Active};
 
 pub use activity::Layout;
 pub use costs::{Costs, of_this_process as cost_of_this_process};
@@ -44,7 +45,7 @@ impl System {
     /// A snapshot without what only the scheduler itself can know. `tasks`: what the task iterator wrote.
     pub fn snapshot(&mut self, tasks: &[intf::takt_task], policy: Policy) -> Snapshot {
         let policy = Policy {
-            all_ext: kernel::switched_all(),
+            all_ext: sched_ext::switched_all(),
             ..policy
         };
         let at_ns = monotonic_ns();
@@ -66,8 +67,8 @@ impl System {
 
 /// The active scheduler, as far as sysfs tells.
 fn scheduler() -> Scheduler {
-    let active = kernel::active().unwrap_or(Active::Kernel);
-    let (name, watchdog_ns) = match active {
+    let status = sched_ext::Status::read().unwrap_or_default();
+    let (name, watchdog_ns) = match status.active() {
         Active::Kernel | Active::Unsupported => (Snapshot::KERNELS_OWN.to_owned(), 0),
         Active::SchedExt(name) => (name, WATCHDOG_MAX_NS),
         Active::Changing(state) => {
@@ -78,7 +79,7 @@ fn scheduler() -> Scheduler {
     Scheduler {
         name,
         watchdog_ns,
-        rejected: kernel::nr_rejected().unwrap_or(0),
+        rejected: status.nr_rejected.unwrap_or(0),
         last_ejection: state::last_ejection(),
         ..Default::default()
     }

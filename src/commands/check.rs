@@ -8,7 +8,8 @@ use anyhow::{Result, bail, ensure};
 use libbpf_rs::ProgramInput;
 use nix::errno::Errno;
 use scx_ops::compat;
-use scx_ops::kernel::{self, Active};
+use scx_ops::kernel;
+use scx_ops::sched_ext::{self, Active};
 use serde::Serialize;
 
 use crate::agent::{lifecycle, open};
@@ -133,7 +134,7 @@ fn privileges() -> Item {
 }
 
 fn sched_ext() -> Item {
-    match kernel::active() {
+    match sched_ext::active() {
         Ok(Active::Kernel) => item("sched_ext", Status::Ok, "present; EEVDF schedules now"),
         Ok(Active::Unsupported) => failed(
             "sched_ext",

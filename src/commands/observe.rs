@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::ProgressBar;
-use scx_ops::kernel;
+use scx_ops::sched_ext;
 
 use crate::base::wait::{self, Interrupt};
 use crate::base::{output, units};
@@ -28,7 +28,7 @@ pub fn run(args: &ObserveArgs) -> Result<ExitCode> {
         Duration::from_secs_f64(args.seconds),
         !args.json,
     )?;
-    let scheduler = kernel::active().map_or_else(|_| "?".into(), |active| active.to_string());
+    let scheduler = sched_ext::active().map_or_else(|_| "?".into(), |active| active.to_string());
     let report = Report::new(&reading, scheduler, !interrupt.raised());
     let text = if args.json {
         serde_json::to_string_pretty(&report)?

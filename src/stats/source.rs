@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use scx_ops::kernel::{self, Active};
+use scx_ops::kernel;
+use scx_ops::sched_ext::{self, Active};
 use scx_stats::StatsClient;
 
 use super::server::SOCKET;
@@ -47,7 +48,8 @@ impl Source {
     /// Takes a snapshot. Where the agent cannot be asked, less is seen, and `unavailable` says so.
     pub fn sample(&mut self) -> Snapshot {
         self.unavailable.clear();
-        let ours = matches!(kernel::active(), Ok(Active::SchedExt(ops)) if snapshot::is_takt(&ops));
+        let ours =
+            matches!(sched_ext::active(), Ok(Active::SchedExt(ops)) if snapshot::is_takt(&ops));
         if ours && let Some(snapshot) = self.ask_with_patience() {
             // Local probes are not needed now, and tracing costs.
             if let Some(local) = &mut self.local {

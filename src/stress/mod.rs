@@ -2,16 +2,16 @@
 //!
 //! Workers of many kinds (`kinds`) tick one counter each (`pool`). A worker that does not get on for
 //! `--stall-seconds` is a failure (`watch`), and so is a sched_ext scheduler that the kernel throws out
-//! during the run (`sched_ext`), work that the kernel's core had to do in its place (`counters`), an alarm in the kernel
-//! log (`kernel_log`), and with `--longest-wait` a wait that is longer (`wait_check`). What a scheduler does right
+//! during the run (`staying`), work that the kernel's core had to do in its place (`event_counters`), an alarm in the
+//! kernel log (`kernel_log`), and with `--longest-wait` a wait that is longer (`wait_check`). What a scheduler does right
 //! shows nowhere here: this asks only whether it stays alive and leaves no task behind.
 
-mod counters;
+mod event_counters;
 mod kernel_log;
 mod kinds;
 mod report;
 mod rng;
-mod sched_ext;
+mod staying;
 pub mod sys;
 mod trace;
 mod wait_check;
@@ -25,13 +25,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use scx_ops::sched_ext::{self, Status};
 
 use crate::base::units;
 use crate::cli::{StressArgs, StressKind};
-use counters::{Beside, Counters};
+use event_counters::{Beside, Counters};
 use kernel_log::KernelLog;
 use report::{LeftOut, Summary};
-use sched_ext::SchedExt;
 use trace::Trace;
 use wait_check::{WaitCheck, Waits};
 use watch::Watch;
@@ -54,7 +54,7 @@ pub fn run(args: StressArgs) -> Result<ExitCode> {
     let handler = Arc::clone(&load);
     ctrlc::set_handler(move || handler.stop()).context("cannot catch signals")?;
 
-    let before = SchedExt::read();
+    let before = Status::read()?;
     let began = Instant::now();
     let trace = args.trace.as_deref().map(Trace::create).transpose()?;
     let wait_check = args.longest_wait.map(WaitCheck::start).transpose()?;
@@ -65,6 +65,7 @@ pub fn run(args: StressArgs) -> Result<ExitCode> {
     run.finish();
     let moved = run.compare_counters();
     run.read_kernel_log();
+    let end = run.status();
     let summary = Summary {
         seconds: began.elapsed().as_secs_f64(),
         seed: args.seed,
@@ -74,7 +75,7 @@ pub fn run(args: StressArgs) -> Result<ExitCode> {
         counters: moved,
         unwatched: run.unwatched,
         longest_absence: run.watch.longest_absence().as_secs_f64(),
-        end: SchedExt::read(),
+        end,
         start: run.before,
         problems: run.problems,
     };
@@ -111,7 +112,7 @@ fn choose(args: &StressArgs) -> Result<(Vec<StressKind>, Vec<LeftOut>)> {
 struct Run<'a> {
     args: &'a StressArgs,
     load: Arc<Load>,
-    before: SchedExt,
+    before: Status,
     counters: Counters,
     /// `Err`: why it cannot be read.
     kernel_log: Result<KernelLog>,
@@ -130,7 +131,7 @@ impl<'a> Run<'a> {
         args: &'a StressArgs,
         kinds: &[StressKind],
         load: Arc<Load>,
-        before: SchedExt,
+        before: Status,
         trace: Option<Trace>,
     ) -> Self {
         let patience = Duration::from_secs(args.stall_seconds);
@@ -138,7 +139,7 @@ impl<'a> Run<'a> {
             args,
             load,
             before,
-            counters: counters::read(),
+            counters: sched_ext::event_counters(),
             kernel_log: KernelLog::open(),
             beside: Beside {
                 hotplug: kinds.contains(&StressKind::Hotplug),
@@ -202,10 +203,18 @@ impl<'a> Run<'a> {
         if self.args.any_scheduler {
             return;
         }
-        let trouble = SchedExt::read().trouble_since(&self.before, self.beside.hotplug);
-        if let Some(trouble) = trouble.filter(|trouble| !self.problems.contains(trouble)) {
-            self.problem(trouble);
+        let now = self.status();
+        if let Some(trouble) = staying::trouble_since(&self.before, &now, self.beside.hotplug) {
+            self.problem_once(trouble);
         }
+    }
+
+    /// The kernel's sched_ext now; that it cannot be read is a problem.
+    fn status(&mut self) -> Status {
+        Status::read().unwrap_or_else(|error| {
+            self.problem_once(error.to_string());
+            self.before.clone()
+        })
     }
 
     /// What was done so far; a file that cannot be written to any more is a problem, and left alone.
@@ -251,9 +260,9 @@ impl<'a> Run<'a> {
 
     /// By how much the kernel's counters of the scheduler moved; one that must not is a problem.
     fn compare_counters(&mut self) -> Counters {
-        let moved = counters::moved(&self.counters, &counters::read());
+        let moved = event_counters::moved(&self.counters, &sched_ext::event_counters());
         if !self.args.any_scheduler
-            && let Some(problem) = counters::problem(&moved, self.beside)
+            && let Some(problem) = event_counters::problem(&moved, self.beside)
         {
             self.problem(problem);
         }
@@ -276,6 +285,12 @@ impl<'a> Run<'a> {
                 }
             }
             Err(error) => self.problem(format!("{error:#}")),
+        }
+    }
+
+    fn problem_once(&mut self, text: String) {
+        if !self.problems.contains(&text) {
+            self.problem(text);
         }
     }
 

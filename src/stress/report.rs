@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use scx_ops::sched_ext::Status;
 use serde::Serialize;
 
-use super::counters::Counters;
-use super::sched_ext::SchedExt;
+use super::event_counters::Counters;
 use super::wait_check::Waits;
 use super::watch::KindResult;
 use crate::base::units::time;
@@ -33,9 +33,9 @@ pub struct Summary {
     /// How long the watch itself was kept from running at most, in seconds.
     pub longest_absence: f64,
     /// The kernel's sched_ext at the start.
-    pub start: SchedExt,
+    pub start: Status,
     /// The kernel's sched_ext at the end.
-    pub end: SchedExt,
+    pub end: Status,
     /// Everything that went wrong; empty is a success.
     pub problems: Vec<String>,
 }
@@ -136,7 +136,10 @@ impl Summary {
     }
 
     fn scheduler(&self) -> String {
-        let (start, end) = (self.start.describe(), self.end.describe());
+        let (start, end) = (
+            self.start.active().to_string(),
+            self.end.active().to_string(),
+        );
         let cpus = if start == end {
             start
         } else {
@@ -185,8 +188,8 @@ mod tests {
             counters: Counters::from([("SCX_EV_X".into(), 3)]),
             unwatched: vec!["kernel log: no reason".into()],
             longest_absence: 0.3,
-            start: SchedExt::default(),
-            end: SchedExt::default(),
+            start: Status::default(),
+            end: Status::default(),
             problems: Vec::new(),
         }
     }
@@ -206,7 +209,7 @@ mod tests {
              left out: cgroup: no reason\n\
              not watched: kernel log: no reason\n\
              counter: SCX_EV_X 3\n\
-             scheduler: no sched_ext in this kernel\n\
+             scheduler: EEVDF (no sched_ext)\n\
              stress: 20.0 s, seed 1, 1 kinds: all got on\n"
         );
     }
@@ -221,10 +224,7 @@ mod tests {
         summary.end.nr_rejected = Some(3);
         let text = text(&summary);
         assert!(text.contains("problem: compute/0 made"), "{text}");
-        assert!(
-            text.contains("at the end sched_ext disabled; nr_rejected 3"),
-            "{text}"
-        );
+        assert!(text.contains("at the end EEVDF; nr_rejected 3"), "{text}");
         assert!(text.ends_with("FAILED\n"), "{text}");
     }
 

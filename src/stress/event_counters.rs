@@ -1,15 +1,10 @@
-//! The kernel's event counters of the active sched_ext scheduler, and which of them must stand still.
+//! Which of the kernel's event counters of the active sched_ext scheduler must stand still.
 //!
-//! `/sys/kernel/sched_ext/root/events` has a line `SCX_EV_NAME COUNT` for each counter (from 6.15 on; 6.12 has no such
-//! file). A counter tells that the core did something in the place of the scheduler. Names differ between
-//! kernels (6.15 has `ENQ_SLICE_DFL` for the `REFILL_SLICE_DFL` of later ones, 7.1 adds four), so that all names
-//! come from the file: a counter that is not known here must stand still as well.
+//! A counter says that the core did something in the place of the scheduler. Names differ between kernels (6.12 has no
+//! counters, 6.15 has `ENQ_SLICE_DFL` for the `REFILL_SLICE_DFL` of later ones, 7.1 adds four), so that all names come
+//! from the kernel: a counter that is not known here must stand still as well.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-
-const EVENTS: &str = "/sys/kernel/sched_ext/root/events";
 
 /// Part of the names that count the bypass mode, which the kernel itself enters for a load or a suspend.
 const BYPASS: &str = "BYPASS";
@@ -41,20 +36,6 @@ pub struct Beside {
 
 /// Counters by name.
 pub type Counters = BTreeMap<String, u64>;
-
-/// The counters now; empty if no scheduler is loaded or the kernel has none.
-pub fn read() -> Counters {
-    read_from(Path::new(EVENTS))
-}
-
-fn read_from(file: &Path) -> Counters {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let counter = |line: &str| {
-        let (name, count) = line.split_once(' ')?;
-        Some((name.to_owned(), count.trim().parse().ok()?))
-    };
-    text.lines().filter_map(counter).collect()
-}
 
 /// By how much each counter has grown from `before` to `after`; those that stood still are left out. Counters of a
 /// scheduler that was loaded in between began at 0.
@@ -104,19 +85,6 @@ mod tests {
     fn counters(pairs: &[(&str, u64)]) -> Counters {
         let owned = |(name, count): &(&str, u64)| ((*name).to_owned(), *count);
         pairs.iter().map(owned).collect()
-    }
-
-    #[test]
-    fn counters_are_read_by_the_names_that_the_kernel_gives() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("events");
-        fs::write(&file, "SCX_EV_SELECT_CPU_FALLBACK 3\nSCX_EV_NEW 0\n").unwrap();
-        let expected = counters(&[("SCX_EV_SELECT_CPU_FALLBACK", 3), ("SCX_EV_NEW", 0)]);
-        assert_eq!(read_from(&file), expected);
-        assert_eq!(
-            read_from(&directory.path().join("absent")),
-            Counters::default()
-        );
     }
 
     #[test]
