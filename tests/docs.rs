@@ -182,14 +182,3 @@ fn commands_are_found_where_they_stand() {
     assert!(found("scx_takt stats [--json]").is_empty());
     assert!(found("cat /sys/kernel/sched_ext/state").is_empty());
 }
-
-/// The page about kernels has a row for each feature that is looked up while loading.
-#[test]
-fn the_page_about_kernels_has_every_feature() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/design/kernels.md");
-    let text = fs::read_to_string(page).unwrap();
-    for feature in scx_ops::compat::FEATURES {
-        let row = format!("| `{}` | {} |", feature.name, feature.since);
-        assert!(text.contains(&row), "no row {row}");
-    }
-}

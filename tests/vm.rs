@@ -103,6 +103,18 @@ fn lives_on_7_3() {
     lives_on("7.3");
 }
 
+/// The table of what differs between kernels, on every kernel.
+#[test]
+#[ignore = "boots VMs"]
+fn table_of_features_holds_on_every_kernel() {
+    for kernel in [KERNEL_6_12, "6.16", "6.18", "7.0", "7.2", "7.3"] {
+        let vm = Vm::new(kernel).with_test("scx_ops:compat_kernel");
+        let text = vm.passes("compat_kernel --ignored || fail 'the table is wrong'");
+        let is_skipped = text.is_empty();
+        assert!(is_skipped || text.contains("1 passed"), "{text}");
+    }
+}
+
 /// Kernels whose BTF lets no program call half of sched_ext: said in one line, and EEVDF stays.
 fn refuses_malformed_btf(kernel: &str) {
     Vm::new(kernel).passes(

@@ -8,8 +8,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::PrintLevel;
 use libbpf_rs::ProgramInput;
 use libbpf_rs::skel::OpenSkel;
+use scx_ops::compat::{self, Kind};
+use scx_ops::kernel;
 use scx_ops::lifecycle::{self, Attached, Next};
-use scx_ops::{compat, kernel};
 use scx_utils::compat::function_tracer_available;
 use scx_utils::{uei_read, uei_set_size};
 
@@ -160,7 +161,7 @@ pub fn configure(
         .pretend_lacks
         .iter()
         .cloned()
-        .partition(|name| compat::find(name).is_none());
+        .partition(|name| compat::find(name).is_none_or(|known| known.kind == Kind::Callback));
     let Opened { skel, types } = opened;
     let rodata = skel
         .maps
@@ -198,7 +199,7 @@ pub fn configure(
     }
     rodata.without = args.without.iter().fold(0, |off, &rule| off | rule as u32);
     rodata.event_limit = args.event_limit.unwrap_or(rodata.event_limit);
-    rodata.pretend_no_peek = kfuncs.iter().any(|name| name == "scx_bpf_dsq_peek");
+    rodata.pretend_no_peek = kfuncs.iter().any(|name| name == compat::PEEK);
     // Without it the kernel (since 6.14) leaves a task that may not migrate on its CPU with a slice of 20 ms, and
     // takes each that a real-time task has preempted for one: a task that runs there as real-time tasks come and
     // go would keep the CPU for ever. The same holds for tasks that exit.

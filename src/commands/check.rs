@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use libbpf_rs::ProgramInput;
 use nix::errno::Errno;
-use scx_ops::compat;
+use scx_ops::compat::{self, Fallback, Feature};
 use scx_ops::kernel;
 use scx_ops::sched_ext::{self, Active};
 use serde::Serialize;
@@ -196,8 +196,8 @@ fn kfuncs() -> Item {
 }
 
 fn cgroups() -> Item {
-    let has = |name| scx_utils::compat::struct_has_field("sched_ext_ops", name).unwrap_or(false);
-    match (has("cgroup_set_weight"), has("cgroup_set_bandwidth")) {
+    let has = compat::has_callback;
+    match (has("cgroup_set_weight"), has(compat::BANDWIDTH)) {
         (true, true) => item("cgroup ops", Status::Ok, "weights and bandwidth"),
         (true, false) => item(
             "cgroup ops",
@@ -213,16 +213,20 @@ fn cgroups() -> Item {
 }
 
 fn features() -> Item {
+    let lost = |feature: &&Feature| matches!(feature.fallback, Fallback::Less(_));
     let missing: Vec<_> = compat::FEATURES
         .iter()
+        .filter(lost)
         .filter(|feature| !feature.present())
         .collect();
     if missing.is_empty() {
         return item("features", Status::Ok, "all that scx_takt can make use of");
     }
-    let lacks = missing
-        .iter()
-        .map(|f| format!("{} ({}): {}", f.name, f.since, f.fallback));
+    let lacks = missing.iter().map(|feature| {
+        let (major, minor) = feature.since;
+        let fallback = feature.fallback.text();
+        format!("{} ({major}.{minor}): {fallback}", feature.name)
+    });
     item(
         "features",
         Status::Note,

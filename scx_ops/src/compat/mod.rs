@@ -1,96 +1,24 @@
-//! What differs between the kernels from 6.12 on, in one table, and what we do without each.
+//! What differs between the kernels from 6.12 on, in two tables, and what we do without each.
 //!
+//! [`FEATURES`] is looked up in BTF, [`DIFFERENCES`] cannot be. `docs/design/kernels.md` is made of both.
 //! Names and versions: `kernel/sched/ext.c` (from 7.1 on `kernel/sched/ext/`) of each release.
+
+mod table;
 
 use libbpf_rs::OpenObject;
 use libbpf_rs::btf::ReferencesType;
 use libbpf_rs::btf::types::{DataSec, MemberAttr, Struct, Var};
-use scx_utils::compat;
 
 use crate::btf::{self, KernelTypes};
 use crate::{Error, Result};
 
-/// What kind of thing a kernel may have or lack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A member of `struct sched_ext_ops`.
-    Callback,
-    /// A function that BPF programs may call.
-    Kfunc,
-    /// A value of an enum, by the enum's name.
-    Flag(&'static str),
-}
-
-/// One thing that kernels from 6.12 on may have or lack.
-#[derive(Clone, Copy, Debug)]
-pub struct Feature {
-    /// Its name in the kernel's BTF.
-    pub name: &'static str,
-    /// What it is.
-    pub kind: Kind,
-    /// The first release that has it.
-    pub since: &'static str,
-    /// What we do without it.
-    pub fallback: &'static str,
-}
-
-const fn feature(
-    name: &'static str,
-    kind: Kind,
-    since: &'static str,
-    fallback: &'static str,
-) -> Feature {
-    Feature {
-        name,
-        kind,
-        since,
-        fallback,
-    }
-}
-
-/// Gives the tasks of a CPU's local queue back to the scheduler. Before it, only cpu_release could.
-pub const REENQUEUE_FROM_ANYWHERE: &str = "scx_bpf_reenqueue_local___v2";
-
-/// The table. A test on each kernel of the VM harness holds `since` against that kernel's BTF.
-pub const FEATURES: &[Feature] = &[
-    feature(
-        "scx_bpf_now",
-        Kind::Kfunc,
-        "6.14",
-        "the clock is read with bpf_ktime_get_ns()",
-    ),
-    feature(
-        "scx_bpf_dsq_peek",
-        Kind::Kfunc,
-        "6.19",
-        "the head of a queue is read with an iterator, which takes its lock",
-    ),
-    feature(
-        REENQUEUE_FROM_ANYWHERE,
-        Kind::Kfunc,
-        "6.19",
-        "cpu_release reports when a higher class takes a CPU",
-    ),
-];
+pub use table::{
+    BANDWIDTH, DIFFERENCES, Difference, FEATURES, Fallback, Feature, Kind, PEEK,
+    REENQUEUE_FROM_ANYWHERE, find, has_callback,
+};
 
 /// The section of constants that are set before loading.
 const RODATA: &str = ".rodata";
-
-impl Feature {
-    /// Does the running kernel have it? Needs BTF.
-    pub fn present(&self) -> bool {
-        match self.kind {
-            Kind::Callback => compat::struct_has_field("sched_ext_ops", self.name).unwrap_or(false),
-            Kind::Kfunc => compat::ksym_exists(self.name).unwrap_or(false),
-            Kind::Flag(of) => compat::read_enum(of, self.name).is_ok(),
-        }
-    }
-}
-
-/// Looks a name of the table up.
-pub fn find(name: &str) -> Option<&'static Feature> {
-    FEATURES.iter().find(|feature| feature.name == name)
-}
 
 /// Takes the callbacks that the running kernel lacks, and those in `pretend_lacks`, out of the ops
 /// table `ops_map` of an object that is open and not loaded. Returns their names.
@@ -187,27 +115,4 @@ fn callback_offsets(object: &OpenObject) -> Result<Vec<(String, usize)>> {
             MemberAttr::BitField { .. } => None,
         })
         .collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unique_and_explained() {
-        for (i, feature) in FEATURES.iter().enumerate() {
-            assert!(
-                FEATURES[i + 1..]
-                    .iter()
-                    .all(|other| other.name != feature.name)
-            );
-            assert!(!feature.fallback.is_empty(), "{}", feature.name);
-        }
-    }
-
-    #[test]
-    fn finds_by_name() {
-        assert_eq!(find("scx_bpf_dsq_peek").map(|f| f.since), Some("6.19"));
-        assert!(find("no_such_kfunc").is_none());
-    }
 }
