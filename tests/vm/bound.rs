@@ -48,7 +48,7 @@ fn a_wait_keeps_to_the_bound_whatever_happens_to_the_task() {
 /// 2026-11-22 one CPU-bound task per CPU was given a new one each time, and the watchdog came.
 #[test]
 #[ignore = "boots a VM"]
-fn who_is_preempted_again_and_again_does_not_keep_its_cpu() {
+fn repeated_preemption_does_not_keep_a_task_on_its_cpu() {
     Vm::new("6.18").cpus(2).deterministic().passes(
         r#"
         start_agent

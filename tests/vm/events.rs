@@ -137,7 +137,7 @@ fn a_hand_over_is_no_preemption() {
 
 /// The observer sees a sched_ext scheduler's tasks as such, whichever it is, and EEVDF's as fair, on an old
 /// and on a new kernel.
-fn observes_whoever_schedules(kernel: &str) {
+fn observes_any_scheduler(kernel: &str) {
     Vm::new(kernel).cpus(2).passes(
         r#"
         start_stress --seconds 600 --any-scheduler --stall-seconds 25 --kinds hogs,pipes,sleepers
@@ -164,18 +164,18 @@ fn observes_whoever_schedules(kernel: &str) {
 
 #[test]
 #[ignore = "boots a VM"]
-fn observes_whoever_schedules_on_6_12() {
-    observes_whoever_schedules(KERNEL_6_12);
+fn observes_any_scheduler_on_6_12() {
+    observes_any_scheduler(KERNEL_6_12);
 }
 
 #[test]
 #[ignore = "boots a VM"]
-fn observes_whoever_schedules_on_6_18() {
-    observes_whoever_schedules("6.18");
+fn observes_any_scheduler_on_6_18() {
+    observes_any_scheduler("6.18");
 }
 
 #[test]
 #[ignore = "boots a VM"]
-fn observes_whoever_schedules_on_7_3() {
-    observes_whoever_schedules("7.3");
+fn observes_any_scheduler_on_7_3() {
+    observes_any_scheduler("7.3");
 }

@@ -153,7 +153,7 @@ fn players_of_ping_pong_share_a_cpu_whatever_they_play_over() {
 /// that few rounds have any hand-over at all.
 #[test]
 #[ignore = "boots a VM"]
-fn who_hands_over_and_is_held_up_has_to_prove_itself() {
+fn handoff_that_delays_the_waker_needs_new_proofs() {
     let text = Vm::new("7.2").cpus(2).deterministic().passes(
         r#"
         start_agent --events

@@ -1,8 +1,8 @@
 //! The words check: words that the glossary replaces, and tasks that are called persons.
 //!
 //! It compares whole words, so it does not find expressions of several words ("left alone") and longer names
-//! (`side_end_turn`); of the names of tests it compares each part with the words for persons. In `xtask` it finds further words, which are still in use elsewhere. Exempt there
-//! too, because tools use them in another sense:
+//! (`side_end_turn`); of the names of tests it compares each part with the words for persons. In `xtask` it finds
+//! further words, which are still in use elsewhere. Exempt there too, because tools use them in another sense:
 //!
 //! - `call` (system calls), `floor` (`scx_floor`), `hogs` and `sleepers` (stressors), `wants` (systemd);
 //! - `late`, `later`, `level`, `place`: common English;
@@ -37,8 +37,6 @@ const PERSONS: [&str; 8] = [
     "anybody",
     "strangers",
 ];
-/// Tests whose names still have such words.
-const NAMES_EXEMPT: &str = "tests/vm/";
 /// Words of the left column of the glossary's last table that have no other meaning in the field. (`hogs` is the
 /// name of a stressor.)
 const REPLACED: [&str; 54] = [
@@ -181,8 +179,7 @@ fn replaced_words(tree: &Tree, places: &[&str]) -> Result<Vec<String>> {
         let Ok(text) = fs::read_to_string(tree.top.join(file)) else {
             continue;
         };
-        let names = persons_in_names(&text).filter(|_| !file.starts_with(NAMES_EXEMPT));
-        let found = found(&text, file.starts_with(XTASK)).chain(names);
+        let found = found(&text, file.starts_with(XTASK)).chain(persons_in_names(&text));
         words.extend(found.map(|(line, word)| format!("{file}:{line}: {word}")));
     }
     Ok(words)
