@@ -22,42 +22,6 @@ const DETACH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Sysfs does not notify: the state is asked for this often while it changes.
 const POLL: Duration = Duration::from_millis(5);
 
-/// The nice value of this process while it loads a scheduler.
-const NICE_OF_LOADING: libc::c_int = -20;
-
-/// While it lives, this process has nice value -20.
-///
-/// Loading computes for a third of a second, most of it in the kernel's verifier. On a machine that is
-/// busy with ten other tasks per CPU that took eleven seconds under EEVDF (measured: Linux 6.18, 2
-/// CPUs), in which the user waits for the scheduler that is to help.
-pub struct PriorityBoost {
-    nice_before: libc::c_int,
-}
-
-impl PriorityBoost {
-    /// Raises the priority, if that is allowed; if not, loading takes longer and nothing else changes.
-    pub fn new() -> Self {
-        // SAFETY: these calls take and return integers only.
-        let nice_before = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-        // SAFETY: as above.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE_OF_LOADING) };
-        Self { nice_before }
-    }
-}
-
-impl Default for PriorityBoost {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for PriorityBoost {
-    fn drop(&mut self) {
-        // SAFETY: as above.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, self.nice_before) };
-    }
-}
-
 /// A scheduler in charge. Dropping it gives the machine back to the kernel.
 pub struct Attached {
     link: Link,

@@ -4,10 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::base::CGROUP_MOUNT;
 use crate::bpf_abi::{BpfSkel, intf};
-
-/// Where version 2 of the cgroup file system is mounted.
-const ROOT: &str = "/sys/fs/cgroup";
 
 /// Says once each that a cgroup sets `cpu.max`, which is not enforced, and that one found no place among those whose weight
 /// counts. Kernels that have no callback for `cpu.max` (`check` names what is there) report nothing of it.
@@ -34,7 +32,7 @@ fn warn_once(said: &mut bool, id: u64, warning: fn(&str) -> String) {
         return;
     }
     *said = true;
-    let name = name_of(path_of(id, Path::new(ROOT)).as_deref());
+    let name = name_of(path_of(id, Path::new(CGROUP_MOUNT)).as_deref());
     eprintln!("scx_takt: {}", warning(&name));
 }
 

@@ -11,6 +11,7 @@ use libbpf_rs::skel::OpenSkel;
 use scx_ops::compat::{self, Kind};
 use scx_ops::kernel;
 use scx_ops::lifecycle::{self, Attached, Next};
+use scx_ops::nice::PriorityBoost;
 use scx_utils::compat::function_tracer_available;
 use scx_utils::{uei_read, uei_set_size};
 
@@ -58,7 +59,7 @@ fn print_libbpf(_level: PrintLevel, message: String) {
 
 /// One life of the scheduler, from open to detached.
 fn run_once(args: &RunArgs, config: &mut Config, session: &mut Session) -> Result<Next> {
-    let boost = lifecycle::PriorityBoost::new();
+    let boost = PriorityBoost::new();
     let machine = Machine::read()?;
     let mut storage = MaybeUninit::uninit();
     let mut opened = open::open(&mut storage, args)?;

@@ -1,7 +1,10 @@
-//! What everything else stands on: clock, units, quantiles, output, waiting. It imports nothing of ours.
+//! What everything else stands on: clock, units, quantiles, output, waiting, the place of cgroups. It imports nothing of ours.
 
 pub mod clock;
 pub mod output;
 pub mod quantile;
 pub mod units;
 pub mod wait;
+
+/// Where version 2 of the cgroup file system is mounted.
+pub const CGROUP_MOUNT: &str = "/sys/fs/cgroup";

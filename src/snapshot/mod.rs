@@ -224,6 +224,13 @@ impl Snapshot {
     pub fn is_takt(&self) -> bool {
         is_takt(&self.scheduler.name)
     }
+
+    /// As a delta: the share of all CPU time that was used, in percent.
+    pub fn busy_percent(&self) -> f64 {
+        let busy_ns: u64 = self.cpus.iter().map(|cpu| cpu.busy_ns).sum();
+        let idle_ns: u64 = self.cpus.iter().map(|cpu| cpu.idle_ns).sum();
+        100.0 * busy_ns as f64 / (busy_ns + idle_ns).max(1) as f64
+    }
 }
 
 /// Is this the name of our ops?

@@ -109,7 +109,7 @@ impl Metrics {
             wait_max_us: us(delta.waits.max_ns),
             waiting: now.tasks.waiting,
             waiting_longest_us: us(longest.map_or(0, |task| task.waits_ns)),
-            cpu_busy_percent: busy_percent(&delta),
+            cpu_busy_percent: delta.busy_percent(),
             queued: now
                 .queues
                 .iter()
@@ -123,13 +123,6 @@ impl Metrics {
             events_lost: delta.cost.events_lost,
         }
     }
-}
-
-/// The share of all CPU time that was used, in percent.
-fn busy_percent(delta: &Snapshot) -> f64 {
-    let busy: u64 = delta.cpus.iter().map(|cpu| cpu.busy_ns).sum();
-    let idle: u64 = delta.cpus.iter().map(|cpu| cpu.idle_ns).sum();
-    100.0 * busy as f64 / (busy + idle).max(1) as f64
 }
 
 #[cfg(test)]

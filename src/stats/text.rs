@@ -27,7 +27,7 @@ pub fn line(earlier: &Snapshot, now: &Snapshot) -> String {
     if now.scheduler.uptime_ns > 0 {
         parts.push(format!("up {}", uptime(now.scheduler.uptime_ns)));
     }
-    parts.push(format!("busy {} %", busy_percent(&delta)));
+    parts.push(format!("busy {:.0} %", delta.busy_percent()));
     if now.tasks.total > 0 {
         parts.push(format!(
             "{} of {} tasks wait",
@@ -108,13 +108,6 @@ pub fn shares(activity: &Activity) -> [(&'static str, u64); 4] {
             .sum();
         (name, (100 * sum).checked_div(all).unwrap_or(0))
     })
-}
-
-/// As a delta: the share of all CPU time that was used, in percent.
-pub fn busy_percent(delta: &Snapshot) -> u64 {
-    let all: u64 = delta.cpus.iter().map(|cpu| cpu.busy_ns + cpu.idle_ns).sum();
-    let busy: u64 = delta.cpus.iter().map(|cpu| cpu.busy_ns).sum();
-    (100 * busy).checked_div(all).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -90,13 +90,6 @@ pub fn set_policy(tid: Tid, policy: Policy) -> io::Result<()> {
     check(unsafe { libc::sched_setscheduler(tid, policy, &param) }.into()).map(drop)
 }
 
-/// Gives thread `tid` the nice value `nice`, -20 to 19.
-pub fn set_nice(tid: Tid, nice: i32) -> io::Result<()> {
-    // SAFETY: plain numbers only.
-    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, tid as libc::id_t, nice) }.into())
-        .map(drop)
-}
-
 /// Gives the CPU away for now.
 pub fn yield_now() {
     // It cannot fail on Linux.

@@ -9,7 +9,7 @@ use super::view::{QUANTILES, View};
 use crate::base::units::{per_second, time, uptime};
 use crate::snapshot::Snapshot;
 use crate::snapshot::health::{Health, assess};
-use crate::stats::text::{busy_percent, shares};
+use crate::stats::text::shares;
 
 /// The factor by which latency must differ from the baseline to be coloured. Load comes and goes: less may
 /// be chance.
@@ -80,9 +80,9 @@ fn system(view: &View, width: u16) -> Vec<Line<'static>> {
     let mut part = |text: String| {
         flow.part([span(view, Tone::Plain, text)]);
     };
-    let busy = busy_percent(&view.delta);
+    let busy = view.delta.busy_percent();
     part(now.kernel.clone());
-    part(format!("{} CPUs {busy} % busy", now.cpus.len()));
+    part(format!("{} CPUs {busy:.0} % busy", now.cpus.len()));
     if tasks.total > 0 {
         part(format!("{} of {} tasks wait", tasks.waiting, tasks.total));
     }

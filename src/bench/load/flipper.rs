@@ -4,10 +4,10 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use scx_ops::nice;
 use serde::Serialize;
 
 use super::tasks::{self, Cpus, Summary, Task};
-use crate::bench::workload::fairness::set_nice;
 use crate::bench::workload::hogs::compute;
 use crate::bench::workload::sync::{Latencies, NS_PER_S, exact_timers, now_ns, sleep_until_ns};
 
@@ -170,7 +170,7 @@ impl Change {
             } else {
                 libc::SCHED_OTHER
             }),
-            Attribute::Nice => set_nice(i32::from(flipped)),
+            Attribute::Nice => Ok(nice::set(0, i32::from(flipped))?),
             Attribute::Name => {
                 let name = if flipped { c"flip" } else { c"flop" };
                 nix::sys::prctl::set_name(name).context("prctl(PR_SET_NAME) failed")

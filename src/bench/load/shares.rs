@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use nix::unistd::Pid;
+use scx_ops::nice;
 use serde::Serialize;
 
 use super::tasks::{self, Cpus, Task};
-use crate::bench::workload::cgroups::{self, MOUNT};
-use crate::bench::workload::fairness::set_nice;
+use crate::base::CGROUP_MOUNT;
+use crate::bench::workload::cgroups;
 use crate::bench::workload::hogs::compute;
 use crate::bench::workload::sync::{NS_PER_S, now_ns, sleep_until_ns};
 
@@ -146,9 +147,9 @@ impl Group {
         Task::start(|| {
             if let Some(path) = &self.cgroup {
                 let path = path.replace('%', &number.to_string());
-                cgroups::enter(&Path::new(MOUNT).join(path))?;
+                cgroups::enter(&Path::new(CGROUP_MOUNT).join(path))?;
             }
-            set_nice(self.nice)?;
+            nice::set(0, self.nice)?;
             if let Some(cpus) = self.from.as_ref().or(self.cpus.as_ref()) {
                 tasks::bind(Pid::from_raw(0), cpus)?;
             }

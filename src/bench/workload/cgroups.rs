@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Where version 2 of the cgroup file system is mounted.
-pub const MOUNT: &str = "/sys/fs/cgroup";
+use crate::base::CGROUP_MOUNT;
+
 const NAME: &str = "scx_takt_bench";
 /// Folders with their weights, parents first.
 const FOLDERS: [(&str, u32); 5] = [
@@ -55,7 +55,7 @@ impl Leaf {
 impl Tree {
     /// Makes the tree; none where there is no cpu controller of cgroup v2 to use.
     pub fn make() -> Result<Option<Self>> {
-        let mount = Path::new(MOUNT);
+        let mount = Path::new(CGROUP_MOUNT);
         let controllers = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
         let may = nix::unistd::geteuid().is_root();
         if !may || !controllers.split_whitespace().any(|name| name == "cpu") {

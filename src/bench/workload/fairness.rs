@@ -6,12 +6,12 @@
 //! cpu controller of cgroup v2.
 
 use anyhow::{Context, Result};
-use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
+use scx_ops::nice;
 
 use super::cgroups::Tree;
 use super::hogs::compute;
@@ -102,7 +102,7 @@ fn nice_error() -> Result<f64> {
     };
     let mut hogs = Vec::new();
     for (nice, weight) in NICE.into_iter().filter(|(nice, _)| *nice >= lowest) {
-        hogs.push(CpuBound::start(weight, || set_nice(nice))?);
+        hogs.push(CpuBound::start(weight, || Ok(nice::set(0, nice)?))?);
     }
     error_percent(&hogs)
 }
@@ -156,18 +156,6 @@ fn bind_to_one_cpu() -> Result<()> {
     let mut one = CpuSet::new();
     one.set(first.unwrap_or_default())?;
     sched_setaffinity(own, &one).context("cannot bind to one CPU")
-}
-
-/// Gives the calling thread a nice value.
-///
-/// # Errors
-/// If this process may not have it.
-pub fn set_nice(nice: i32) -> Result<()> {
-    // SAFETY: a plain system call on this process.
-    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
-    Errno::result(result)
-        .map(drop)
-        .with_context(|| format!("cannot set nice value {nice}"))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
+use scx_ops::nice;
 
 use crate::stress::rng::{Rng, some_of};
 use crate::stress::sys::{self, Policy, Tid};
@@ -34,10 +35,10 @@ pub fn affinity(pool: &mut WorkerPool) -> Result<()> {
 }
 
 /// Random nice values, -20 to 19.
-pub fn nice(pool: &mut WorkerPool) -> Result<()> {
+pub fn nice_values(pool: &mut WorkerPool) -> Result<()> {
     let shared = pool.cpus().iter().copied().take(1).collect();
     torment(pool, "nice", shared, |victim, rng| {
-        sys::set_nice(victim, rng.random_range(-20..=19))
+        nice::set(victim, rng.random_range(-20..=19))
     })
 }
 

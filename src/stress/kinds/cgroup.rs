@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rand::RngExt as _;
 
+use crate::base::CGROUP_MOUNT;
 use crate::stress::rng::{Rng, some_of};
 use crate::stress::sys::{self, Child};
 use crate::stress::worker_pool::{Member, Worker, WorkerPool};
 
-const ROOT: &str = "/sys/fs/cgroup";
 /// Processes that compute.
 const HOGS: usize = 3;
 /// How long the processes that sleep do so: shorter and much longer than a slice.
@@ -20,23 +20,28 @@ const SLEEPS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(1
 
 /// Why there can be no cgroups, if there cannot.
 pub fn obstacle() -> Option<String> {
-    let Ok(controllers) = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers")) else {
-        return Some(format!("no cgroup version 2 at {ROOT}; mount one there"));
+    let Ok(controllers) = fs::read_to_string(Path::new(CGROUP_MOUNT).join("cgroup.controllers"))
+    else {
+        return Some(format!(
+            "no cgroup version 2 at {CGROUP_MOUNT}; mount one there"
+        ));
     };
     if !controllers
         .split_whitespace()
         .any(|controller| controller == "cpu")
     {
-        return Some(format!("the cgroups at {ROOT} have no cpu controller"));
+        return Some(format!(
+            "the cgroups at {CGROUP_MOUNT} have no cpu controller"
+        ));
     }
     let error = Cgroup::create(&probe()).err()?;
     Some(format!(
-        "cannot create a cgroup under {ROOT} ({error}); run as root"
+        "cannot create a cgroup under {CGROUP_MOUNT} ({error}); run as root"
     ))
 }
 
 fn probe() -> PathBuf {
-    Path::new(ROOT).join(format!("scx_takt_stress_probe.{}", std::process::id()))
+    Path::new(CGROUP_MOUNT).join(format!("scx_takt_stress_probe.{}", std::process::id()))
 }
 
 /// Three processes that compute and two that sleep; and a thread that makes a cgroup at a time for some of them, moves them
@@ -154,7 +159,7 @@ struct Yard {
 impl Yard {
     fn new() -> Result<Self> {
         let (root, controllers) = RootControllers::offer(&["cpu", "cpuset"])?;
-        let path = Path::new(ROOT).join(format!("scx_takt_stress.{}", std::process::id()));
+        let path = Path::new(CGROUP_MOUNT).join(format!("scx_takt_stress.{}", std::process::id()));
         let base = Cgroup::create(&path)?;
         base.offer(&controllers)?;
         let rest = Cgroup::create(&path.join("rest"))?;
@@ -173,7 +178,7 @@ struct RootControllers(Vec<&'static str>);
 impl RootControllers {
     /// Switches on those of `wanted` that are off; also returns all of `wanted` that are on now.
     fn offer(wanted: &[&'static str]) -> Result<(Self, Vec<&'static str>)> {
-        let file = Path::new(ROOT).join("cgroup.subtree_control");
+        let file = Path::new(CGROUP_MOUNT).join("cgroup.subtree_control");
         let on = fs::read_to_string(&file).context("cannot read the root's controllers")?;
         let is_on = |controller: &&str| on.split_whitespace().any(|word| word == *controller);
         let (mut usable, off): (Vec<_>, Vec<_>) = wanted.iter().copied().partition(is_on);
@@ -186,7 +191,7 @@ impl RootControllers {
 
 impl Drop for RootControllers {
     fn drop(&mut self) {
-        let file = Path::new(ROOT).join("cgroup.subtree_control");
+        let file = Path::new(CGROUP_MOUNT).join("cgroup.subtree_control");
         for name in &self.0 {
             // Another program may rely on it by now; then it stays.
             fs::write(&file, format!("-{name}")).ok();

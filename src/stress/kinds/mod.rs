@@ -15,6 +15,7 @@ use std::io;
 use std::thread;
 
 use anyhow::Result;
+use scx_ops::nice;
 
 use super::sys::{self, Policy};
 use super::worker_pool::WorkerPool;
@@ -54,9 +55,7 @@ pub fn obstacle(kind: StressKind) -> Option<String> {
             sys::set_policy(0, Policy::Idle)?;
             sys::set_policy(0, Policy::Other)
         }),
-        StressKind::Nice => {
-            privilege_obstacle("negative nice values", "-e", || sys::set_nice(0, -1))
-        }
+        StressKind::Nice => privilege_obstacle("negative nice values", "-e", || nice::set(0, -1)),
         StressKind::Membarrier => sleep::membarrier_obstacle(),
         StressKind::Cgroup => cgroup::obstacle(),
         StressKind::Hotplug => hotplug::obstacle(),
@@ -102,7 +101,7 @@ pub fn start(
         StressKind::Threads => process::threads(pool),
         StressKind::Exits => exits::crowds(pool),
         StressKind::Affinity => attributes::affinity(pool),
-        StressKind::Nice => attributes::nice(pool),
+        StressKind::Nice => attributes::nice_values(pool),
         StressKind::Policy => attributes::policy(pool),
         StressKind::Rt => realtime::bursts(pool),
         StressKind::Flips => realtime::flips(pool),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use scx_ops::nice;
 
 use crate::stress::sys::{self, Policy};
 use crate::stress::worker_pool::{Worker, WorkerPool};
@@ -157,7 +158,7 @@ pub fn pi_mutex(pool: &mut WorkerPool) -> Result<()> {
                 "pi-fifo" => {
                     sys::set_policy(0, Policy::Fifo(15)).context("cannot use SCHED_FIFO")?
                 }
-                "pi-nice" => sys::set_nice(sys::tid(), 10).context("cannot be nice")?,
+                "pi-nice" => nice::set(sys::tid(), 10)?,
                 _ => {}
             }
             while worker.running() {
