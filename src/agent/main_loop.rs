@@ -156,11 +156,8 @@ impl Session {
         timeout: Duration,
     ) -> Result<()> {
         let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = vec![
-            ready(event_reader.as_fd()),
-            ready(self.signals.as_fd()),
-            ready(self.publisher.asked()),
-        ];
+        let mut fds = vec![ready(event_reader.as_fd()), ready(self.publisher.asked())];
+        fds.extend(self.signals.fds().map(ready));
         fds.extend(control.config_fd().map(ready));
         fds.extend(self.trial.as_ref().and_then(Trial::keys).map(ready));
         let left = self.trial.as_ref().map_or(Duration::MAX, Trial::left);

@@ -11,7 +11,8 @@ use anyhow::{Context, Result, anyhow};
 use super::process::{Process, reason_in};
 use super::scheduler::this_program;
 use super::workload::{self, Outcome, Setting};
-use crate::base::wait::{self, Interrupt};
+use crate::base::wait;
+use crate::signals::Interrupt;
 
 /// How a run went.
 pub enum Run {

@@ -32,8 +32,8 @@ use anyhow::{Context, Result};
 use self::plan::{Plan, Usage};
 use self::results::Results;
 use self::runner::Comparison;
-use crate::base::wait::Interrupt;
 use crate::cli::BenchArgs;
+use crate::signals::Interrupt;
 
 /// Runs the benchmark.
 pub fn run(args: BenchArgs) -> Result<ExitCode> {

@@ -18,7 +18,7 @@ use super::scheduler::{self, Loaded, Start};
 use super::stats;
 use super::waits::Waits;
 use super::workload::{IDLE_WHILE_RUNNABLE, Metric, Outcome, Setting};
-use crate::base::wait::Interrupt;
+use crate::signals::Interrupt;
 
 /// The step of starting a scheduler, in the book-keeping of progress.
 const LOADING: usize = usize::MAX;

@@ -12,7 +12,8 @@ use scx_ops::sched_ext::{self, Status};
 
 use super::process::{Process, reason_in};
 use super::uevents::Uevents;
-use crate::base::wait::{self, Interrupt};
+use crate::base::wait;
+use crate::signals::Interrupt;
 
 /// How often the state is looked at when no event of the kernel says that it changed.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

@@ -8,11 +8,11 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use scx_ops::sched_ext;
 
-use crate::base::wait::{self, Interrupt};
-use crate::base::{output, units};
+use crate::base::{output, units, wait};
 use crate::cli::ObserveArgs;
 use crate::observe::report::Report;
 use crate::observe::{Observer, Reading};
+use crate::signals::Interrupt;
 
 /// Observes for the time asked for, or until ctrl-C, and prints what was seen.
 ///

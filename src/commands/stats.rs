@@ -8,7 +8,7 @@ use scx_stats::{Meta, StatsServerData};
 
 use crate::base::output;
 use crate::cli::{RunArgs, StatsArgs};
-use crate::signals::Signals;
+use crate::signals::Interrupt;
 use crate::snapshot::{Delta, Snapshot};
 use crate::stats::metrics::Metrics;
 use crate::stats::source::Source;
@@ -33,13 +33,13 @@ pub fn help() -> Result<ExitCode> {
 /// If standard output cannot be written to.
 pub fn run(args: &StatsArgs) -> Result<ExitCode> {
     libbpf_rs::set_print(None);
-    let stop = Signals::take_over()?;
+    let interrupt = Interrupt::catch()?;
     let mut source = Source::new();
     let mut earlier = source.sample();
     if source.is_opening_local() {
         earlier = source.sample();
     }
-    if stop.wait(Duration::from_secs_f64(args.seconds))? {
+    if interrupt.wait(Duration::from_secs_f64(args.seconds)) {
         return Ok(ExitCode::SUCCESS);
     }
     let now = source.sample();
@@ -66,7 +66,7 @@ pub fn run(args: &StatsArgs) -> Result<ExitCode> {
 /// If standard output cannot be written to.
 pub fn monitor(args: &RunArgs) -> Result<ExitCode> {
     let period = Duration::from_secs_f64(args.monitor.unwrap_or(1.0));
-    let stop = Signals::take_over()?;
+    let interrupt = Interrupt::catch()?;
     let mut source = Source::new();
     let mut earlier: Option<Snapshot> = None;
     let mut waiting = false;
@@ -88,7 +88,7 @@ pub fn monitor(args: &RunArgs) -> Result<ExitCode> {
                 waiting = true;
             }
         }
-        if stop.wait(period)? {
+        if interrupt.wait(period) {
             return Ok(ExitCode::SUCCESS);
         }
     }

@@ -29,6 +29,7 @@ use scx_ops::sched_ext::{self, Status};
 
 use crate::base::units;
 use crate::cli::{StressArgs, StressKind};
+use crate::signals;
 use event_counters::{Beside, Counters};
 use kernel_log::KernelLog;
 use report::{LeftOut, Summary};
@@ -52,7 +53,7 @@ pub fn run(args: StressArgs) -> Result<ExitCode> {
     let (kinds, left_out) = choose(&args)?;
     let load = Load::new(args.seed)?;
     let handler = Arc::clone(&load);
-    ctrlc::set_handler(move || handler.stop()).context("cannot catch signals")?;
+    signals::on_stop(move || handler.stop())?;
 
     let before = Status::read()?;
     let began = Instant::now();

@@ -24,7 +24,7 @@ use anyhow::{Context, Result};
 
 use crate::base::output;
 use crate::cli::TopArgs;
-use crate::signals::Signals;
+use crate::signals::Interrupt;
 use crate::snapshot::Snapshot;
 use crate::state;
 use crate::stats::source::Source;
@@ -96,7 +96,7 @@ impl Baseline {
 
 /// A line per sample, where there is no screen.
 fn lines(args: &TopArgs) -> Result<ExitCode> {
-    let stop = Signals::take_over()?;
+    let interrupt = Interrupt::catch()?;
     let period = Duration::from_secs_f64(args.interval);
     let mut source = Source::new();
     let mut baseline = Baseline { since: None };
@@ -110,7 +110,7 @@ fn lines(args: &TopArgs) -> Result<ExitCode> {
     let mut view = View::new(theme(args.ascii));
     view.take(earlier.clone());
     let mut samples = 0;
-    while args.count.is_none_or(|count| samples < count) && !stop.wait(period)? {
+    while args.count.is_none_or(|count| samples < count) && !interrupt.wait(period) {
         let now = source.sample();
         baseline.learn(&now);
         view.take(now.clone());

@@ -23,6 +23,7 @@ use ratatui::crossterm::terminal::disable_raw_mode;
 
 use super::draw::draw;
 use super::view::View;
+use crate::signals;
 
 /// How long a terminal may take to be given back.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -70,7 +71,7 @@ impl Screen {
     /// # Errors
     /// If it cannot be.
     pub fn open() -> Result<Self> {
-        ctrlc::set_handler(|| {
+        signals::on_stop(|| {
             end_soon();
             let guard = drawing();
             // Nothing is left to restore on a terminal that is gone.
@@ -79,8 +80,7 @@ impl Screen {
             // The lock is never given back: nothing is drawn on a terminal that is the user's again.
             std::mem::forget(guard);
             process::exit(0);
-        })
-        .context("cannot take over SIGINT and SIGTERM")?;
+        })?;
         let guard = drawing();
         let terminal = ratatui::try_init().context("cannot take the terminal over")?;
         drop(guard);
