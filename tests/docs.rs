@@ -1,25 +1,33 @@
-//! Every command of scx_takt in the documentation is one that it understands; commands that only print
-//! something are run. (`cargo xtask check docs` does the same for the commands of xtask.)
+//! Every command of scx_takt in the documentation is one that it understands (`cargo xtask check docs` looks at the
+//! commands of xtask), and every command there is run somewhere, or it is said why not: `doc_commands.toml`.
 
 // Helpers are not seen as tests by clippy.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+#[path = "common/doc_commands.rs"]
+mod doc_commands;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use doc_commands::DocCommands;
 use scx_takt::cli::Cli;
 
-/// Flags with which a command only prints something, with status 0 on any machine.
-const PRINTING: [&str; 5] = [
-    "--help",
-    "--help-stats",
-    "--list",
-    "--print-default",
-    "--version",
+/// What a line of commands begins with. All lines of a block of code that has such a line are commands.
+const PROGRAMS: [&str; 9] = [
+    "apt",
+    "cargo",
+    "git",
+    "grep",
+    "journalctl",
+    "make",
+    "scx_takt",
+    "systemctl",
+    "vcgencmd",
 ];
 
 /// The Markdown files that describe the tree as it is. (Results describe what it was.)
@@ -136,14 +144,103 @@ fn every_command_in_the_documentation_is_understood() {
     assert!(all.len() > 60, "only {} commands were found", all.len());
 }
 
+/// A command line without sudo, variables before it, comment and repeated blanks.
+fn normal(line: &str) -> String {
+    let code = line.split(" #").next().unwrap();
+    let words = code.split_whitespace();
+    let is_prefix = |word: &&str| {
+        let name = word.split('=').next().unwrap();
+        let is_variable =
+            name.len() < word.len() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        is_variable || *word == "sudo"
+    };
+    words.skip_while(is_prefix).collect::<Vec<_>>().join(" ")
+}
+
+fn is_command(line: &str) -> bool {
+    let describes = line.contains('[') || line.contains("...");
+    let normal = normal(line);
+    !describes && PROGRAMS.contains(&normal.split(' ').next().unwrap())
+}
+
+/// Every command line of a document.
+fn command_lines(text: &str) -> Vec<String> {
+    let text = text.replace("\\\n", " ");
+    let mut found = Vec::new();
+    for (at, part) in text.split("\n```").enumerate() {
+        let is_block = at % 2 == 1;
+        // The rest of the line of a fence is no code.
+        let part = part.split_once('\n').map_or("", |(_, part)| part);
+        if is_block {
+            let lines: Vec<_> = part
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .collect();
+            if lines.iter().any(|line| is_command(line)) {
+                found.extend(lines.into_iter().map(normal));
+            }
+        } else {
+            let inline = pieces(part).into_iter().filter(|piece| is_command(piece));
+            found.extend(inline.map(|piece| normal(&piece)));
+        }
+    }
+    found
+}
+
 #[test]
-fn commands_that_only_print_run_as_the_documentation_says() {
-    let all = all_commands().into_iter().map(|(_, words)| words);
-    let printing: BTreeSet<_> = all
-        .filter(|words| words.iter().any(|word| PRINTING.contains(&word.as_str())))
-        .collect();
-    assert!(printing.len() > 3, "{printing:?}");
-    for words in printing {
+fn command_lines_are_found_in_blocks_and_text() {
+    let text = "# a\n`sudo scx_takt top`, `src/cli.rs` and `scx_takt stats [--json]`\n\n\
+        ```sh\nsudo make   -j4 \\\n  all # b\nA_B=c cargo build\nreboot\n```\n`x`\n```\na = 1\n```\n";
+    assert_eq!(
+        command_lines(text),
+        ["scx_takt top", "make -j4 all", "cargo build", "reboot"]
+    );
+}
+
+#[test]
+fn every_command_of_the_documentation_is_run_or_said_why_not() {
+    let map = DocCommands::read();
+    let mut lists: BTreeMap<&str, u32> = BTreeMap::new();
+    for command in map.all() {
+        *lists.entry(command).or_default() += 1;
+    }
+    let mut wrong: Vec<String> = Vec::new();
+    let twice = lists.iter().filter(|(_, count)| **count > 1);
+    wrong.extend(twice.map(|(command, _)| format!("{command}: in two lists")));
+    let mut stale: Vec<&str> = lists.keys().copied().collect();
+    for document in documents() {
+        for command in command_lines(&fs::read_to_string(&document).unwrap()) {
+            if !lists.contains_key(command.as_str()) {
+                wrong.push(format!("{}: {command}: in no list", document.display()));
+            }
+            stale.retain(|known| *known != command);
+        }
+    }
+    wrong.extend(
+        stale
+            .iter()
+            .map(|command| format!("{command}: in no document")),
+    );
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (command, (file, text)) in &map.elsewhere {
+        let shows = fs::read_to_string(top.join(file)).is_ok_and(|script| script.contains(text));
+        if !shows {
+            wrong.push(format!("{command}: {file} has no '{text}'"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "tests/doc_commands.toml:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn commands_for_this_machine_run_as_the_documentation_says() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/config.toml");
+    for command in DocCommands::read().this_machine {
+        let command = command.replace("FILE", config.to_str().unwrap());
+        let words = shlex::split(&command).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_scx_takt"))
             .args(&words[1..])
             .output()

@@ -18,6 +18,8 @@ mod cgroups;
 mod common;
 #[path = "vm/control.rs"]
 mod control;
+#[path = "vm/docs.rs"]
+mod docs;
 #[path = "vm/events.rs"]
 mod events;
 #[path = "vm/figures.rs"]
