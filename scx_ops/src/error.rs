@@ -152,7 +152,8 @@ impl fmt::Display for Error {
             ),
             Self::NotBack { active, waited } => write!(
                 f,
-                "the kernel has not finished after {} s: {active} (SysRq-S ends any sched_ext scheduler)",
+                "the kernel has not gone back to EEVDF within {} s ({active} is still there): SysRq-S ends \
+                 any sched_ext scheduler",
                 waited.as_secs()
             ),
             Self::Ejected { reason } => write!(
@@ -214,7 +215,7 @@ mod tests {
             "cannot make a file in memory: Cannot allocate memory",
             "cannot read /sys/x: Permission denied",
             "simple is the active scheduler: stop it first",
-            "after 30 s: a sched_ext scheduler (disabling)",
+            "within 30 s (a sched_ext scheduler (disabling) is still there): SysRq-S",
             "back on EEVDF: EXIT: runnable task stall",
             "has no .rodata: build it",
             "/sys/kernel/btf/vmlinux: kind 31 is newer than this program (boot",

@@ -18,7 +18,7 @@ use crate::sched_ext::{self, Active};
 use crate::{Error, Result};
 
 /// How long the kernel may take to hand all tasks back.
-const DETACH_TIMEOUT: Duration = Duration::from_secs(30);
+const DETACH_LIMIT: Duration = Duration::from_secs(30);
 /// Sysfs does not notify: the state is asked for this often while it changes.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -48,21 +48,29 @@ impl Attached {
     /// If that takes longer than half a minute.
     pub fn detach(self) -> Result<()> {
         drop(self.link);
-        wait_until(|active| !matches!(active, Active::Changing(_)))
+        wait_until(DETACH_LIMIT, |active| {
+            !matches!(active, Active::Changing(_))
+        })
     }
 }
 
-/// Waits until the active scheduler is one of these.
-fn wait_until(reached: impl Fn(&Active) -> bool) -> Result<()> {
-    let deadline = Instant::now() + DETACH_TIMEOUT;
+/// Waits until the kernel has gone back: until the active scheduler is one that `reached` takes, for `limit` at
+/// most.
+///
+/// # Errors
+/// If it takes longer, or sysfs cannot be read.
+pub fn wait_until(limit: Duration, reached: impl Fn(&Active) -> bool) -> Result<()> {
+    let deadline = Instant::now() + limit;
     loop {
         let active = sched_ext::active()?;
         if reached(&active) {
             return Ok(());
         }
         if Instant::now() > deadline {
-            let waited = DETACH_TIMEOUT;
-            return Err(Error::NotBack { active, waited });
+            return Err(Error::NotBack {
+                active,
+                waited: limit,
+            });
         }
         thread::sleep(POLL);
     }

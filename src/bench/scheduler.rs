@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use scx_ops::sched_ext::{self, Status};
+use scx_ops::lifecycle;
+use scx_ops::sched_ext::{self, Active, Status};
 
 use super::process::{Process, reason_in};
 use super::uevents::Uevents;
@@ -165,21 +166,7 @@ fn enable_seq(status: &Status) -> u64 {
 
 /// Waits until the kernel schedules with EEVDF again.
 fn wait_until_back() -> Result<()> {
-    let started = Instant::now();
-    loop {
-        let active = sched_ext::active()?;
-        if active.is_kernel() {
-            return Ok(());
-        }
-        if started.elapsed() > RETURN_LIMIT {
-            bail!(
-                "the kernel has not gone back to EEVDF within {} s ({active} is still there); \
-                 SysRq-S ends any sched_ext scheduler",
-                RETURN_LIMIT.as_secs()
-            );
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    Ok(lifecycle::wait_until(RETURN_LIMIT, Active::is_kernel)?)
 }
 
 /// Refuses to start while another scheduler is at work.
