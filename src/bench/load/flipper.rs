@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::tasks::{self, Cpus, Summary, Task};
 use crate::bench::workload::hogs::compute;
 use crate::bench::workload::sync::{Latencies, NS_PER_S, exact_timers, now_ns, sleep_until_ns};
+use crate::stress::sys::{Policy, set_policy};
 
 const SETTLE_NS: u64 = 200_000_000;
 const NS_PER_US: u64 = 1_000;
@@ -165,11 +166,14 @@ impl Change {
                 let cpus = if flipped { &self.fewer } else { &self.all };
                 sched_setaffinity(Pid::from_raw(0), cpus).context("sched_setaffinity failed")
             }
-            Attribute::Policy => set_policy(if flipped {
-                libc::SCHED_BATCH
-            } else {
-                libc::SCHED_OTHER
-            }),
+            Attribute::Policy => {
+                let policy = if flipped {
+                    Policy::Batch
+                } else {
+                    Policy::Other
+                };
+                set_policy(0, policy).context("sched_setscheduler failed")
+            }
             Attribute::Nice => Ok(nice::set(0, i32::from(flipped))?),
             Attribute::Name => {
                 let name = if flipped { c"flip" } else { c"flop" };
@@ -177,16 +181,4 @@ impl Change {
             }
         }
     }
-}
-
-fn set_policy(policy: libc::c_int) -> Result<()> {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the parameters are readable for the call.
-    let result = unsafe { libc::sched_setscheduler(0, policy, &parameters) };
-    anyhow::ensure!(
-        result == 0,
-        "sched_setscheduler({policy}) failed: {}",
-        std::io::Error::last_os_error()
-    );
-    Ok(())
 }
