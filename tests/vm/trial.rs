@@ -7,17 +7,22 @@ use super::common::Vm;
 fn a_trial_ends_unless_it_is_kept() {
     Vm::new("7.2").cpus(2).deterministic().passes(
         r#"
+        # start_trial SECONDS: it is on trial once it says so, a little after it has attached.
+        start_trial() {
+            start_agent --try $1
+            await 10 grep -q 'on trial for .*scx_takt keep' /tmp/agent.err || fail "no word of how to keep it"
+        }
+
         say "not kept: it ends by itself, without an error"
-        start_agent --try 2
+        start_trial 2
         expect_takt
-        grep -q 'on trial for .*scx_takt keep' /tmp/agent.err || fail "no word of how to keep it"
         await 30 gone $agent || fail "the trial does not end"
         wait $agent || fail "exit status $? after the trial"
         is disabled || fail "state is $(state) after the trial"
         grep -q 'not kept: back to the kernel' /tmp/agent.err || fail "no word of the end"
 
         say "kept: it stays"
-        start_agent --try 3
+        start_trial 3
         scx_takt keep >/tmp/kept || fail "keep ended with status $?"
         grep -q 'is kept' /tmp/kept || fail "keep says $(cat /tmp/kept)"
         sleep 6
@@ -31,7 +36,7 @@ fn a_trial_ends_unless_it_is_kept() {
         grep -q 'no scx_takt to keep' /tmp/kept || fail "keep says $(cat /tmp/kept)"
 
         say "the agent is stopped meanwhile: the kernel ends it"
-        start_agent --try 2
+        start_trial 2
         kill -STOP $agent
         (while :; do :; done) &
         busy=$!
@@ -42,7 +47,7 @@ fn a_trial_ends_unless_it_is_kept() {
         wait $agent || fail "exit status $? after the kernel ended the trial"
 
         say "the agent is killed meanwhile"
-        start_agent --try 60
+        start_trial 60
         kill -KILL $agent
         await 30 is disabled || fail "state is $(state) after SIGKILL"
         "#,
