@@ -65,8 +65,8 @@ impl Apt {
         for tool in ["apt-get", "dpkg-deb"] {
             if host::program(tool).is_none() {
                 bail!(
-                    "{tool} is missing: kernels come as Debian packages; install apt and dpkg \
-                     (Fedora: apt dpkg; Arch: apt dpkg), or use --kernel PATH"
+                    "{tool} is missing: kernels and emulators come from a Debian mirror; install apt and \
+                     dpkg (Fedora: apt dpkg; Arch: apt dpkg). A kernel of your own needs none: --kernel PATH"
                 );
             }
         }
@@ -321,24 +321,27 @@ fn parse_packages(text: &str, wanted: impl Fn(&str) -> bool) -> Vec<Package> {
     found
 }
 
-/// The first error of apt, and what to do if it is a missing key.
+/// The first error of apt, and what to do if that is known.
 fn explain(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| line.starts_with("E:") || line.starts_with("Err"))
-        .collect();
-    let what = lines
-        .first()
-        .or(text.lines().last().as_ref())
-        .unwrap_or(&"apt-get failed")
-        .trim()
-        .to_owned();
-    if text.contains("NO_PUBKEY") {
-        return format!(
-            "{what} (the keys of this machine are too old: upgrade the package debian-archive-keyring)"
-        );
-    }
-    what
+    let first = |start: &str| text.lines().find(|line| line.starts_with(start));
+    // A line that starts with "Err" has only the address: the reason is in a line that starts with "E:".
+    let what = first("E:").or(first("Err")).or(text.lines().last());
+    let what = what.unwrap_or("apt-get failed").trim();
+    let contains = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    let advice = if contains(&["NO_PUBKEY"]) {
+        "the keys of this machine are too old: upgrade the package debian-archive-keyring"
+    } else if contains(&["Unable to find a source package", "was not found"]) {
+        "the mirror no longer has this version: set TAKT_DEBIAN_MIRROR to a mirror that has it"
+    } else if contains(&[
+        "Could not connect",
+        "Could not resolve",
+        "Temporary failure",
+    ]) {
+        "check the network, then run the same command again"
+    } else {
+        return what.to_owned();
+    };
+    format!("{what} ({advice})")
 }
 
 fn size_of(folder: &Path) -> u64 {
@@ -456,5 +459,12 @@ mod tests {
         let text = "W: x\nE: The repository is not signed.\nE: more";
         assert_eq!(explain(text), "E: The repository is not signed.");
         assert!(explain("Err:1 sid\n NO_PUBKEY 123").contains("debian-archive-keyring"));
+        let text = "Err:1 http://mirror sid InRelease\n  Could not connect to mirror\n\
+                    E: Failed to fetch http://mirror Could not connect to mirror";
+        let why = explain(text);
+        assert!(why.starts_with("E: Failed to fetch"), "{why}");
+        assert!(why.ends_with("(check the network, then run the same command again)"));
+        let why = explain("E: Unable to find a source package for qemu=1");
+        assert!(why.contains("TAKT_DEBIAN_MIRROR"), "{why}");
     }
 }
