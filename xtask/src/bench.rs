@@ -57,15 +57,29 @@ pub struct BenchArgs {
     /// Measure the host's real time instead of counting instructions
     #[arg(long)]
     pub wall: bool,
-    /// Let all CPUs run at the same time: N busy CPUs do the work of N
+    /// Let all CPUs run at the same time: N busy CPUs do the work of N [default with several CPUs]
     #[arg(long, conflicts_with = "wall")]
     pub side_by_side: bool,
-    /// How far the clocks of CPUs may differ, in ns of guest time, with --side-by-side
+    /// Run one CPU at a time on one clock, as the stock emulator does: N busy CPUs do the work of one
+    #[arg(long, conflicts_with_all = ["wall", "side_by_side"])]
+    pub one_at_a_time: bool,
+    /// How far the clocks of CPUs may differ, in ns of guest time, while they run side by side
     #[arg(long = "quantum", value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     pub quantum_ns: u32,
     /// More flags for `scx_takt bench`
     #[arg(last = true, value_name = "FLAG")]
     pub flags: Vec<String>,
+}
+
+impl BenchArgs {
+    fn cpus(&self) -> u32 {
+        let topology = self.machine.map(Machine::topology).or(self.topology);
+        topology.map_or(self.cpus, Topology::cpus)
+    }
+
+    fn needs_side_by_side(&self) -> bool {
+        self.side_by_side || (!self.wall && !self.one_at_a_time && self.cpus() > 1)
+    }
 }
 
 /// Runs `cargo xtask bench`.
@@ -89,9 +103,11 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
         copies.push(Copy::plain(peers::binary(&cache, name)?));
     }
     // Decided before the guest starts, because its results record how its CPUs ran.
-    let side_by_side = args.side_by_side && side_by_side::emulator_or_warn(&cache, arch).is_some();
+    let side_by_side =
+        args.needs_side_by_side() && side_by_side::emulator_or_warn(&cache, arch).is_some();
     let mut vm = VmArgs::new(&args.kernel, guest_command(args, side_by_side));
     vm.side_by_side = side_by_side;
+    vm.one_at_a_time = !side_by_side;
     vm.quantum_ns = args.quantum_ns;
     vm.copy = copies;
     vm.arch = args.arch;
@@ -170,7 +186,7 @@ mod tests {
 
     fn command(words: &[&str]) -> String {
         let args = Line::parse_from([&["bench"], words].concat()).args;
-        guest_command(&args, args.side_by_side).join(" ")
+        guest_command(&args, args.needs_side_by_side()).join(" ")
     }
 
     #[test]
@@ -195,5 +211,25 @@ mod tests {
             command(&["--side-by-side", "--rounds", "1", "--machine", "ryzen16"]),
             "scx_takt bench --against eevdf --rounds 1 --deterministic --machine ryzen16 --side-by-side"
         );
+    }
+
+    #[test]
+    fn several_cpus_run_side_by_side_by_default() {
+        let runs_so = |words: &[&str]| command(words).ends_with(" --side-by-side");
+        assert!(!runs_so(&[]));
+        assert!(runs_so(&["--side-by-side"]));
+        for several in [
+            ["--cpus", "2"],
+            ["--topology", "2:1:1"],
+            ["--machine", "pi5"],
+        ] {
+            assert!(runs_so(&several), "{several:?}");
+            for other in ["--one-at-a-time", "--wall"] {
+                assert!(
+                    !runs_so(&[&several[..], &[other]].concat()),
+                    "{several:?} {other}"
+                );
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ use std::process::Command;
 
 /// Environment variable of the emulator: the quantum in ns.
 pub const QUANTUM_VARIABLE: &str = "SIDE_BY_SIDE_QUANTUM";
-/// Environment variable of the tests of `cargo xtask test --side-by-side`.
+/// Environment variable that `cargo xtask test --side-by-side` sets for the tests (`tests/common`).
 pub const REQUEST_VARIABLE: &str = "TAKT_SIDE_BY_SIDE";
 /// Default of how far the clocks of CPUs may differ, in ns of guest time.
 pub const DEFAULT_QUANTUM_NS: u32 = 1000;
@@ -71,11 +71,6 @@ pub fn emulator_or_warn(cache: &Path, arch: Arch) -> Option<PathBuf> {
             ));
         })
         .ok()
-}
-
-/// Whether the environment requests this emulator for all guests that count instructions.
-pub fn is_requested() -> bool {
-    std::env::var_os(REQUEST_VARIABLE).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 fn program(arch: Arch) -> String {

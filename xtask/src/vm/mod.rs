@@ -59,14 +59,19 @@ pub struct VmArgs {
     /// The guest's memory [default: 2048, or that of --machine]
     #[arg(long = "memory", value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=65536))]
     pub memory_mib: Option<u32>,
-    /// Count instructions instead of time: one instruction is one nanosecond, so results repeat
+    /// Count instructions instead of time: one instruction is one nanosecond, so results repeat. Several
+    /// CPUs run side by side, unless --one-at-a-time is given
     #[arg(long)]
     pub deterministic: bool,
     /// Count instructions, and let all CPUs run at the same time: N busy CPUs do the work of N. The
     /// emulator for it is built once, in 5 to 10 minutes
     #[arg(long)]
     pub side_by_side: bool,
-    /// How far the clocks of CPUs may differ, in ns of guest time, with --side-by-side
+    /// With --deterministic, run one CPU at a time on one clock, as the stock emulator does: N busy CPUs do
+    /// the work of one
+    #[arg(long, requires = "deterministic", conflicts_with = "side_by_side")]
+    pub one_at_a_time: bool,
+    /// How far the clocks of CPUs may differ, in ns of guest time, while they run side by side
     #[arg(long = "quantum", value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     pub quantum_ns: u32,
     /// End the guest after this many seconds of real time, with status 124
@@ -131,9 +136,9 @@ impl VmArgs {
         self.deterministic || self.side_by_side
     }
 
-    /// `cargo xtask test --side-by-side` requests it by the environment, for guests that count instructions.
-    fn needs_side_by_side(&self) -> bool {
-        self.side_by_side || (self.deterministic && side_by_side::is_requested())
+    /// One CPU has nothing to run beside: the stock emulator does.
+    fn needs_side_by_side(&self, cpus: u32) -> bool {
+        self.side_by_side || (self.deterministic && !self.one_at_a_time && cpus > 1)
     }
 }
 
@@ -280,7 +285,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let kernel = kernel::find(&cache, &args.kernel, args.arch())?;
     let (binaries, copies) = programs(args)?;
     let deterministic = args.is_deterministic();
-    let emulator = emulator(args, &cache, deterministic && topology.cpus() > 1)?;
+    let emulator = emulator(args, &cache, topology.cpus())?;
     let mode = mode(args, &command);
     remove_stale_folders();
     let folder = tempfile::Builder::new()
@@ -336,12 +341,13 @@ pub fn run(args: &VmArgs) -> Result<i32> {
 
 /// The emulator for this guest: the side-by-side one if needed and if it can be built, else the stock
 /// one.
-fn emulator(args: &VmArgs, cache: &Path, fine_counting: bool) -> Result<qemu::Emulator> {
-    if args.needs_side_by_side()
+fn emulator(args: &VmArgs, cache: &Path, cpus: u32) -> Result<qemu::Emulator> {
+    if args.needs_side_by_side(cpus)
         && let Some(program) = side_by_side::emulator_or_warn(cache, args.arch())
     {
         return Ok(qemu::Emulator::side_by_side(program, args.quantum_ns));
     }
+    let fine_counting = args.is_deterministic() && cpus > 1;
     qemu::Emulator::find(cache, args.arch(), fine_counting)
 }
 
