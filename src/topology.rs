@@ -23,6 +23,8 @@ pub struct Machine {
     pub nr_cpus: u32,
     /// Number of CPUs that may ever be there: a task that may use so many may use all.
     pub nr_possible_cpus: u32,
+    /// Whether CPUs share cores (SMT).
+    pub smt: bool,
     /// For each LLC all others, those of its own NUMA node first.
     pub steal_order: Vec<Vec<u8>>,
     /// CPUs of the larger kind, in the order in which they are to be filled; empty if all are of one kind.
@@ -80,6 +82,7 @@ impl Machine {
                 as u32,
             node_of_llc: nodes.iter().map(|&node| node as u32).collect(),
             nr_llcs: nr_llcs as u32,
+            smt: topology.smt_enabled,
             llc_of_cpu,
             steal_order: steal_order(&nodes),
             big_cpus: big_cpus(&topology),

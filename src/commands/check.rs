@@ -1,5 +1,6 @@
 //! Preflight: what this kernel offers, a self-test, and what to do if it falls short.
 
+use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -244,20 +245,29 @@ fn page_size() -> Item {
 
 fn topology() -> Item {
     match Machine::read() {
-        Ok(machine) => item(
-            "topology",
-            Status::Ok,
-            format!(
-                "{} CPUs in {} last-level caches",
-                machine.nr_cpus, machine.nr_llcs
-            ),
-        ),
+        Ok(machine) => item("topology", Status::Ok, shape(&machine)),
         Err(error) => failed(
             "topology",
             format!("{error:#}"),
             "report this machine to us",
         ),
     }
+}
+
+/// The CPUs, caches and nodes of `machine` in words.
+fn shape(machine: &Machine) -> String {
+    let count = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let nodes: BTreeSet<u32> = machine.node_of_llc.iter().copied().collect();
+    format!(
+        "{}{}, {}, {}",
+        count(machine.nr_cpus as usize, "CPU"),
+        if machine.smt { " with SMT" } else { "" },
+        count(machine.nr_llcs as usize, "last-level cache"),
+        count(nodes.len().max(1), "NUMA node")
+    )
 }
 
 /// Loads the whole scheduler without attaching it, makes a DSQ, and sends a record through the ring.

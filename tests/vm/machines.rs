@@ -49,7 +49,8 @@ fn ryzen16_has_two_last_level_caches_of_eight() {
 fn server32_has_two_nodes_four_last_level_caches_and_smt() {
     let text = shape_of("server32", "cd; scx_takt check");
     assert_shape("server32", &text, [32, 16, 4, 2, 2]);
-    assert!(text.contains("32 CPUs in 4 last-level caches"), "{text}");
+    let seen = "topology    32 CPUs with SMT, 4 last-level caches, 2 NUMA nodes";
+    assert!(text.contains(seen), "{text}");
 }
 
 /// Siblings of the performance cores come first; the efficiency cores have none, and less capacity.
