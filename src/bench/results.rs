@@ -19,7 +19,7 @@ pub struct Results {
     pub cpus: usize,
     /// Guest time counted instructions.
     pub deterministic: bool,
-    /// While instructions were counted, all CPUs ran at the same time, instead of in turns.
+    /// While instructions were counted, all CPUs ran at the same time, instead of one at a time.
     pub side_by_side: bool,
     /// Name of the VM harness's machine that this was; none on any other.
     pub machine: Option<String>,
@@ -42,6 +42,13 @@ pub struct Results {
 }
 
 impl Results {
+    /// What distorts the figures, if anything does.
+    pub fn warning(&self) -> Option<&'static str> {
+        (self.deterministic && self.cpus > 1 && !self.side_by_side).then_some(
+            "warning: the emulator ran one CPU at a time, which distorts figures of several CPUs",
+        )
+    }
+
     /// All schedulers but the baseline, with their index among all.
     pub fn rivals(&self) -> impl Iterator<Item = (usize, &Entrant)> {
         self.schedulers
@@ -267,6 +274,14 @@ pub mod tests {
             waits: vec![waits::of("eevdf", "pipe", &nothing_seen())],
             waits_missing: None,
         };
+        assert_eq!(results.warning(), None, "one CPU has no other to wait for");
+        let several = Results { cpus: 2, ..results };
+        assert!(several.warning().is_some());
+        let results = Results {
+            side_by_side: true,
+            ..several
+        };
+        assert_eq!(results.warning(), None);
         let mut json = serde_json::to_value(&results).unwrap();
         json.sort_all_objects();
         assert_eq!(

@@ -11,6 +11,9 @@ use super::results::{Figure, Results};
 pub fn draw(results: &Results) -> String {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut parts = vec![figures(results, colour).to_string()];
+    if let Some(warning) = results.warning() {
+        parts.push(format!("\n{warning}"));
+    }
     if !results.callbacks.is_empty() {
         parts.push(format!("\n{}", callbacks(results)));
     }

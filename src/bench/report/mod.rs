@@ -57,7 +57,10 @@ fn notice(results: &Results) -> String {
                    nanosecond, and all CPUs run at the same time. There is no cache model.</p>\n";
     } else if results.deterministic {
         notice += "<p>Deterministic mode: one executed instruction is one nanosecond. There is no \
-                   cache model; right for latency and cost, wrong for multi-core throughput.</p>\n";
+                   cache model.</p>\n";
+    }
+    if let Some(warning) = results.warning() {
+        notice += &format!("<p class=\"worse\">{}</p>\n", escape(warning));
     }
     notice
 }
