@@ -71,22 +71,11 @@ pub struct BenchArgs {
     pub flags: Vec<String>,
 }
 
-impl BenchArgs {
-    fn cpus(&self) -> u32 {
-        let topology = self.machine.map(Machine::topology).or(self.topology);
-        topology.map_or(self.cpus, Topology::cpus)
-    }
-
-    fn needs_side_by_side(&self) -> bool {
-        self.side_by_side || (!self.wall && !self.one_at_a_time && self.cpus() > 1)
-    }
-}
-
 /// Runs `cargo xtask bench`.
 pub fn run(args: &BenchArgs) -> Result<i32> {
     let cache = tree::cache()?;
-    let machine_arch = args.machine.map(Machine::arch);
-    let arch = args.arch.or(machine_arch).unwrap_or_default();
+    let mut vm = guest(args);
+    let arch = vm.arch();
     let mut copies = Vec::new();
     for peer in &args.peers {
         let name = peer.split_whitespace().next().unwrap_or_default();
@@ -104,19 +93,11 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
     }
     // Decided before the guest starts, because its results record how its CPUs ran.
     let side_by_side =
-        args.needs_side_by_side() && side_by_side::emulator_or_warn(&cache, arch).is_some();
-    let mut vm = VmArgs::new(&args.kernel, guest_command(args, side_by_side));
+        vm.needs_side_by_side()? && side_by_side::emulator_or_warn(&cache, arch).is_some();
+    vm.command = guest_command(args, side_by_side);
     vm.side_by_side = side_by_side;
     vm.one_at_a_time = !side_by_side;
-    vm.quantum_ns = args.quantum_ns;
     vm.copy = copies;
-    vm.arch = args.arch;
-    vm.machine = args.machine;
-    vm.topology = args.topology;
-    if args.machine.is_none() && args.topology.is_none() {
-        vm.cpus = Some(args.cpus);
-    }
-    vm.deterministic = !args.wall;
     if let Some(out) = &args.out {
         fs::create_dir_all(out)
             .with_context(|| format!("cannot create the folder {}", out.display()))?;
@@ -139,6 +120,22 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
         ui::note(&format!("results in {}", out.display()));
     }
     Ok(status)
+}
+
+/// The machine that measures, as yet without a command.
+fn guest(args: &BenchArgs) -> VmArgs {
+    let mut vm = VmArgs::new(&args.kernel, Vec::new());
+    vm.side_by_side = args.side_by_side;
+    vm.one_at_a_time = args.one_at_a_time;
+    vm.quantum_ns = args.quantum_ns;
+    vm.arch = args.arch;
+    vm.machine = args.machine;
+    vm.topology = args.topology;
+    if args.machine.is_none() && args.topology.is_none() {
+        vm.cpus = Some(args.cpus);
+    }
+    vm.deterministic = !args.wall;
+    vm
 }
 
 fn guest_command(args: &BenchArgs, side_by_side: bool) -> Vec<String> {
@@ -186,7 +183,7 @@ mod tests {
 
     fn command(words: &[&str]) -> String {
         let args = Line::parse_from([&["bench"], words].concat()).args;
-        guest_command(&args, args.needs_side_by_side()).join(" ")
+        guest_command(&args, guest(&args).needs_side_by_side().unwrap()).join(" ")
     }
 
     #[test]

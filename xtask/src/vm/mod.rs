@@ -136,9 +136,13 @@ impl VmArgs {
         self.deterministic || self.side_by_side
     }
 
-    /// One CPU has nothing to run beside: the stock emulator does.
-    fn needs_side_by_side(&self, cpus: u32) -> bool {
-        self.side_by_side || (self.deterministic && !self.one_at_a_time && cpus > 1)
+    /// Are its CPUs to run side by side? One CPU has nothing to run beside: the stock emulator does.
+    ///
+    /// # Errors
+    /// If it is not clear how many CPUs there are.
+    pub fn needs_side_by_side(&self) -> Result<bool> {
+        let several = topology(self)?.cpus() > 1;
+        Ok(self.side_by_side || (self.deterministic && !self.one_at_a_time && several))
     }
 }
 
@@ -342,7 +346,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
 /// The emulator for this guest: the side-by-side one if needed and if it can be built, else the stock
 /// one.
 fn emulator(args: &VmArgs, cache: &Path, cpus: u32) -> Result<qemu::Emulator> {
-    if args.needs_side_by_side(cpus)
+    if args.needs_side_by_side()?
         && let Some(program) = side_by_side::emulator_or_warn(cache, args.arch())
     {
         return Ok(qemu::Emulator::side_by_side(program, args.quantum_ns));
