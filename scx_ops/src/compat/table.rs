@@ -219,11 +219,6 @@ pub const DIFFERENCES: &[Difference] = &[
         "it is read",
     ),
     difference(
-        "from 6.17",
-        "`cgroup_set_bandwidth` reports `cpu.max`",
-        "the agent warns of cgroups that set it; it is enforced on no kernel",
-    ),
-    difference(
         "from 6.18",
         "only the active scheduler may make a DSQ",
         "`scx_takt check` cannot try it, and says so",

@@ -10,7 +10,7 @@ pub mod cgroups;
 mod command;
 mod compute;
 mod eventfd;
-pub mod fairness;
+mod fairness;
 mod fanout;
 mod frames;
 mod futex;
