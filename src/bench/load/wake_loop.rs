@@ -36,6 +36,8 @@ pub struct WakeLoopArgs {
 pub struct Wakes {
     /// From the write until a process runs.
     wakeups: Summary,
+    /// From the write until a process has done its work.
+    ends: Summary,
     /// From the write until the last process has ended, in all rounds.
     time_ms: f64,
     /// CPU time of all CPUs meanwhile.
@@ -52,22 +54,23 @@ impl WakeLoopArgs {
     /// If a process cannot be started.
     pub fn run(&self) -> Result<Wakes> {
         let cpus = std::thread::available_parallelism()?.get() as f64;
-        let mut latencies = Latencies::new()?;
+        let (mut wakeups, mut ends) = (Latencies::new()?, Latencies::new()?);
         let (mut time_ns, mut busy_ns) = (0.0, 0.0);
         for _ in 0..self.rounds {
-            let round = self.round(&mut latencies)?;
+            let round = self.round(&mut wakeups, &mut ends)?;
             time_ns += round.time_ns;
             busy_ns += round.busy_ns;
         }
         Ok(Wakes {
-            wakeups: Summary::from(&latencies),
+            wakeups: Summary::from(&wakeups),
+            ends: Summary::from(&ends),
             time_ms: time_ns / 1e6,
             busy_ms: busy_ns / 1e6,
             idle: (1.0 - busy_ns / (time_ns * cpus)).max(0.0),
         })
     }
 
-    fn round(&self, latencies: &mut Latencies) -> Result<Round> {
+    fn round(&self, wakeups: &mut Latencies, ends: &mut Latencies) -> Result<Round> {
         let (wait, mut wake) = std::io::pipe().context("cannot make a pipe")?;
         let (mut seen, tell) = std::io::pipe().context("cannot make a pipe")?;
         let (mut here, ready) = std::io::pipe().context("cannot make a pipe")?;
@@ -84,9 +87,11 @@ impl WakeLoopArgs {
         children.into_iter().try_for_each(wait_process)?;
         let (end_ns, after_ns) = (now_ns(), busy_ns()?);
         for _ in 0..self.tasks {
-            let mut woke_ns = [0; 8];
-            all(|done| Ok(seen.read(&mut woke_ns[done..]).unwrap_or(0)), 8)?;
-            latencies.record(u64::from_ne_bytes(woke_ns).saturating_sub(start_ns));
+            let mut report = [0; 16];
+            all(|done| Ok(seen.read(&mut report[done..]).unwrap_or(0)), 16)?;
+            let report = u128::from_ne_bytes(report);
+            wakeups.record((report as u64).saturating_sub(start_ns));
+            ends.record(((report >> 64) as u64).saturating_sub(start_ns));
         }
         Ok(Round {
             time_ns: (end_ns - start_ns) as f64,
@@ -106,7 +111,8 @@ impl WakeLoopArgs {
         while poll(&mut polled, PollTimeout::NONE).is_err() {}
         let woke_ns = now_ns();
         compute(self.loops);
-        tell.write_all(&woke_ns.to_ne_bytes())
+        let report = u128::from(now_ns()) << 64 | u128::from(woke_ns);
+        tell.write_all(&report.to_ne_bytes())
             .context("cannot report a wakeup")
     }
 }
