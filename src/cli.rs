@@ -313,6 +313,10 @@ pub struct BenchArgs {
     #[arg(long, hide = true)]
     pub side_by_side: bool,
 
+    /// Record the processor whose caches were modelled (set by the VM harness).
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub caches: Option<String>,
+
     /// Record which of the VM harness's machines this is (set by the VM harness).
     #[arg(long, hide = true, value_name = "NAME")]
     pub machine: Option<String>,

@@ -43,6 +43,8 @@ pub struct Plan {
     pub setting: Setting,
     /// Whether CPUs run at the same time while instructions are counted.
     pub side_by_side: bool,
+    /// The processor whose caches are modelled.
+    pub caches: Option<String>,
     /// Name of the VM harness's machine.
     pub machine: Option<String>,
     /// How long things may take.
@@ -73,6 +75,7 @@ impl Plan {
             rounds: args.rounds,
             setting: setting(args)?,
             side_by_side: args.side_by_side,
+            caches: args.caches.clone(),
             machine: args.machine.clone(),
             limits: limits(args),
             callbacks: !args.no_callbacks,

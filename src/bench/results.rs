@@ -21,6 +21,8 @@ pub struct Results {
     pub deterministic: bool,
     /// While instructions were counted, all CPUs ran at the same time, instead of one at a time.
     pub side_by_side: bool,
+    /// The processor whose caches were modelled; none if accesses to memory cost nothing.
+    pub caches: Option<String>,
     /// Name of the VM harness's machine that this was; none on any other.
     pub machine: Option<String>,
     /// Rounds that count and were finished.
@@ -252,6 +254,7 @@ pub mod tests {
             cpus: 1,
             deterministic: true,
             side_by_side: false,
+            caches: None,
             machine: None,
             rounds: 3,
             baseline: "eevdf".into(),
@@ -288,6 +291,7 @@ pub mod tests {
             keys(&json),
             [
                 "baseline",
+                "caches",
                 "callbacks",
                 "complete",
                 "cpus",

@@ -205,6 +205,7 @@ impl<'a> Comparison<'a> {
             cpus: plan.setting.cpus,
             deterministic: plan.setting.deterministic,
             side_by_side: plan.side_by_side,
+            caches: plan.caches.clone(),
             machine: plan.machine.clone(),
             rounds: self.rounds_done,
             baseline: plan.schedulers[plan.baseline].name.clone(),

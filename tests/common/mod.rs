@@ -88,6 +88,12 @@ impl Vm {
         self
     }
 
+    /// Deterministic, with CPUs that run at the same time and the caches of a processor.
+    pub fn caches(mut self, name: &str) -> Self {
+        self.flags.extend(["--caches".to_owned(), name.to_owned()]);
+        self
+    }
+
     /// With so many seconds of work more than others have.
     pub fn busy_for(mut self, seconds: u32) -> Self {
         self.timeout_s = TIMEOUT_S + seconds;

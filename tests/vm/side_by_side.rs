@@ -74,6 +74,65 @@ fn four_busy_cpus_do_the_work_of_four() {
     }
 }
 
+/// The figure, in ns, of the line of `cache_model` that begins with `what`.
+fn figure(text: &str, what: &str) -> f64 {
+    let mut words = text
+        .split_once(&format!("{what}: "))
+        .map(|(_, rest)| rest.split(' '));
+    let figure = words.as_mut().and_then(Iterator::next);
+    let figure = figure.and_then(|word| word.parse().ok());
+    figure.unwrap_or_else(|| panic!("no figure for {what}:\n{text}"))
+}
+
+/// A program that measures as on a real machine finds the sizes and latencies of the model (`caches.rs`), in two boots
+/// the same to the last digit.
+#[test]
+#[ignore = "boots a VM"]
+fn loads_and_shared_lines_cost_what_the_cache_model_says() {
+    let boot = || {
+        let vm = Vm::new("7.2").cpus(8).topology("2:2:2:1").caches("zen4");
+        vm.with_test("scx_takt:cache_model").passes(
+            "cache_model --ignored --nocapture --test-threads 1 || fail \"cache_model: $?\"",
+        )
+    };
+    let (first, second) = std::thread::scope(|scope| {
+        let other = scope.spawn(boot);
+        (boot(), other.join().unwrap())
+    });
+    let differ = first.lines().zip(second.lines()).find(|(a, b)| a != b);
+    assert!(differ.is_none(), "the first lines that differ: {differ:?}");
+    for (what, ns) in [
+        ("load 24 KiB", 1.0),
+        ("load 512 KiB", 3.0),
+        ("load 4096 KiB", 10.0),
+        ("load 32768 KiB", 75.0),
+        ("load 32768 KiB from the last CPU", 190.0),
+        ("line from CPU 1 to CPU 0", 18.0),
+        ("line from CPU 2 to CPU 0", 77.0),
+        ("line from CPU 4 to CPU 0", 197.0),
+    ] {
+        let found = figure(&first, what);
+        assert!(
+            (found - ns).abs() < 2.0,
+            "{what}: {found} ns, the model has {ns}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn smt_siblings_share_their_core() {
+    let vm = Vm::new("7.2").cpus(4).topology("1:2:2").caches("zen4");
+    let text = vm
+        .with_test("scx_takt:cache_model")
+        .passes("cache_model --ignored --nocapture a_busy_sibling || fail \"cache_model: $?\"");
+    let speed = figure(&text, "two busy CPUs");
+    assert!(
+        (speed - 0.6).abs() < 0.01,
+        "two busy siblings run at {speed}"
+    );
+}
+
 /// CPUs whose ticks come at once decide at once: each must take what is due, and no more.
 #[test]
 #[ignore = "boots a VM"]

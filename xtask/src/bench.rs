@@ -4,7 +4,9 @@
 
 use crate::arch::Arch;
 use crate::kernel;
-use crate::vm::{self, Copy, Fetch, Machine, Topology, VmArgs};
+use crate::side_by_side::Caches;
+use crate::topology::Topology;
+use crate::vm::{self, Copy, Fetch, Machine, VmArgs};
 use crate::{peers, side_by_side, tree, ui};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -66,6 +68,10 @@ pub struct BenchArgs {
     /// How far the clocks of CPUs may differ, in ns of guest time, while they run side by side
     #[arg(long = "quantum", value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     pub quantum_ns: u32,
+    /// Model the caches of a processor [default: that of --machine]: a memory access costs what it costs
+    /// there, and SMT siblings share their core. Three times slower
+    #[arg(long, value_enum, value_name = "NAME", num_args = 0..=1, conflicts_with_all = ["wall", "one_at_a_time"])]
+    pub caches: Option<Option<Caches>>,
     /// More flags for `scx_takt bench`
     #[arg(last = true, value_name = "FLAG")]
     pub flags: Vec<String>,
@@ -91,10 +97,11 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
         }
         copies.push(Copy::plain(peers::binary(&cache, name)?));
     }
-    // Decided before the guest starts, because its results record how its CPUs ran.
-    let side_by_side =
-        vm.needs_side_by_side()? && side_by_side::emulator_or_warn(&cache, arch).is_some();
-    vm.command = guest_command(args, side_by_side);
+    // Decided before the guest starts, because its results record how its CPUs ran. With caches there is no other
+    // emulator to fall back to.
+    let side_by_side = vm.needs_side_by_side()?
+        && (vm.cache_model()?.is_some() || side_by_side::emulator_or_warn(&cache, arch).is_some());
+    vm.command = guest_command(args, side_by_side, vm.cache_model()?);
     vm.side_by_side = side_by_side;
     vm.one_at_a_time = !side_by_side;
     vm.copy = copies;
@@ -128,6 +135,7 @@ fn guest(args: &BenchArgs) -> VmArgs {
     vm.side_by_side = args.side_by_side;
     vm.one_at_a_time = args.one_at_a_time;
     vm.quantum_ns = args.quantum_ns;
+    vm.caches = args.caches;
     vm.arch = args.arch;
     vm.machine = args.machine;
     vm.topology = args.topology;
@@ -138,7 +146,7 @@ fn guest(args: &BenchArgs) -> VmArgs {
     vm
 }
 
-fn guest_command(args: &BenchArgs, side_by_side: bool) -> Vec<String> {
+fn guest_command(args: &BenchArgs, side_by_side: bool, caches: Option<Caches>) -> Vec<String> {
     let mut against = vec!["eevdf".to_owned()];
     against.extend(args.peers.iter().cloned());
     let mut command: Vec<String> = [
@@ -166,6 +174,9 @@ fn guest_command(args: &BenchArgs, side_by_side: bool) -> Vec<String> {
     if side_by_side {
         command.push("--side-by-side".to_owned());
     }
+    if let Some(caches) = caches {
+        command.extend(["--caches".to_owned(), caches.name().to_owned()]);
+    }
     command.extend(args.flags.iter().cloned());
     command
 }
@@ -183,7 +194,9 @@ mod tests {
 
     fn command(words: &[&str]) -> String {
         let args = Line::parse_from([&["bench"], words].concat()).args;
-        guest_command(&args, guest(&args).needs_side_by_side().unwrap()).join(" ")
+        let vm = guest(&args);
+        let side_by_side = vm.needs_side_by_side().unwrap();
+        guest_command(&args, side_by_side, vm.cache_model().unwrap()).join(" ")
     }
 
     #[test]
@@ -208,6 +221,20 @@ mod tests {
             command(&["--side-by-side", "--rounds", "1", "--machine", "ryzen16"]),
             "scx_takt bench --against eevdf --rounds 1 --deterministic --machine ryzen16 --side-by-side"
         );
+    }
+
+    #[test]
+    fn caches_are_named_or_those_of_the_machine() {
+        for (words, name) in [
+            (&["--caches", "zen4"][..], "zen4"),
+            (&["--machine", "server32", "--caches"], "icelake"),
+            (&["--machine", "server32", "--caches", "zen4"], "zen4"),
+        ] {
+            let command = command(words);
+            let end = format!(" --side-by-side --caches {name}");
+            assert!(command.ends_with(&end), "{command}");
+        }
+        assert!(!command(&["--machine", "server32"]).contains("--caches"));
     }
 
     #[test]

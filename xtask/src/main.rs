@@ -18,6 +18,7 @@ mod setup;
 mod side_by_side;
 mod steps;
 mod test;
+mod topology;
 mod tree;
 mod ui;
 mod vm;

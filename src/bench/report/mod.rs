@@ -52,12 +52,19 @@ fn notice(results: &Results) -> String {
     if !results.complete {
         notice += "<p class=\"worse\">Interrupted: these results are partial.</p>\n";
     }
-    if results.side_by_side {
-        notice += "<p>Deterministic mode, CPUs side by side: one executed instruction is one \
-                   nanosecond, and all CPUs run at the same time. There is no cache model.</p>\n";
-    } else if results.deterministic {
-        notice += "<p>Deterministic mode: one executed instruction is one nanosecond. There is no \
-                   cache model.</p>\n";
+    if results.deterministic {
+        let cpus = if results.side_by_side {
+            ", and all CPUs run at the same time"
+        } else {
+            ""
+        };
+        let caches = match &results.caches {
+            Some(name) => format!("Accesses to memory cost what they cost on {}", escape(name)),
+            None => "There is no cache model".to_owned(),
+        };
+        notice += &format!(
+            "<p>Deterministic mode: one executed instruction is one nanosecond{cpus}. {caches}.</p>\n"
+        );
     }
     if let Some(warning) = results.warning() {
         notice += &format!("<p class=\"worse\">{}</p>\n", escape(warning));
@@ -368,6 +375,7 @@ mod tests {
             cpus: 1,
             deterministic: true,
             side_by_side: false,
+            caches: None,
             machine: None,
             rounds: 3,
             baseline: "eevdf".into(),

@@ -38,7 +38,7 @@ const CRATES: [Rules; 2] = [
         folder: "xtask/src",
         layers: &[
             // Imports no other module of xtask.
-            &["arch", "cpio", "elf", "files", "host", "ui"],
+            &["arch", "cpio", "elf", "files", "host", "topology", "ui"],
             // The source tree, the cache, and the steps of a long build.
             &["steps", "tree"],
             // Tools of this machine and packages of the Debian mirror.

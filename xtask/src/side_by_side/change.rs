@@ -38,22 +38,25 @@ struct Edit {
     text: &'static str,
 }
 
+/// The interface of plugins.
+pub const PLUGIN_HEADER: &str = "include/qemu/qemu-plugin.h";
+const PLUGIN_CODE: &str = "accel/tcg/plugin-gen.c";
 const ROUND_ROBIN: &str = "accel/tcg/tcg-accel-ops-rr.c";
 const COUNTING: &str = "accel/tcg/tcg-accel-ops-icount.c";
 const CLOCK: &str = "accel/tcg/icount-common.c";
 
-const EDITS: [Edit; 11] = [
+const EDITS: [Edit; 14] = [
     Edit {
         file: "accel/tcg/tcg-accel-ops-icount.h",
         anchor: "void icount_handle_deadline(void);\n",
         side: Side::After,
-        text: "int64_t side_by_side(void);\nvoid side_end_turn(void);\n",
+        text: "int64_t side_by_side(void);\nvoid side_end_slice(void);\n",
     },
     Edit {
         file: ROUND_ROBIN,
         anchor: "#include \"tcg-accel-ops-icount.h\"\n",
         side: Side::After,
-        text: "#include \"qemu/seqlock.h\"\n#include \"system/cpu-timers-internal.h\"\n",
+        text: "#include \"qemu/qemu-plugin.h\"\n#include \"qemu/seqlock.h\"\n#include \"system/cpu-timers-internal.h\"\n",
     },
     Edit {
         file: ROUND_ROBIN,
@@ -74,14 +77,14 @@ const EDITS: [Edit; 11] = [
         file: ROUND_ROBIN,
         anchor: "void rr_kick_vcpu_thread(CPUState *unused)\n{\n    CPUState *cpu;\n",
         side: Side::After,
-        text: "\n    if (side_by_side()) {\n        side_end_turn();\n        return;\n    }\n",
+        text: "\n    if (side_by_side()) {\n        side_end_slice();\n        return;\n    }\n",
     },
     // An interrupt for another vCPU ends the sender's time slice: the target may have to run first.
     Edit {
         file: COUNTING,
         anchor: "    tcg_handle_interrupt(cpu, mask);\n",
         side: Side::After,
-        text: "    if (side_by_side() && cpu != current_cpu) {\n        side_end_turn();\n    }\n",
+        text: "    if (side_by_side() && cpu != current_cpu) {\n        side_end_slice();\n    }\n",
     },
     // The host's clock must not decide how long a vCPU runs.
     Edit {
@@ -103,6 +106,26 @@ const EDITS: [Edit; 11] = [
         side: Side::Before,
         text: "    if (side_by_side()) {\n        return;\n    }\n",
     },
+    // What a plugin may call, see `caches.c`.
+    Edit {
+        file: PLUGIN_HEADER,
+        anchor: "/**\n * typedef qemu_plugin_vcpu_mem_cb_t - memory callback function type\n",
+        side: Side::Before,
+        text: "QEMU_PLUGIN_API\nvoid qemu_plugin_charge_ns(unsigned int ns);\n\n",
+    },
+    // One thread is taken for one vCPU: plugins would take all vCPUs for the one that code was translated for.
+    Edit {
+        file: PLUGIN_CODE,
+        anchor: "#include \"qemu/plugin.h\"\n",
+        side: Side::After,
+        text: "#include \"tcg-accel-ops-icount.h\"\n",
+    },
+    Edit {
+        file: PLUGIN_CODE,
+        anchor: "    if (!tcg_cflags_has(current_cpu, CF_PARALLEL)) {\n",
+        side: Side::Before,
+        text: "    if (!side_by_side())\n",
+    },
     // A guest may read any subleaf of its topology. Above the last one an assertion of the emulator fails.
     Edit {
         file: "target/i386/cpu.c",
@@ -119,7 +142,7 @@ const EDITS: [Edit; 11] = [
     },
 ];
 
-/// A hash of the whole change and of `more` (FNV-1a, 64 bits).
+/// A hash of the whole change and of `more`.
 pub fn fingerprint(more: &[&str]) -> u64 {
     let edits = EDITS
         .iter()
@@ -129,6 +152,11 @@ pub fn fingerprint(more: &[&str]) -> u64 {
         .chain(devices)
         .chain([LOOP])
         .chain(more.iter().copied());
+    hash(words)
+}
+
+/// A hash of texts, each of which ends where the next one begins (FNV-1a, 64 bits).
+pub fn hash<'a>(words: impl Iterator<Item = &'a str>) -> u64 {
     words
         .flat_map(|word| word.bytes().chain([0]))
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

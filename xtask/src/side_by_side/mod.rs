@@ -3,6 +3,7 @@
 //! It is a modified QEMU, built from Debian's source package. The build takes minutes and is done once for
 //! each version and change. An interrupted build continues where it stopped.
 
+mod caches;
 mod change;
 
 use crate::apt::{self, Apt};
@@ -10,8 +11,10 @@ use crate::arch::Arch;
 use crate::host::PYTHON;
 use crate::setup::{self, Purpose};
 use crate::steps::Steps;
+use crate::topology::Topology;
 use crate::{tree, ui};
 use anyhow::{Context, Result};
+pub use caches::Caches;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -59,6 +62,26 @@ pub fn emulator(cache: &Path, arch: Arch) -> Result<PathBuf> {
         }
     }
     Ok(ready.join(program(arch)))
+}
+
+/// What the emulator at `program` needs to model caches: the words of `-plugin`, and an environment variable.
+///
+/// # Errors
+/// If the plugin cannot be compiled.
+pub fn cache_model(
+    program: &Path,
+    caches: Caches,
+    topology: Topology,
+    memory_mib: u32,
+) -> Result<(String, (&'static str, String))> {
+    let folder = program
+        .parent()
+        .context("the emulator has no folder of its own")?;
+    let plugin = caches::plugin(folder)?;
+    // QEMU takes a comma for the end of a value.
+    let path = plugin.to_string_lossy().replace(',', ",,");
+    let words = format!("{path},{}", caches.arguments(topology, memory_mib));
+    Ok((words, caches::smt_variable(topology)))
 }
 
 /// The emulator for `arch`. Prints a warning and returns none if it cannot be built.
@@ -124,6 +147,13 @@ impl<'a> Build<'a> {
             fs::copy(self.objects().join(&name), new.join(&name))
                 .with_context(|| format!("cannot copy {name} to {}", new.display()))?;
         }
+        // What a plugin is compiled with (`caches.rs`).
+        let header = Path::new(change::PLUGIN_HEADER);
+        fs::copy(
+            self.source().join(header),
+            new.join(header.file_name().unwrap_or_default()),
+        )
+        .context("cannot copy the header of plugins")?;
         fs::rename(&new, ready)
             .with_context(|| format!("cannot put QEMU into {}", ready.display()))?;
         // The result is complete: files that cannot be removed only cost disk space.

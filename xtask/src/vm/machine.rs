@@ -1,7 +1,8 @@
 //! Named machines that a guest can emulate.
 
-use super::Topology;
 use crate::arch::Arch;
+use crate::side_by_side::Caches;
+use crate::topology::Topology;
 
 /// The capacity of the biggest CPU, as in `cpu_capacity` of sysfs.
 const FULL_CAPACITY: u32 = 1024;
@@ -68,6 +69,15 @@ impl Machine {
         match self {
             Self::Server32 => 4096,
             _ => 2048,
+        }
+    }
+
+    /// The caches of its processor, for `--caches`.
+    pub fn caches(self) -> Caches {
+        match self {
+            Self::Desktop8 | Self::Ryzen16 => Caches::Zen4,
+            Self::LaptopHybrid | Self::Server32 => Caches::Icelake,
+            Self::Pi5 => Caches::Pi5,
         }
     }
 

@@ -9,13 +9,13 @@ mod machine;
 mod programs;
 mod qemu;
 mod relay;
-mod topology;
 
 use crate::arch::Arch;
 use crate::cross::Target;
 use crate::kernel;
 use crate::setup::{self, Purpose};
-use crate::side_by_side;
+use crate::side_by_side::{self, Caches};
+use crate::topology::Topology;
 use crate::tree::{self, Tree};
 use crate::ui;
 use anyhow::{Context, Result, bail};
@@ -26,7 +26,6 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
-pub use topology::Topology;
 
 /// Working directory of the command, and base of relative `--copy` targets.
 const GUEST_HOME: &str = "/root";
@@ -74,6 +73,10 @@ pub struct VmArgs {
     /// How far the clocks of CPUs may differ, in ns of guest time, while they run side by side
     #[arg(long = "quantum", value_name = "NS", default_value_t = side_by_side::DEFAULT_QUANTUM_NS, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     pub quantum_ns: u32,
+    /// Model the caches of a processor [default: that of --machine]: a memory access costs what it costs
+    /// there, and SMT siblings share their core. Implies --side-by-side; three times slower
+    #[arg(long, value_enum, value_name = "NAME", num_args = 0..=1, conflicts_with = "one_at_a_time")]
+    pub caches: Option<Option<Caches>>,
     /// End the guest after this many seconds of real time, with status 124
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub timeout: Option<Duration>,
@@ -132,8 +135,26 @@ impl VmArgs {
             .unwrap_or(DEFAULT_MEMORY_MIB)
     }
 
+    /// The processor whose caches are modelled; none if accesses cost nothing.
+    ///
+    /// # Errors
+    /// If it is neither named nor that of a named machine, or if the model has no room for the machine.
+    pub fn cache_model(&self) -> Result<Option<Caches>> {
+        let Some(caches) = self.caches else {
+            return Ok(None);
+        };
+        let Some(caches) = caches.or_else(|| self.machine.map(Machine::caches)) else {
+            return Err(ui::UsageError(
+                "--caches: give the name of a processor, or a --machine".to_owned(),
+            )
+            .into());
+        };
+        caches.check(topology(self)?)?;
+        Ok(Some(caches))
+    }
+
     fn is_deterministic(&self) -> bool {
-        self.deterministic || self.side_by_side
+        self.deterministic || self.side_by_side || self.caches.is_some()
     }
 
     /// Are its CPUs to run side by side? One CPU has nothing to run beside: the stock emulator does.
@@ -142,7 +163,8 @@ impl VmArgs {
     /// If it is not clear how many CPUs there are.
     pub fn needs_side_by_side(&self) -> Result<bool> {
         let several = topology(self)?.cpus() > 1;
-        Ok(self.side_by_side || (self.deterministic && !self.one_at_a_time && several))
+        let requested = self.side_by_side || self.caches.is_some();
+        Ok(requested || (self.deterministic && !self.one_at_a_time && several))
     }
 }
 
@@ -283,13 +305,14 @@ impl End {
 /// Runs `cargo xtask vm`.
 pub fn run(args: &VmArgs) -> Result<i32> {
     let topology = topology(args)?;
+    args.cache_model()?;
     let command = command(args)?;
     let cache = tree::cache()?;
     setup::ensure(Purpose::vm(args.arch()))?;
     let kernel = kernel::find(&cache, &args.kernel, args.arch())?;
     let (binaries, copies) = programs(args)?;
     let deterministic = args.is_deterministic();
-    let emulator = emulator(args, &cache, topology.cpus())?;
+    let emulator = emulator(args, &cache, topology)?;
     let mode = mode(args, &command);
     remove_stale_folders();
     let folder = tempfile::Builder::new()
@@ -345,13 +368,19 @@ pub fn run(args: &VmArgs) -> Result<i32> {
 
 /// The emulator for this guest: the side-by-side one if needed and if it can be built, else the stock
 /// one.
-fn emulator(args: &VmArgs, cache: &Path, cpus: u32) -> Result<qemu::Emulator> {
+fn emulator(args: &VmArgs, cache: &Path, topology: Topology) -> Result<qemu::Emulator> {
+    if let Some(caches) = args.cache_model()? {
+        // Without the emulator this fails: results of the stock one would not have the caches that they name.
+        let program = side_by_side::emulator(cache, args.arch())?;
+        let emulator = qemu::Emulator::side_by_side(program, args.quantum_ns);
+        return emulator.with_caches(caches, topology, args.guest_memory_mib());
+    }
     if args.needs_side_by_side()?
         && let Some(program) = side_by_side::emulator_or_warn(cache, args.arch())
     {
         return Ok(qemu::Emulator::side_by_side(program, args.quantum_ns));
     }
-    let fine_counting = args.is_deterministic() && cpus > 1;
+    let fine_counting = args.is_deterministic() && topology.cpus() > 1;
     qemu::Emulator::find(cache, args.arch(), fine_counting)
 }
 

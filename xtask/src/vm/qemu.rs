@@ -1,7 +1,9 @@
 //! The emulator: which one, with which arguments, and its life as a child of this process.
 
-use super::{Topology, programs};
+use super::programs;
 use crate::arch::Arch;
+use crate::side_by_side::Caches;
+use crate::topology::Topology;
 use crate::{host, side_by_side};
 use anyhow::{Context, Result, bail};
 use nix::sys::prctl;
@@ -29,6 +31,8 @@ pub struct Emulator {
     firmware: Vec<PathBuf>,
     /// How far the clocks of CPUs may differ, in ns of guest time; none if all CPUs have one clock.
     quantum_ns: Option<u32>,
+    /// The argument of `-plugin`, and an environment variable, if caches are modelled.
+    cache_model: Option<(String, (&'static str, String))>,
     /// Whether CPUID may show the dies. It always shows their caches.
     shows_dies: bool,
 }
@@ -45,6 +49,7 @@ impl Emulator {
                 program,
                 firmware: Vec::new(),
                 quantum_ns: None,
+                cache_model: None,
                 shows_dies: major < DIES_FAIL_MAJOR,
             });
         }
@@ -54,6 +59,7 @@ impl Emulator {
             program: folder.join("usr/bin").join(name),
             firmware: ["qemu", "seabios"].map(|name| share.join(name)).to_vec(),
             quantum_ns: None,
+            cache_model: None,
             shows_dies: false,
         })
     }
@@ -64,8 +70,21 @@ impl Emulator {
             program,
             firmware: FIRMWARE.map(PathBuf::from).to_vec(),
             quantum_ns: Some(quantum_ns),
+            cache_model: None,
             shows_dies: true,
         }
+    }
+
+    /// The side-by-side emulator, with memory accesses that cost what they cost on that processor.
+    pub fn with_caches(
+        mut self,
+        caches: Caches,
+        topology: Topology,
+        memory_mib: u32,
+    ) -> Result<Self> {
+        let model = side_by_side::cache_model(&self.program, caches, topology, memory_mib)?;
+        self.cache_model = Some(model);
+        Ok(self)
     }
 
     /// Whether its CPUs run at the same guest time.
@@ -302,6 +321,9 @@ impl Guest {
             Some(quantum_ns) => command.env(side_by_side::QUANTUM_VARIABLE, quantum_ns.to_string()),
             None => command.env_remove(side_by_side::QUANTUM_VARIABLE),
         };
+        if let Some((plugin, (variable, value))) = &emulator.cache_model {
+            command.args(["-plugin", plugin]).env(variable, value);
+        }
         command.args(machine.arguments(&ports)).process_group(0);
         command
             .stdin(Stdio::null())

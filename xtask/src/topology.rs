@@ -35,6 +35,11 @@ impl Topology {
         self.possible() - self.single_threaded * (self.threads - 1)
     }
 
+    /// The number of CPUs in cores that have all their threads; they come first.
+    pub fn paired(self) -> u32 {
+        self.possible() - self.single_threaded * self.threads
+    }
+
     /// The number of CPUs if every core had all its threads.
     fn possible(self) -> u32 {
         self.sockets * self.dies * self.cores * self.threads
@@ -51,7 +56,7 @@ impl Topology {
         } = self;
         let cpus = self.possible();
         // QEMU gives all cores the same threads: cores with fewer are plugged thread by thread.
-        let at_boot = cpus - single_threaded * threads;
+        let at_boot = self.paired();
         let mut smp = format!("{at_boot},sockets={sockets},cores={cores},threads={threads}");
         if dies > 1 {
             smp.push_str(&format!(",dies={dies}"));
