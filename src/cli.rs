@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scx_utils::libbpf_clap_opts::LibbpfOpts;
 use serde::Serialize;
@@ -309,12 +310,12 @@ pub struct BenchArgs {
     #[arg(long, hide = true)]
     pub deterministic: bool,
 
-    /// Record that CPUs ran at the same time while instructions were counted (set by the VM harness).
-    #[arg(long, hide = true)]
+    /// Record that CPUs ran at the same time while instructions were counted (set in the guests of the VM harness).
+    #[arg(long, hide = true, env = "TAKT_GUEST_SIDE_BY_SIDE", value_parser = FalseyValueParser::new())]
     pub side_by_side: bool,
 
-    /// Record the processor whose caches were modelled (set by the VM harness).
-    #[arg(long, hide = true, value_name = "NAME")]
+    /// Record the processor whose caches were modelled (set in the guests of the VM harness).
+    #[arg(long, hide = true, value_name = "NAME", env = "TAKT_GUEST_CACHES")]
     pub caches: Option<String>,
 
     /// Record which of the VM harness's machines this is (set by the VM harness).

@@ -97,13 +97,6 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
         }
         copies.push(Copy::plain(peers::binary(&cache, name)?));
     }
-    // Decided before the guest starts, because its results record how its CPUs ran. With caches there is no other
-    // emulator to fall back to.
-    let side_by_side = vm.needs_side_by_side()?
-        && (vm.cache_model()?.is_some() || side_by_side::emulator_or_warn(&cache, arch).is_some());
-    vm.command = guest_command(args, side_by_side, vm.cache_model()?);
-    vm.side_by_side = side_by_side;
-    vm.one_at_a_time = !side_by_side;
     vm.copy = copies;
     if let Some(out) = &args.out {
         fs::create_dir_all(out)
@@ -129,9 +122,9 @@ pub fn run(args: &BenchArgs) -> Result<i32> {
     Ok(status)
 }
 
-/// The machine that measures, as yet without a command.
+/// The machine that measures, and its command.
 fn guest(args: &BenchArgs) -> VmArgs {
-    let mut vm = VmArgs::new(&args.kernel, Vec::new());
+    let mut vm = VmArgs::new(&args.kernel, guest_command(args));
     vm.side_by_side = args.side_by_side;
     vm.one_at_a_time = args.one_at_a_time;
     vm.quantum_ns = args.quantum_ns;
@@ -146,7 +139,7 @@ fn guest(args: &BenchArgs) -> VmArgs {
     vm
 }
 
-fn guest_command(args: &BenchArgs, side_by_side: bool, caches: Option<Caches>) -> Vec<String> {
+fn guest_command(args: &BenchArgs) -> Vec<String> {
     let mut against = vec!["eevdf".to_owned()];
     against.extend(args.peers.iter().cloned());
     let mut command: Vec<String> = [
@@ -171,12 +164,6 @@ fn guest_command(args: &BenchArgs, side_by_side: bool, caches: Option<Caches>) -
     if let Some(machine) = args.machine {
         command.extend(["--machine".to_owned(), machine.name().to_owned()]);
     }
-    if side_by_side {
-        command.push("--side-by-side".to_owned());
-    }
-    if let Some(caches) = caches {
-        command.extend(["--caches".to_owned(), caches.name().to_owned()]);
-    }
     command.extend(args.flags.iter().cloned());
     command
 }
@@ -192,11 +179,12 @@ mod tests {
         args: BenchArgs,
     }
 
+    fn vm(words: &[&str]) -> VmArgs {
+        guest(&Line::parse_from([&["bench"], words].concat()).args)
+    }
+
     fn command(words: &[&str]) -> String {
-        let args = Line::parse_from([&["bench"], words].concat()).args;
-        let vm = guest(&args);
-        let side_by_side = vm.needs_side_by_side().unwrap();
-        guest_command(&args, side_by_side, vm.cache_model().unwrap()).join(" ")
+        vm(words).command.join(" ")
     }
 
     #[test]
@@ -219,27 +207,34 @@ mod tests {
         );
         assert_eq!(
             command(&["--side-by-side", "--rounds", "1", "--machine", "ryzen16"]),
-            "scx_takt bench --against eevdf --rounds 1 --deterministic --machine ryzen16 --side-by-side"
+            "scx_takt bench --against eevdf --rounds 1 --deterministic --machine ryzen16"
         );
     }
 
     #[test]
     fn caches_are_named_or_those_of_the_machine() {
-        for (words, name) in [
-            (&["--caches", "zen4"][..], "zen4"),
-            (&["--machine", "server32", "--caches"], "icelake"),
-            (&["--machine", "server32", "--caches", "zen4"], "zen4"),
+        let caches = |words: &[&str]| vm(words).cache_model();
+        for (words, expected) in [
+            (&["--caches", "zen4"][..], Some(Caches::Zen4)),
+            (
+                &["--machine", "server32", "--caches"],
+                Some(Caches::Icelake),
+            ),
+            (
+                &["--machine", "server32", "--caches", "zen4"],
+                Some(Caches::Zen4),
+            ),
+            (&["--machine", "server32"], None),
         ] {
-            let command = command(words);
-            let end = format!(" --side-by-side --caches {name}");
-            assert!(command.ends_with(&end), "{command}");
+            assert_eq!(caches(words).unwrap(), expected, "{words:?}");
         }
-        assert!(!command(&["--machine", "server32"]).contains("--caches"));
+        assert!(caches(&["--caches"]).is_err());
+        assert!(vm(&["--caches", "zen4"]).needs_side_by_side().unwrap());
     }
 
     #[test]
     fn several_cpus_run_side_by_side_by_default() {
-        let runs_so = |words: &[&str]| command(words).ends_with(" --side-by-side");
+        let runs_so = |words: &[&str]| vm(words).needs_side_by_side().unwrap();
         assert!(!runs_so(&[]));
         assert!(runs_so(&["--side-by-side"]));
         for several in [

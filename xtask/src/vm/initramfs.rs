@@ -37,6 +37,8 @@ pub struct Content<'a> {
     pub fetch: &'a [String],
     /// The capacity of each CPU that sysfs shows; empty if all are equal.
     pub capacities: &'a [u32],
+    /// How CPUs and memory are emulated: environment variables for `scx_takt bench`, whose results record it.
+    pub setting: &'a [(&'a str, &'a str)],
     /// How the command is connected.
     pub mode: Mode,
 }
@@ -202,6 +204,9 @@ fn environment(content: &Content<'_>, folders: &[String]) -> String {
         quote(&capacities.join(" ")),
         quote(&term)
     );
+    for (name, value) in content.setting {
+        text.push_str(&format!("export {name}={}\n", quote(value)));
+    }
     if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
         text.push_str("export NO_COLOR=1\n");
     }

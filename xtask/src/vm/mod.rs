@@ -305,7 +305,7 @@ impl End {
 /// Runs `cargo xtask vm`.
 pub fn run(args: &VmArgs) -> Result<i32> {
     let topology = topology(args)?;
-    args.cache_model()?;
+    let caches = args.cache_model()?;
     let command = command(args)?;
     let cache = tree::cache()?;
     setup::ensure(Purpose::vm(args.arch()))?;
@@ -321,6 +321,11 @@ pub fn run(args: &VmArgs) -> Result<i32> {
         .context("no temporary folder")?;
     let root = folder.path().join("root.cpio");
     let fetch: Vec<String> = args.fetch.iter().map(|fetch| fetch.guest.clone()).collect();
+    let mut setting = Vec::new();
+    if emulator.is_side_by_side() {
+        setting.push(("TAKT_GUEST_SIDE_BY_SIDE", "1"));
+    }
+    setting.extend(caches.map(|caches| ("TAKT_GUEST_CACHES", caches.name())));
     let content = initramfs::Content {
         arch: args.arch(),
         busybox: &programs::busybox(args.arch(), &cache)?,
@@ -330,6 +335,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
         command: &command,
         fetch: &fetch,
         capacities: &args.machine.map(Machine::capacities).unwrap_or_default(),
+        setting: &setting,
         mode,
     };
     initramfs::write(&root, &content)?;
