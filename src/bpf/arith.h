@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Small arithmetic. Plain C: compiles on the host as well. */
+/* Small arithmetic. Plain C: compiles on the host as well. In BPF, vmlinux.h comes before it. */
 #ifndef TAKT_ARITH_H
 #define TAKT_ARITH_H
 

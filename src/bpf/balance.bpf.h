@@ -25,7 +25,10 @@
 #ifndef TAKT_BALANCE_BPF_H
 #define TAKT_BALANCE_BPF_H
 
-#include "preempt.bpf.h"
+#include "deadline.bpf.h"
+#include "domain.bpf.h"
+#include "queue.bpf.h"
+#include "task.bpf.h"
 
 #define BALANCE_PERIOD_NS  (4ULL * 1000 * 1000)
 #define ROTATE_NS	   (24LL * 1000 * 1000)

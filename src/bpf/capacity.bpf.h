@@ -14,7 +14,9 @@
 #ifndef TAKT_CAPACITY_BPF_H
 #define TAKT_CAPACITY_BPF_H
 
-#include "idle.bpf.h"
+#include "rules.bpf.h"
+#include "task.bpf.h"
+#include "vtime.h"
 
 #define BIG_BURST_NS (1000ULL * 1000) /* longer runs between sleeps need a big CPU */
 

@@ -6,7 +6,8 @@
 #ifndef TAKT_DEADLINE_BPF_H
 #define TAKT_DEADLINE_BPF_H
 
-#include "run_length.bpf.h"
+#include "cgroup.bpf.h"
+#include "rules.bpf.h"
 #include "vtime.h"
 
 /* Is this the queue of tasks that may not use every CPU? */

@@ -17,7 +17,8 @@
 #ifndef TAKT_DOMAIN_BPF_H
 #define TAKT_DOMAIN_BPF_H
 
-#include "deadline.bpf.h"
+#include "takt.bpf.h"
+#include "buckets.h"
 
 #define MASK_WORDS    (TAKT_MAX_CPUS / 64)
 #define FIND_ATTEMPTS 3 /* another CPU may take the same free slot */

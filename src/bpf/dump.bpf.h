@@ -5,7 +5,11 @@
 #ifndef TAKT_DUMP_BPF_H
 #define TAKT_DUMP_BPF_H
 
+#include "cgroup.bpf.h"
+#include "deadline.bpf.h"
+#include "domain.bpf.h"
 #include "queue.bpf.h"
+#include "task.bpf.h"
 
 static void dump_queue(const char *kind, u32 number, u32 queue)
 {

@@ -32,7 +32,7 @@
 #ifndef TAKT_HANDOFF_BPF_H
 #define TAKT_HANDOFF_BPF_H
 
-#include "idle.bpf.h"
+#include "queue.bpf.h"
 
 #define HANDOFF_STREAK	 8
 #define HANDOFF_RUN	 1000

@@ -6,7 +6,9 @@
 #ifndef TAKT_HOOKS_BPF_H
 #define TAKT_HOOKS_BPF_H
 
-#include "preempt.bpf.h"
+#include "deadline.bpf.h"
+#include "event.bpf.h"
+#include "vtime.h"
 
 /* Emits which task @p preempts on @cpu, and by how much the lag of @p exceeds that task's. Racy
  * read of another CPU's record: see cpu_ctx. */

@@ -6,7 +6,11 @@
 #ifndef TAKT_IDLE_BPF_H
 #define TAKT_IDLE_BPF_H
 
+#include "deadline.bpf.h"
+#include "domain.bpf.h"
+#include "event.bpf.h"
 #include "queue.bpf.h"
+#include "task.bpf.h"
 
 /* For how long a CPU that found nothing to do may not yet stand in the kernel's idle masks. */
 #define IDLE_GRACE_NS 20000

@@ -13,8 +13,8 @@
  *	runs:		takt_tick		shrinks slices; kicks idle CPUs for tasks that wait
  *	leaves the CPU:	takt_stopping		its runtime is accounted
  *
- * The concepts stand in the headers below, in reading order; none needs one that comes later. State
- * is in types.h, formulas in vtime.h and run_length.h.
+ * The concepts stand in the headers below, in reading order: each includes what it needs, and none
+ * needs one that comes later. State is in types.h, formulas in vtime.h and run_length.h.
  */
 /* clang-format on */
 #include "takt.bpf.h"

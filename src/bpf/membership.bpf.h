@@ -17,6 +17,7 @@
 #define TAKT_MEMBERSHIP_BPF_H
 
 #include "cgroup.bpf.h"
+#include "rules.bpf.h"
 
 u64 root_group; /* address of the task group of the root; 0: not known */
 

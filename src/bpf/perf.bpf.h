@@ -13,7 +13,7 @@
 #ifndef TAKT_PERF_BPF_H
 #define TAKT_PERF_BPF_H
 
-#include "deadline.bpf.h"
+#include "takt.bpf.h"
 
 #define PERF_PERIOD_NS (10ULL * 1000 * 1000)
 

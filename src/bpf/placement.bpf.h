@@ -30,7 +30,17 @@
 #ifndef TAKT_PLACEMENT_BPF_H
 #define TAKT_PLACEMENT_BPF_H
 
+#include "capacity.bpf.h"
+#include "deadline.bpf.h"
+#include "event.bpf.h"
+#include "handoff.bpf.h"
 #include "hooks.bpf.h"
+#include "idle.bpf.h"
+#include "preempt.bpf.h"
+#include "rules.bpf.h"
+#include "task.bpf.h"
+#include "run_length.h"
+#include "vtime.h"
 
 struct placement {
 	u32 place; /* enum takt_place */

@@ -28,7 +28,11 @@
 #ifndef TAKT_PREEMPT_BPF_H
 #define TAKT_PREEMPT_BPF_H
 
-#include "handoff.bpf.h"
+#include "deadline.bpf.h"
+#include "rules.bpf.h"
+#include "task.bpf.h"
+#include "run_length.h"
+#include "vtime.h"
 
 #define VICTIM_SEARCH 8 /* CPUs to look at besides the previous one */
 

@@ -20,6 +20,8 @@
 #define TAKT_QUEUE_BPF_H
 
 #include "domain.bpf.h"
+#include "task.bpf.h"
+#include "vtime.h"
 
 #define NO_DEADLINE (~0ULL)
 

@@ -24,8 +24,8 @@
 #ifndef TAKT_RULES_BPF_H
 #define TAKT_RULES_BPF_H
 
-#include "buckets.h"
 #include "task.bpf.h"
+#include "buckets.h"
 
 #define CGROUP_NAME_LEN 128
 

@@ -5,7 +5,7 @@
 #ifndef TAKT_RUN_LENGTH_BPF_H
 #define TAKT_RUN_LENGTH_BPF_H
 
-#include "cgroup.bpf.h"
+#include "takt.bpf.h"
 #include "run_length.h"
 
 /* @t starts to run on @c, or continues: until when is it protected from very short-running tasks?

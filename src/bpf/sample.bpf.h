@@ -11,6 +11,9 @@
 #ifndef TAKT_SAMPLE_BPF_H
 #define TAKT_SAMPLE_BPF_H
 
+#include <scx/common.bpf.h>
+#include "intf.h"
+
 /* When the walk over the tasks began, ns of CLOCK_MONOTONIC. Written by the reader of the iterator,
  * without a lock: two at a time would be wrong by the time between them; there is one per process.
  */

@@ -7,7 +7,18 @@
 #ifndef TAKT_SEGMENT_BPF_H
 #define TAKT_SEGMENT_BPF_H
 
-#include "placement.bpf.h"
+#include "capacity.bpf.h"
+#include "cgroup.bpf.h"
+#include "deadline.bpf.h"
+#include "event.bpf.h"
+#include "handoff.bpf.h"
+#include "queue.bpf.h"
+#include "rules.bpf.h"
+#include "run_length.bpf.h"
+#include "task.bpf.h"
+#include "wakeup.bpf.h"
+#include "run_length.h"
+#include "vtime.h"
 
 /* A switch from one task to the next takes less, on every machine that we know. */
 #define SWITCH_MAX_NS 5000

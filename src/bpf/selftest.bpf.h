@@ -7,7 +7,6 @@
 #define TAKT_SELFTEST_BPF_H
 
 #include "event.bpf.h"
-#include "queue.bpf.h"
 
 #define DSQ_OF_SELFTEST 0x20000ULL
 

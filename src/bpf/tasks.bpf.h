@@ -6,7 +6,7 @@
 #ifndef TAKT_TASKS_BPF_H
 #define TAKT_TASKS_BPF_H
 
-#include "queue.bpf.h"
+#include "deadline.bpf.h"
 #include "sample.bpf.h"
 
 SEC("iter/task")

@@ -11,8 +11,8 @@
 #ifndef TAKT_WAKEUP_BPF_H
 #define TAKT_WAKEUP_BPF_H
 
-#include "buckets.h"
 #include "event.bpf.h"
+#include "buckets.h"
 
 /* Set by the agent while it tunes or shows: nothing is counted otherwise. */
 bool wakeups_watched;
