@@ -132,7 +132,9 @@ static __always_inline u64 at_least_round(u64 limit_ns, u64 each_ns, u64 far_ns,
  */
 static __always_inline s64 wait_for(s64 lag, const struct queue_ctx *q)
 {
-	return lag < 0 ? (s64)real_time_of(-lag, q) : -(s64)real_time_of(lag, q);
+	s64 real_ns = real_time_of(lag < 0 ? -lag : lag, q);
+
+	return lag < 0 ? real_ns : -real_ns;
 }
 
 /* Has @t used up a slice since it woke? */
@@ -167,13 +169,21 @@ static __always_inline u64 limit_early(u64 early_ns, const struct task_ctx *t,
 	return min_u64(early_ns, limit);
 }
 
+/* How far from now a deadline may be that is @ns after it, or before it if the task is @early. */
+static __always_inline u64 limit_distance(u64 ns, bool early, const struct task_ctx *t,
+					  u64 weight_1024, const struct queue_ctx *q,
+					  const struct takt_tunables *k)
+{
+	return early ? limit_early(ns, t, q, k) : limit_wait(ns, t, weight_1024, q, k);
+}
+
 /* How long after now the deadline of a task is that is to wait for @wait_ns; < 0: it is due since.
  */
 static __always_inline s64 limit_lead(s64 wait_ns, const struct task_ctx *t, u64 weight_1024,
 				      const struct queue_ctx *q, const struct takt_tunables *k)
 {
-	return wait_ns > 0 ? (s64)limit_wait(wait_ns, t, weight_1024, q, k)
-			   : -(s64)limit_early(-wait_ns, t, q, k);
+	return wait_ns < 0 ? -(s64)limit_distance(-wait_ns, true, t, weight_1024, q, k)
+			   : (s64)limit_distance(wait_ns, false, t, weight_1024, q, k);
 }
 
 /*
@@ -209,10 +219,9 @@ static __always_inline u64 slice_for(u32 nr_queued, u64 weight_1024, const struc
 static __always_inline s64 limit_error(s64 error, const struct task_ctx *t, u64 weight_1024,
 				       const struct queue_ctx *q, const struct takt_tunables *k)
 {
-	u64 real_ns = real_time_of(error < 0 ? -error : error, q), limited_ns;
+	u64 real_ns = real_time_of(error < 0 ? -error : error, q);
+	u64 limited_ns = limit_distance(real_ns, error < 0, t, weight_1024, q, k);
 
-	limited_ns = error < 0 ? limit_early(real_ns, t, q, k)
-			       : limit_wait(real_ns, t, weight_1024, q, k);
 	if (limited_ns == real_ns) /* the usual case */
 		return error;
 	limited_ns = limited_ns * q->rate_q20 / RATE_ONE;
