@@ -16,6 +16,12 @@ typedef short s16;
 #define __noinline __attribute__((noinline))
 #endif
 
+/* One load, one store of what other CPUs use meanwhile; <scx/common.bpf.h> has its own. */
+#ifndef READ_ONCE
+#define READ_ONCE(x)	 (*(const volatile __typeof__(x) *)&(x))
+#define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
+#endif
+
 /* Time since @from: clocks of two CPUs may differ by a little. */
 static __always_inline u64 elapsed_ns(u64 from, u64 now)
 {

@@ -29,6 +29,7 @@
 #include "domain.bpf.h"
 #include "queue.bpf.h"
 #include "task.bpf.h"
+#include "vtime.h"
 
 #define BALANCE_PERIOD_NS  (4ULL * 1000 * 1000)
 #define ROTATE_NS	   (24LL * 1000 * 1000)
@@ -62,7 +63,7 @@ static bool steal(s32 cpu)
 
 static __always_inline u64 progress_of(u32 llc)
 {
-	return queue_ctx_of(queue_of_llc(llc))->avg_vruntime + llc_ctx_of(llc)->offset;
+	return avg_vruntime(queue_ctx_of(queue_of_llc(llc))) + READ_ONCE(llc_ctx_of(llc)->offset);
 }
 
 /* Keeps the progress of @llc within the window; @since the last time, a CPU of it may have idled.
@@ -87,7 +88,7 @@ static __always_inline void update_progress(u32 llc, u64 since)
 static __always_inline bool should_pull(s32 cpu, u32 llc, u32 other)
 {
 	u64 nr_here = nr_waiting(cpu) + llc_nr_cpus[llc];
-	u64 nr_there = queue_ctx_of(queue_of_llc(other))->nr_queued, cpus_here, cpus_there;
+	u64 nr_there = nr_queued_in(queue_of_llc(other)), cpus_here, cpus_there;
 
 	if (!nr_there)
 		return false;
@@ -97,8 +98,8 @@ static __always_inline bool should_pull(s32 cpu, u32 llc, u32 other)
 	if ((nr_there - 1) * cpus_here >= (nr_here + 1) * cpus_there)
 		return true;
 	return (s64)(progress_of(llc) - progress_of(other)) > ROTATE_NS &&
-	       queue_ctx_of(queue_of_llc(llc))->rate_q20 / 32 * 31 >
-		       queue_ctx_of(queue_of_llc(other))->rate_q20;
+	       READ_ONCE(queue_ctx_of(queue_of_llc(llc))->rate_q20) / 32 * 31 >
+		       READ_ONCE(queue_ctx_of(queue_of_llc(other))->rate_q20);
 }
 
 /* A slice on @cpu has ended: takes a task from an LLC that has more waiting, if it is time to. */
@@ -147,12 +148,12 @@ static __always_inline s32 less_crowded_cpu(const struct task_struct *p, const s
 					    s32 prev_cpu)
 {
 	u32 llc = llc_of(prev_cpu) & (TAKT_MAX_LLCS - 1), other;
-	u64 nr_here = queue_ctx_of(queue_of_llc(llc))->nr_queued, nr_there;
+	u64 nr_here = nr_queued_in(queue_of_llc(llc)), nr_there;
 
 	if (nr_llcs == 1 || nr_here <= llc_nr_cpus[llc] || !t->unrestricted)
 		return prev_cpu;
 	other = other_llc(llc, nr_here % (nr_llcs - 1)) & (TAKT_MAX_LLCS - 1);
-	nr_there = queue_ctx_of(queue_of_llc(other))->nr_queued + llc_nr_cpus[other];
+	nr_there = nr_queued_in(queue_of_llc(other)) + llc_nr_cpus[other];
 	if (nr_there * llc_nr_cpus[llc] >= nr_here * llc_nr_cpus[other])
 		return prev_cpu;
 	return usable_cpu(p, llc_first_cpu[other], true);

@@ -17,25 +17,26 @@ static __always_inline bool is_bound_queue(u32 queue)
 }
 
 /*
- * How far the tasks of a bound queue are behind those of its LLC, as a whole: what makes queues
- * that share a CPU fair to each other. Bounded, since tasks bound to CPUs with more or less work
- * than others fall behind, or run ahead, for ever: then the CPUs that they share serve the slower
- * queue first, which is max-min fairness.
+ * How far the tasks of a bound queue of V @v are behind those of its LLC, as a whole: what makes
+ * queues that share a CPU fair to each other. Bounded, since tasks bound to CPUs with more or less
+ * work than others fall behind, or run ahead, for ever: then the CPUs that they share serve the
+ * slower queue first, which is max-min fairness.
  */
-static __always_inline s64 queue_lag_ns(const struct queue_ctx *q)
+static __always_inline s64 queue_lag_ns(const struct queue_ctx *q, u64 v)
 {
-	s64 lag = queue_ctx_of(q->llc)->avg_vruntime - q->avg_vruntime - q->offset;
+	s64 lag = avg_vruntime(queue_ctx_of(q->llc)) - v - READ_ONCE(q->offset);
 
-	return clamp_s64(lag, q->lag_max_ns);
+	return clamp_s64(lag, READ_ONCE(q->lag_max_ns));
 }
 
 /* Lag of a task of @vruntime in @queue: comparable with that of tasks of other queues. */
 static __always_inline s64 lag_in(u32 queue, u64 vruntime)
 {
 	const struct queue_ctx *q = queue_ctx_of(queue);
-	s64 lag = q->avg_vruntime - vruntime;
+	u64 v = avg_vruntime(q);
+	s64 lag = v - vruntime;
 
-	return is_bound_queue(queue) ? lag + queue_lag_ns(q) : lag;
+	return is_bound_queue(queue) ? lag + queue_lag_ns(q, v) : lag;
 }
 
 static __always_inline s64 lag_of(const struct task_ctx *t)
@@ -57,7 +58,7 @@ static __always_inline void reweight(const struct task_struct *p, struct task_ct
 
 	if (t->weight_1024 == weight_1024)
 		return;
-	v = queue_ctx_of(t->queue)->avg_vruntime;
+	v = avg_vruntime(queue_ctx_of(t->queue));
 	beyond = t->vruntime - v;
 	if (beyond > 0)
 		t->vruntime = v + rescale(beyond, t->weight_1024, weight_1024);
@@ -72,13 +73,15 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
 {
 	const struct queue_ctx *q = queue_ctx_of(queue);
 	s64 lag;
+	u64 v;
 
 	if (nr_cpus_at_start == 1 || t->queue == queue) /* with one CPU there is one queue */
 		return;
 	lag = lag_of(t);
+	v = avg_vruntime(q);
 	if (is_bound_queue(queue))
-		lag -= queue_lag_ns(q);
-	t->vruntime = q->avg_vruntime - lag;
+		lag -= queue_lag_ns(q, v);
+	t->vruntime = v - lag;
 	t->queue = queue;
 }
 
@@ -91,11 +94,12 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
  */
 static __always_inline void rebase_woken(struct task_ctx *t, u32 queue, u64 now)
 {
-	u64 stood_ns;
+	u64 moved_at, stood_ns;
 
 	if (nr_cpus_at_start == 1 || t->queue == queue)
 		return;
-	stood_ns = elapsed_ns(max_u64(queue_ctx_of(t->queue)->moved_at, t->slept_at), now);
+	moved_at = READ_ONCE(queue_ctx_of(t->queue)->moved_at);
+	stood_ns = elapsed_ns(max_u64(moved_at, t->slept_at), now);
 	t->vruntime -= min_u64(stood_ns, LAG_CAP_NS);
 	rebase_vruntime(t, queue);
 }
@@ -122,14 +126,19 @@ static __always_inline bool has_positive_lag(const struct task_ctx *t,
 	return lag_of(t) > (s64)k->lag_max_ns / 2;
 }
 
-/* What a task that wakes brings along: its lag, up to lag_max. */
-static __always_inline void clamp_wakeup_lag(struct task_ctx *t, const struct takt_tunables *k)
+/* @t, of a queue of V @v, keeps its lag up to lag_max. */
+static __always_inline void clamp_lag(struct task_ctx *t, u64 v, const struct takt_tunables *k)
 {
-	u64 lag_max_ns = k->lag_max_ns << is_urgent(t);
-	u64 oldest = queue_ctx_of(t->queue)->avg_vruntime - lag_max_ns;
+	u64 oldest = v - (k->lag_max_ns << is_urgent(t));
 
 	if ((s64)(t->vruntime - oldest) < 0)
 		t->vruntime = oldest;
+}
+
+/* What a task that wakes brings along. */
+static __always_inline void clamp_wakeup_lag(struct task_ctx *t, const struct takt_tunables *k)
+{
+	clamp_lag(t, avg_vruntime(queue_ctx_of(t->queue)), k);
 }
 
 /*
@@ -153,7 +162,7 @@ static __always_inline void transfer_lag_to_child(struct task_ctx *child)
 	if (!rule_enabled(FORK_LAG) || !started_at || READ_ONCE(c->pid) != (s32)pid)
 		return;
 	given = given >> 32 == pid ? (u32)given : 0;
-	lag = queue_ctx_of(c->queue)->avg_vruntime - READ_ONCE(c->vruntime) - given -
+	lag = avg_vruntime(queue_ctx_of(c->queue)) - READ_ONCE(c->vruntime) - given -
 	      delta_vruntime(now - started_at, c->weight_1024);
 	if (lag <= 0 || lag > KEPT_LAG_NS)
 		return;
@@ -166,10 +175,11 @@ static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024
 				       const struct takt_tunables *k)
 {
 	const struct queue_ctx *q = queue_ctx_of(t->queue);
-	s64 wait = wait_for(q->avg_vruntime - t->vruntime, q);
+	u64 v = avg_vruntime(q);
+	s64 wait = wait_for(v - t->vruntime, q);
 
 	if (is_bound_queue(t->queue)) /* the queue as a whole waits for its LLC */
-		wait += wait_for(queue_lag_ns(q), queue_ctx_of(q->llc));
+		wait += wait_for(queue_lag_ns(q, v), queue_ctx_of(q->llc));
 	return now + ruled_lead(t, limit_lead(wait, t, weight_1024, q, k), k);
 }
 
@@ -185,27 +195,34 @@ static __always_inline u64 update_bound_vtime(const struct task_ctx *t, u64 here
 	u64 v = c->vruntime;
 	u32 queue = t->queue;
 	struct queue_ctx *q = queue_ctx_of(queue);
-	u64 reference = queue_ctx_of(q->llc)->avg_vruntime;
+	u64 reference = avg_vruntime(queue_ctx_of(q->llc));
+	u64 lag_max_ns, offset;
 	s64 lag;
 
-	update_vtime(q, q->nr_queued, v, t, c->weight_1024, c->unclocked_ns, now, tunables_now());
-	q->lag_max_ns =
-		max_u64(q->lag_max_ns - q->lag_max_ns / 8,
+	update_vtime(q, nr_queued_in(queue), v, t, c->weight_1024, c->unclocked_ns, now,
+		     tunables_now());
+	lag_max_ns = READ_ONCE(q->lag_max_ns);
+	offset = READ_ONCE(q->offset);
+	lag_max_ns =
+		max_u64(lag_max_ns - lag_max_ns / 8,
 			min_u64(2 * delta_vruntime(SEGMENT_MAX_NS, c->weight_1024), WAIT_FAR_NS));
-	lag = reference - q->avg_vruntime - q->offset;
-	q->offset += lag - clamp_s64(lag, q->lag_max_ns);
-	return here + (v + q->offset - reference); /* two LLCs have clocks of their own */
+	lag = reference - avg_vruntime(q) - offset;
+	offset += lag - clamp_s64(lag, lag_max_ns);
+	WRITE_ONCE(q->lag_max_ns, lag_max_ns);
+	WRITE_ONCE(q->offset, offset);
+	return here + (v + offset - reference); /* two LLCs have clocks of their own */
 }
 
 /* No task waits: the one that runs takes nothing from any other, and gets no lag by it. */
 static __always_inline void reset_lag(struct task_ctx *t, const struct takt_tunables *k)
 {
 	struct queue_ctx *q = queue_ctx_of(t->queue);
+	u64 v = avg_vruntime(q);
 
-	if ((s64)(t->vruntime - q->avg_vruntime) > 0)
-		q->avg_vruntime = t->vruntime;
+	if ((s64)(t->vruntime - v) > 0)
+		q->avg_vruntime = t->vruntime; /* one word: see queue_ctx */
 	else
-		clamp_wakeup_lag(t, k);
+		clamp_lag(t, v, k);
 }
 
 /*
@@ -221,11 +238,11 @@ __noinline int update_clocks(s32 cpu, struct task_ctx *t, u32 nr_waiting, u64 no
 	if (!t)
 		return 0;
 	if (is_bound_queue(t->queue))
-		v = update_bound_vtime(t, q->avg_vruntime, c, now);
+		v = update_bound_vtime(t, avg_vruntime(q), c, now);
 	update_vtime(q, nr_waiting, v, t, c->weight_1024, c->unclocked_ns, now, tunables_now());
 	c->busy_ns += c->unclocked_ns;
 	c->unclocked_ns = 0;
-	oldest = queue_ctx_of(t->queue)->avg_vruntime - LAG_CAP_NS;
+	oldest = avg_vruntime(queue_ctx_of(t->queue)) - LAG_CAP_NS;
 	if ((s64)(t->vruntime - oldest) < 0)
 		t->vruntime = oldest;
 	return 0;

@@ -19,6 +19,7 @@
 
 #include "takt.bpf.h"
 #include "buckets.h"
+#include "vtime.h"
 
 #define MASK_WORDS    (TAKT_MAX_CPUS / 64)
 #define FIND_ATTEMPTS 3 /* another CPU may take the same free slot */
@@ -121,8 +122,8 @@ int set_up_domain(u32 slot, const struct cpu_mask *m)
 	}
 	q->nr_cpus = nr ?: 1;
 	q->llc = llc;
-	q->correction_q20 = 0;
-	q->offset = queue_ctx_of(llc)->avg_vruntime - q->avg_vruntime;
+	WRITE_ONCE(q->correction_q20, 0);
+	WRITE_ONCE(q->offset, avg_vruntime(queue_ctx_of(llc)) - avg_vruntime(q));
 	return 0;
 }
 

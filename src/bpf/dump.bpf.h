@@ -10,13 +10,14 @@
 #include "domain.bpf.h"
 #include "queue.bpf.h"
 #include "task.bpf.h"
+#include "vtime.h"
 
 static void dump_queue(const char *kind, u32 number, u32 queue)
 {
 	const struct queue_ctx *q = queue_ctx_of(queue);
 
 	scx_bpf_dump("takt: %s %u: V=%llu rate=%u/1048576 queued=%d\n", kind, number,
-		     q->avg_vruntime, q->rate_q20, scx_bpf_dsq_nr_queued(queue));
+		     avg_vruntime(q), q->rate_q20, scx_bpf_dsq_nr_queued(queue));
 }
 
 void BPF_STRUCT_OPS(takt_dump, struct scx_dump_ctx *dctx)

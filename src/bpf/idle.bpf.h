@@ -131,11 +131,11 @@ static __always_inline void kick_for_waiting(s32 cpu)
 	u32 queue = queue_of_llc(llc_of(cpu)), i;
 	u64 used = domains_used;
 
-	if (queue_ctx_of(queue)->nr_queued && kick_for_head(queue, cpu))
+	if (nr_queued_in(queue) && kick_for_head(queue, cpu))
 		count(nr_kicked);
 	for_each_domain_of (i, used, cpu) {
 		queue = TAKT_QUEUE_DOMAINS + i;
-		if (queue_ctx_of(queue)->nr_queued && kick_for_head(queue, cpu))
+		if (nr_queued_in(queue) && kick_for_head(queue, cpu))
 			count(nr_kicked);
 	}
 }

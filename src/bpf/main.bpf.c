@@ -396,7 +396,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->queue = queue_for(p, t, cpu_of(p), 0);
 	t->slept_at = scx_bpf_now();
 	t->ready_at = p->__state ? 0 : t->slept_at; /* asleep: it waits from its wakeup on */
-	t->vruntime = queue_ctx_of(t->queue)->avg_vruntime - t->kept_lag_ns;
+	t->vruntime = avg_vruntime(queue_ctx_of(t->queue)) - t->kept_lag_ns;
 	t->kept_lag_ns = 0;
 	t->weight_1024 = weight_1024_of(p, t);
 	t->policy = p->policy;

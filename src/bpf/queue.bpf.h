@@ -80,7 +80,7 @@ static u64 head_deadline(u32 queue)
  * task is counted before the kernel puts it into that queue. */
 static __always_inline u32 nr_own(s32 cpu)
 {
-	return READ_ONCE(queue_ctx_of(queue_of_cpu(cpu))->nr_queued);
+	return nr_queued_in(queue_of_cpu(cpu));
 }
 
 /* Which of the domains that @cpu belongs to has the earliest deadline, if before @deadline; 0:
@@ -133,14 +133,14 @@ static __noinline u32 nr_waiting_in_domains(s32 cpu)
 	u32 i, nr = 0;
 
 	for_each_domain_of (i, used, cpu)
-		nr += queue_ctx_of(TAKT_QUEUE_DOMAINS + i)->nr_queued;
+		nr += nr_queued_in(TAKT_QUEUE_DOMAINS + i);
 	return nr;
 }
 
 /* How many wait for @cpu, in all queues that it serves. */
 static __always_inline u32 nr_waiting(s32 cpu)
 {
-	u32 nr = queue_ctx_of(queue_of_llc(llc_of(cpu)))->nr_queued;
+	u32 nr = nr_queued_in(queue_of_llc(llc_of(cpu)));
 
 	if (nr_cpus_at_start == 1)
 		return nr;
@@ -149,9 +149,9 @@ static __always_inline u32 nr_waiting(s32 cpu)
 }
 
 /* Counts anew how many wait in @queue. */
-static __always_inline u32 recount(u32 queue)
+static __always_inline void recount(u32 queue)
 {
-	return queue_ctx_of(queue)->nr_queued = scx_bpf_dsq_nr_queued(queue);
+	WRITE_ONCE(queue_ctx_of(queue)->nr_queued, scx_bpf_dsq_nr_queued(queue));
 }
 
 /* Counts anew how many wait in the domains that @cpu belongs to. */
@@ -199,14 +199,18 @@ static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
 					 const struct takt_tunables *k)
 {
 	struct queue_ctx *q = queue_ctx_of(queue);
+	u32 nr;
 
 	uncount_waiting(t);
 	if (is_cpu_bound(t, k)) {
 		t->cpu_bound_in = queue + 1;
 		add_to_count(&q->nr_cpu_bound, 1);
 	}
-	if (!is_queue_of_one_cpu(queue))
-		return q->nr_queued++;
+	if (!is_queue_of_one_cpu(queue)) {
+		nr = nr_queued_in(queue);
+		WRITE_ONCE(q->nr_queued, nr + 1);
+		return nr;
+	}
 	t->own_queue = queue;
 	return __sync_fetch_and_add(&q->nr_queued, 1);
 }
@@ -214,10 +218,13 @@ static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
 /* Counts a task that has left @queue for a local DSQ. */
 static __always_inline void count_taken(u32 queue)
 {
-	struct queue_ctx *q = queue_ctx_of(queue);
+	u32 nr;
 
-	if (!is_queue_of_one_cpu(queue) && q->nr_queued)
-		q->nr_queued--;
+	if (is_queue_of_one_cpu(queue))
+		return;
+	nr = nr_queued_in(queue);
+	if (nr)
+		WRITE_ONCE(queue_ctx_of(queue)->nr_queued, nr - 1);
 }
 
 /* Takes the first due task of @queue that may run here; false: there is none. */
@@ -285,7 +292,7 @@ static __always_inline bool take_first(s32 cpu)
 	if (!nr_own(cpu) && !domains_used) {
 		if (take_from(queue_of_llc(llc_of(cpu))))
 			return true;
-		if (queue_ctx_of(queue_of_llc(llc_of(cpu)))->nr_queued)
+		if (nr_queued_in(queue_of_llc(llc_of(cpu))))
 			recount(queue_of_llc(llc_of(cpu)));
 		return false;
 	}

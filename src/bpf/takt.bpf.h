@@ -120,6 +120,12 @@ static __always_inline struct queue_ctx *queue_ctx_of(u32 queue)
 	return &queue_ctxs[queue & (TAKT_NR_QUEUES - 1)];
 }
 
+/* How many wait in @queue, as counted. Other CPUs count meanwhile: see queue_ctx. */
+static __always_inline u32 nr_queued_in(u32 queue)
+{
+	return READ_ONCE(queue_ctx_of(queue)->nr_queued);
+}
+
 /* The tunables in force. Read once per decision: the agent does not write the slot that the pointer
  * is to, unless it changes them twice meanwhile. */
 static __always_inline const struct takt_tunables *tunables_now(void)

@@ -89,8 +89,9 @@ _Static_assert(sizeof(struct cpu_ctx) == 3 * CACHE_LINE, "three lines per CPU");
 /*
  * A queue and its virtual clock, on a cache line of its own: see queue.bpf.h and vtime.h. The clock
  * is written by CPUs that run its tasks (that of an LLC also by CPUs that run bound tasks), and
- * by the one that sets up a domain, without a lock. Stores are not atomic: a lost one leaves the
- * clock behind by part of a slice until the next.
+ * by the one that sets up a domain, without a lock. Each field is one word, loaded and stored as
+ * a whole: avg_vruntime(), nr_queued_in(). To load, change and store is not atomic: a lost store
+ * leaves the clock behind by part of a slice until the next.
  */
 struct queue_ctx {
 	u64 avg_vruntime;   /* V, ns: where a task with exactly its share stands */

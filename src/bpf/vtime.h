@@ -102,10 +102,16 @@ static __always_inline s64 clamp_s64(s64 v, s64 limit)
 	return v > limit ? limit : v < -limit ? -limit : v;
 }
 
+/* V of @q. Other CPUs move it meanwhile: see queue_ctx. */
+static __always_inline u64 avg_vruntime(const struct queue_ctx *q)
+{
+	return READ_ONCE(q->avg_vruntime);
+}
+
 /* Real time until V has moved by @vtime, at its present rate. */
 static __always_inline u64 real_time_of(u64 vtime, const struct queue_ctx *q)
 {
-	return min_u64(vtime, VTIME_FAR_NS) * q->inv_rate_q10 >> 10;
+	return min_u64(vtime, VTIME_FAR_NS) * READ_ONCE(q->inv_rate_q10) >> 10;
 }
 
 /* How far before now a deadline may be, while slices are few. */
@@ -125,7 +131,8 @@ static __always_inline u64 at_least_round(u64 limit_ns, u64 each_ns, u64 far_ns,
 {
 	u32 nr_cpus = q->nr_cpus ?: 1;
 
-	return max_u64(limit_ns, min_u64(each_ns * (nr_cpus + q->nr_cpu_bound) / nr_cpus, far_ns));
+	return max_u64(limit_ns,
+		       min_u64(each_ns * (nr_cpus + READ_ONCE(q->nr_cpu_bound)) / nr_cpus, far_ns));
 }
 
 /* Real time until a lag of -@lag is made up for, at the rate of @q; negative if @lag is positive.
@@ -238,15 +245,15 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 					 u64 now, const struct takt_tunables *k)
 {
 	/* Not the time that was idle, nor what another CPU has moved it for already. */
-	u64 real_ns = min_u64(elapsed_ns(q->moved_at, now), ran_ns);
+	u64 moved_at = READ_ONCE(q->moved_at), real_ns = min_u64(elapsed_ns(moved_at, now), ran_ns);
 	u64 rate = nr_queued ? RATE_ONE * q->nr_cpus / (q->nr_cpus + nr_queued) : RATE_ONE;
-	s64 error, part, correction = q->correction_q20 ?: RATE_ONE;
+	s64 error, part, correction = READ_ONCE(q->correction_q20) ?: RATE_ONE;
+	u64 moved = avg_vruntime(q) + real_ns * READ_ONCE(q->rate_q20) / RATE_ONE;
 
-	q->moved_at = max_u64(q->moved_at, now);
-	q->avg_vruntime += real_ns * q->rate_q20 / RATE_ONE;
-	error = limit_error(v - q->avg_vruntime, t, weight_1024, q, k);
+	WRITE_ONCE(q->moved_at, max_u64(moved_at, now));
+	error = limit_error(v - moved, t, weight_1024, q, k);
 	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
-	q->avg_vruntime += part;
+	WRITE_ONCE(q->avg_vruntime, moved + part);
 	if (!nr_queued) /* nothing to learn, and what was learnt is of another load */
 		correction += ((s64)RATE_ONE - correction) / 8;
 	else if (is_cpu_bound(t, k)) /* else its lag is of sleep, not of weights */
@@ -254,10 +261,10 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 	if (correction < (s64)CORRECTION_MIN_Q20)
 		correction = CORRECTION_MIN_Q20;
 	correction = min_u64(correction, CORRECTION_MAX_Q20);
-	q->correction_q20 = correction;
+	WRITE_ONCE(q->correction_q20, correction);
 	rate = max_u64(rate * correction / RATE_ONE, RATE_ONE >> 16);
-	q->rate_q20 = rate;
-	q->inv_rate_q10 = (RATE_ONE << 10) / rate;
+	WRITE_ONCE(q->rate_q20, rate);
+	WRITE_ONCE(q->inv_rate_q10, (RATE_ONE << 10) / rate);
 }
 
 #endif /* TAKT_VTIME_H */
