@@ -70,12 +70,13 @@ static __always_inline u64 progress_of(u32 llc)
  */
 static __always_inline void update_progress(u32 llc, u64 since)
 {
-	s64 behind = max_progress.ns - progress_of(llc);
+	u64 progress = progress_of(llc);
+	s64 behind = READ_ONCE(max_progress.ns) - progress;
 	struct llc_ctx *l = llc_ctx_of(llc);
 
 	if (behind < 0)
-		max_progress.ns -= behind;
-	else if ((s64)(l->idled_at - since) > 0)
+		WRITE_ONCE(max_progress.ns, progress);
+	else if ((s64)(READ_ONCE(l->idled_at) - since) > 0)
 		l->offset += behind;
 	else if (behind > PROGRESS_WINDOW_NS)
 		l->offset += behind - PROGRESS_WINDOW_NS;
@@ -105,16 +106,17 @@ static __always_inline bool should_pull(s32 cpu, u32 llc, u32 other)
 /* A slice on @cpu has ended: takes a task from an LLC that has more waiting, if it is time to. */
 static bool pull(s32 cpu, u64 now)
 {
-	u32 llc = llc_of(cpu) & (TAKT_MAX_LLCS - 1), other;
+	u32 llc = llc_of(cpu) & (TAKT_MAX_LLCS - 1), other, next;
 	struct llc_ctx *l = llc_ctx_of(llc);
-	u64 since = l->balanced_at;
+	u64 since = READ_ONCE(l->balanced_at);
 
 	if (nr_llcs == 1 || now - since < BALANCE_PERIOD_NS)
 		return false;
-	l->balanced_at = now;
+	WRITE_ONCE(l->balanced_at, now);
 	update_progress(llc, since);
-	other = other_llc(llc, l->next_other) & (TAKT_MAX_LLCS - 1);
-	l->next_other = l->next_other + 1 < nr_llcs - 1 ? l->next_other + 1 : 0;
+	next = READ_ONCE(l->next_other);
+	other = other_llc(llc, next) & (TAKT_MAX_LLCS - 1);
+	WRITE_ONCE(l->next_other, next + 1 < nr_llcs - 1 ? next + 1 : 0);
 	if (!should_pull(cpu, llc, other) || !take_from(queue_of_llc(other)))
 		return false;
 	cpu_ctx_of(cpu)->pulled = true;

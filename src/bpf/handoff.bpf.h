@@ -105,16 +105,16 @@ static __always_inline u64 try_handoff(struct cpu_ctx *c, const struct task_stru
 		c->runtime_ns = 0; /* it never slept, as it never had to */
 		return 0;
 	}
-	c->resume_next_pid = c->pid;
+	WRITE_ONCE(c->resume_next_pid, c->pid);
 	return SCX_ENQ_PREEMPT;
 }
 
 /* Is @p to continue on @c after the task that takes its place? Asks once: forgets it. */
 static __always_inline bool take_resume_next(const struct task_struct *p, struct cpu_ctx *c)
 {
-	bool it_does = c->resume_next_pid == p->pid;
+	bool it_does = READ_ONCE(c->resume_next_pid) == p->pid;
 
-	c->resume_next_pid = 0;
+	WRITE_ONCE(c->resume_next_pid, 0);
 	return it_does;
 }
 

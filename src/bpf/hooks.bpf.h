@@ -16,9 +16,11 @@ static __noinline void emit_preempt(struct task_struct *p, s32 cpu, const struct
 				    u64 now)
 {
 	const struct cpu_ctx *c = cpu_ctx_of(cpu);
-	u64 vruntime = c->vruntime + delta_vruntime(now - c->started_at, c->weight_1024);
+	u64 ran_ns = now - READ_ONCE(c->started_at);
+	u64 vruntime = READ_ONCE(c->vruntime) + delta_vruntime(ran_ns, READ_ONCE(c->weight_1024));
+	s64 beyond = lag_beyond(t, READ_ONCE(c->queue), vruntime);
 
-	emit(TAKT_EV_PREEMPT, now, lag_beyond(t, c->queue, vruntime), p, cpu_and(cpu, c->pid));
+	emit(TAKT_EV_PREEMPT, now, beyond, p, cpu_and(cpu, READ_ONCE(c->pid)));
 }
 
 /* @p takes @cpu from the task that runs there. */

@@ -21,8 +21,10 @@
 /* Has a search of late found no idle CPU at all, with none going idle since? Spares another. */
 static __always_inline bool all_busy(const struct llc_ctx *l, u64 now)
 {
-	return nr_llcs == 1 && now - l->busy_at < ALL_BUSY_NS &&
-	       (s64)(l->busy_at - l->idled_at) > IDLE_GRACE_NS;
+	u64 busy_at = READ_ONCE(l->busy_at);
+
+	return nr_llcs == 1 && now - busy_at < ALL_BUSY_NS &&
+	       (s64)(busy_at - READ_ONCE(l->idled_at)) > IDLE_GRACE_NS;
 }
 
 /* Finds and claims an idle CPU for @p; negative: none. */
@@ -39,7 +41,7 @@ static __always_inline s32 claim_idle_cpu(struct task_struct *p, s32 prev_cpu, u
 	if (found)
 		return cpu;
 	if (nr_llcs == 1 && p->nr_cpus_allowed >= nr_cpus_at_start)
-		l->busy_at = now;
+		WRITE_ONCE(l->busy_at, now);
 	return -1;
 }
 
@@ -48,8 +50,8 @@ static __always_inline void note_idle(s32 cpu, u64 now)
 {
 	struct llc_ctx *l = llc_ctx_of(llc_of(cpu));
 
-	l->idled_cpu = cpu;
-	l->idled_at = now;
+	WRITE_ONCE(l->idled_cpu, cpu);
+	WRITE_ONCE(l->idled_at, now);
 }
 
 /*
@@ -59,11 +61,15 @@ static __always_inline void note_idle(s32 cpu, u64 now)
 static __always_inline void kick_recent_idle_cpu(const struct task_struct *p, s32 cpu, u64 now)
 {
 	struct llc_ctx *l = llc_ctx_of(llc_of(cpu));
+	s32 recent;
 
-	if ((s64)(now - l->idled_at) > IDLE_GRACE_NS || !may_use(p, l->idled_cpu))
+	if ((s64)(now - READ_ONCE(l->idled_at)) > IDLE_GRACE_NS)
 		return;
-	l->idled_at = 0;
-	scx_bpf_kick_cpu(l->idled_cpu, SCX_KICK_IDLE);
+	recent = READ_ONCE(l->idled_cpu);
+	if (!may_use(p, recent))
+		return;
+	WRITE_ONCE(l->idled_at, 0);
+	scx_bpf_kick_cpu(recent, SCX_KICK_IDLE);
 }
 
 /*
@@ -72,7 +78,7 @@ static __always_inline void kick_recent_idle_cpu(const struct task_struct *p, s3
  */
 static __always_inline s32 claim_any_idle_cpu(const struct task_struct *p, s32 cpu)
 {
-	s32 recent = llc_ctx_of(llc_of(cpu))->idled_cpu;
+	s32 recent = READ_ONCE(llc_ctx_of(llc_of(cpu))->idled_cpu);
 
 	if (nr_llcs > 1 && may_use(p, recent) && scx_bpf_test_and_clear_cpu_idle(recent))
 		return recent;
@@ -129,7 +135,7 @@ static __noinline bool kick_for_head(u32 queue, s32 cpu)
 static __always_inline void kick_for_waiting(s32 cpu)
 {
 	u32 queue = queue_of_llc(llc_of(cpu)), i;
-	u64 used = domains_used;
+	u64 used = READ_ONCE(domains_used);
 
 	if (nr_queued_in(queue) && kick_for_head(queue, cpu))
 		count(nr_kicked);

@@ -64,14 +64,21 @@ static __always_inline void apply_placement(struct task_struct *p,
 	insert_local(p, placement->slice_ns, placement->enq_flags);
 }
 
+/* A task is placed on @c in the segment that began at @started_at. Without the rq lock: see
+ * cpu_ctx. */
+static __always_inline void note_placed(struct cpu_ctx *c, u64 started_at, bool sync)
+{
+	WRITE_ONCE(c->placed_in, started_at);
+	WRITE_ONCE(c->placed_sync, sync);
+}
+
 /* Places @p on the CPU of its waker, which sleeps soon: now or next. */
 static __always_inline struct placement place_at_waker(struct task_struct *p, struct cpu_ctx *c,
 						       const struct takt_tunables *k)
 {
 	u64 preempt = try_handoff(c, p);
 
-	c->placed_in = c->started_at;
-	c->placed_sync = !preempt;
+	note_placed(c, READ_ONCE(c->started_at), !preempt);
 	return (struct placement){preempt ? TAKT_PLACE_HANDOFF : TAKT_PLACE_SYNC, k->slice_max_ns,
 				  preempt};
 }
@@ -87,14 +94,15 @@ static __always_inline struct placement place_at_victim(struct task_struct *p,
 							const struct takt_tunables *k)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
+	u64 started_at;
 
 	note_preempt(p, cpu, t, now);
-	if (c->placed_in == c->started_at)
-		c->resume_next_pid = 0;
+	started_at = READ_ONCE(c->started_at);
+	if (READ_ONCE(c->placed_in) == started_at)
+		WRITE_ONCE(c->resume_next_pid, 0);
 	else if (rule_enabled(PARK_CURRENT) && is_very_short(t, k))
-		c->resume_next_pid = c->pid;
-	c->placed_in = c->started_at;
-	c->placed_sync = false;
+		WRITE_ONCE(c->resume_next_pid, READ_ONCE(c->pid));
+	note_placed(c, started_at, false);
 	return (struct placement){TAKT_PLACE_PREEMPT, k->slice_max_ns, SCX_ENQ_PREEMPT};
 }
 
@@ -105,8 +113,10 @@ static __always_inline struct placement place_at_victim(struct task_struct *p,
 static __always_inline bool precedes_parked(struct task_struct *p, const struct task_ctx *t,
 					    const struct cpu_ctx *c, const struct takt_tunables *k)
 {
-	return rule_enabled(LAG_BEFORE_PARKED) && c->parked_pid && c->parked_pid != p->pid &&
-	       !c->parked_is_short && has_positive_lag(t, k) && !is_background(t);
+	s32 parked_pid = READ_ONCE(c->parked_pid);
+
+	return rule_enabled(LAG_BEFORE_PARKED) && parked_pid && parked_pid != p->pid &&
+	       !READ_ONCE(c->parked_is_short) && has_positive_lag(t, k) && !is_background(t);
 }
 
 /*
@@ -117,8 +127,8 @@ static __always_inline void cancel_resume(s32 cpu)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 
-	if (has_placed(c) && c->resume_next_pid)
-		c->resume_next_pid = 0;
+	if (has_placed(c) && READ_ONCE(c->resume_next_pid))
+		WRITE_ONCE(c->resume_next_pid, 0);
 }
 
 /*

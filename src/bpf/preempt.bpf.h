@@ -42,17 +42,18 @@ static __always_inline bool never_preempts(const struct task_ctx *t)
 	return !rule_enabled(PREEMPT) || is_background(t) || t->policy == SCHED_BATCH;
 }
 
-/* Is the task that has been running on @c for @ran_ns protected from @t? */
+/* Is the task that has been running on @c for @ran_ns, of @class, protected from @t? Racy read, as
+ * in is_preemptible(). */
 static __always_inline bool is_protected_from(const struct task_ctx *t, const struct cpu_ctx *c,
-					      u64 ran_ns, const struct takt_tunables *k)
+					      u8 class, u64 ran_ns, const struct takt_tunables *k)
 {
-	if (!protects_from(t, c->class))
+	if (!protects_from(t, class))
 		return false;
 	if (is_very_short(t, k))
-		return c->runtime_ns + ran_ns <= c->protect_ns;
-	if (c->sleeps)
+		return READ_ONCE(c->runtime_ns) + ran_ns <= READ_ONCE(c->protect_ns);
+	if (READ_ONCE(c->sleeps))
 		return ran_ns <= k->burst_max_ns;
-	return c->runtime_ns + ran_ns <= k->preempt_after_ns;
+	return READ_ONCE(c->runtime_ns) + ran_ns <= k->preempt_after_ns;
 }
 
 /*
@@ -72,17 +73,20 @@ static __always_inline bool has_placed(const struct cpu_ctx *c)
 static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct task_ctx *t,
 					   u64 now, const struct takt_tunables *k)
 {
-	u64 started_at = c->started_at;
+	u64 started_at = READ_ONCE(c->started_at), vruntime;
 	s64 ran_ns = now - started_at;
 	s64 beyond, margin = k->preempt_margin_ns;
+	u8 class;
 
 	if (!started_at || has_placed(c))
 		return false;
-	if (c->class == TAKT_LAT_BACKGROUND)
+	class = READ_ONCE(c->class);
+	if (class == TAKT_LAT_BACKGROUND)
 		return true;
-	if (ran_ns < 0 || is_protected_from(t, c, ran_ns, k))
+	if (ran_ns < 0 || is_protected_from(t, c, class, ran_ns, k))
 		return false;
-	beyond = lag_beyond(t, c->queue, c->vruntime + delta_vruntime(ran_ns, c->weight_1024));
+	vruntime = READ_ONCE(c->vruntime) + delta_vruntime(ran_ns, READ_ONCE(c->weight_1024));
+	beyond = lag_beyond(t, READ_ONCE(c->queue), vruntime);
 	if (is_urgent(t))
 		return beyond > margin / 4 || !has_negative_lag(t, k);
 	return beyond > margin || (rule_enabled(LAG_PREEMPT) && has_positive_lag(t, k));

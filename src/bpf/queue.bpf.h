@@ -87,7 +87,7 @@ static __always_inline u32 nr_own(s32 cpu)
  * none. */
 static __noinline u32 earliest_of_domains(s32 cpu, u64 deadline)
 {
-	u64 used = domains_used, found = deadline, head;
+	u64 used = READ_ONCE(domains_used), found = deadline, head;
 	u32 i, queue = 0;
 
 	for_each_domain_of (i, used, cpu) { /* whatever is counted: a count may be late */
@@ -129,7 +129,7 @@ static __always_inline struct head earliest_for(s32 cpu)
 /* How many wait in the domains that @cpu belongs to. */
 static __noinline u32 nr_waiting_in_domains(s32 cpu)
 {
-	u64 used = domains_used;
+	u64 used = READ_ONCE(domains_used);
 	u32 i, nr = 0;
 
 	for_each_domain_of (i, used, cpu)
@@ -157,7 +157,7 @@ static __always_inline void recount(u32 queue)
 /* Counts anew how many wait in the domains that @cpu belongs to. */
 static __noinline void recount_domains(s32 cpu)
 {
-	u64 used = domains_used;
+	u64 used = READ_ONCE(domains_used);
 	u32 i;
 
 	for_each_domain_of (i, used, cpu)
@@ -267,7 +267,7 @@ static __noinline bool take_before(s32 cpu, u32 queue, u64 deadline)
  * earliest one may not run here. */
 static __noinline bool take_any(s32 cpu)
 {
-	u64 used = domains_used;
+	u64 used = READ_ONCE(domains_used);
 	u32 i;
 
 	if (take_from(queue_of_llc(llc_of(cpu))) || take_from(queue_of_cpu(cpu)))
@@ -302,7 +302,8 @@ static __always_inline bool take_first(s32 cpu)
 /* Is there no task at all that would have to be asked before another takes @cpu next? */
 static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
 {
-	return c->placed_in != c->started_at && !c->parked_pid && !nr_waiting(cpu);
+	return READ_ONCE(c->placed_in) != READ_ONCE(c->started_at) && !READ_ONCE(c->parked_pid) &&
+	       !nr_waiting(cpu);
 }
 
 #endif /* TAKT_QUEUE_BPF_H */

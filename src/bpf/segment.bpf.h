@@ -51,13 +51,13 @@ static __always_inline void start_segment(struct cpu_ctx *c, struct task_ctx *t,
  */
 static __always_inline u64 account_runtime(s32 cpu, struct cpu_ctx *c, struct task_ctx *t, u64 now)
 {
-	u64 ran_ns = elapsed_ns(c->started_at, now);
+	u64 ran_ns = elapsed_ns(c->started_at, now), given = READ_ONCE(c->given);
 
 	t->slice_left_ns = c->slice_ns > ran_ns ? c->slice_ns - ran_ns : 0;
 	t->vruntime = c->vruntime + delta_vruntime(ran_ns, c->weight_1024);
-	if (c->given) {
-		t->vruntime += c->given >> 32 == (u32)c->pid ? (u32)c->given : 0;
-		c->given = 0;
+	if (given) {
+		t->vruntime += given >> 32 == (u32)c->pid ? (u32)given : 0;
+		WRITE_ONCE(c->given, 0);
 	}
 	t->runtime_ns = c->runtime_ns + ran_ns;
 	c->unclocked_ns += ran_ns;

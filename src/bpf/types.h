@@ -25,8 +25,9 @@ struct waker_profile {
 /*
  * What runs on a CPU. Written under the rq lock of that CPU (by another CPU where an attribute of
  * the running task changes), but for the fields that say otherwise. Read by other CPUs without the
- * lock, to judge whether a preemption pays: a torn read can cost one needless or one missed
- * preemption. They read the first line; and the parked task, if there is no CPU to preempt.
+ * lock, each field once, to judge whether a preemption pays: if they see fields of two segments,
+ * that costs one needless or one missed preemption. They read the first line; and the parked task,
+ * if there is no CPU to preempt.
  *
  * takt_select_cpu() holds the pi_lock of the wakee, with interrupts off, and no rq lock. What the
  * running task does as a waker (nr_woke, woke_at, woke_pid, profile and runtime_ns in a handoff) it
