@@ -92,7 +92,7 @@ static __always_inline u64 weight_1024_of(const struct task_struct *p, const str
 
 	if (!rule_enabled(CGROUP) || !t->cgroup)
 		return weight * 1024;
-	return max_u64(weight * cgroup_at(t->cgroup)->factor / (FACTOR_ONE / 1024), 1);
+	return max_u64(weight * READ_ONCE(cgroup_at(t->cgroup)->factor) / (FACTOR_ONE / 1024), 1);
 }
 
 /* What @g weighs in its parent, in WEIGHT_UNIT. */
@@ -130,10 +130,11 @@ __noinline int recount_in_parent(u32 slot)
  */
 static __always_inline void update_average(struct cgroup_ctx *g, u64 now)
 {
-	s64 ns = min_u64(elapsed_ns(g->average_at, now), 1 << AVERAGE_SHIFT);
+	s64 ns = min_u64(elapsed_ns(READ_ONCE(g->average_at), now), 1 << AVERAGE_SHIFT);
+	s64 average = READ_ONCE(g->average);
 
-	g->average += (g->total - g->average) * ns >> AVERAGE_SHIFT;
-	g->average_at = now;
+	WRITE_ONCE(g->average, average + ((READ_ONCE(g->total) - average) * ns >> AVERAGE_SHIFT));
+	WRITE_ONCE(g->average_at, now);
 }
 
 /* Adds @change to the total of the cgroup in @slot; to those around it, as it becomes runnable or
@@ -241,11 +242,13 @@ static __always_inline void count_weight(struct task_ctx *t, u32 weight, u64 now
 static __always_inline void update_factor(struct task_ctx *t, u32 weight, u64 now)
 {
 	struct cgroup_ctx *g = cgroup_at(t->cgroup);
+	bool in_idle;
 
-	if (now - g->factor_at >= FACTOR_PERIOD_NS)
+	if (now - READ_ONCE(g->factor_at) >= FACTOR_PERIOD_NS)
 		make_factor(t->cgroup, weight, now);
-	if (t->in_idle_cgroup != g->in_idle) {
-		t->in_idle_cgroup = g->in_idle;
+	in_idle = READ_ONCE(g->in_idle);
+	if (t->in_idle_cgroup != in_idle) {
+		t->in_idle_cgroup = in_idle;
 		note_urgency(t);
 	}
 }
@@ -271,7 +274,7 @@ __noinline int search_slot(u64 id, u32 first, u64 now)
 	}
 	bpf_for (i, 0, now ? CGROUP_PROBES : 0) {
 		slot = (first + i) & (TAKT_MAX_CGROUPS - 1);
-		old = cgroup_at(slot)->id;
+		old = READ_ONCE(cgroup_at(slot)->id);
 		if (slot && is_free(cgroup_at(slot), now) &&
 		    __sync_val_compare_and_swap(&cgroup_at(slot)->id, old, id) == old)
 			return slot;

@@ -100,8 +100,9 @@ static __always_inline bool protects_from(const struct task_ctx *t, u8 class)
 /* The weight of a task by the rules, given the one that the kernel gave it. */
 static __always_inline u32 ruled_weight(const struct task_ctx *t, u32 weight)
 {
-	return can_rule && t->weight_permille ? max_u64(1, (u64)weight * t->weight_permille / 1000)
-					      : weight;
+	u64 permille = can_rule ? READ_ONCE(t->weight_permille) : 0;
+
+	return permille ? max_u64(1, weight * permille / 1000) : weight;
 }
 
 /* @lead: ns from now to the deadline, clamped already. Returns the same for the class of @t. */
