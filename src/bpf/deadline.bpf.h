@@ -190,7 +190,8 @@ static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024
  * the offset, for good.
  */
 static __always_inline u64 update_bound_vtime(const struct task_ctx *t, u64 here,
-					      const struct cpu_ctx *c, u64 now)
+					      const struct cpu_ctx *c, u64 now,
+					      const struct takt_tunables *k)
 {
 	u64 v = c->vruntime;
 	u32 queue = t->queue;
@@ -199,8 +200,7 @@ static __always_inline u64 update_bound_vtime(const struct task_ctx *t, u64 here
 	u64 lag_max_ns, offset;
 	s64 lag;
 
-	update_vtime(q, nr_queued_in(queue), v, t, c->weight_1024, c->unclocked_ns, now,
-		     tunables_now());
+	update_vtime(q, nr_queued_in(queue), v, t, c->weight_1024, c->unclocked_ns, now, k);
 	lag_max_ns = READ_ONCE(q->lag_max_ns);
 	offset = READ_ONCE(q->offset);
 	lag_max_ns =
@@ -231,6 +231,7 @@ static __always_inline void reset_lag(struct task_ctx *t, const struct takt_tuna
  */
 __noinline int update_clocks(s32 cpu, struct task_ctx *t, u32 nr_waiting, u64 now)
 {
+	const struct takt_tunables *k = tunables_now();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct queue_ctx *q = queue_ctx_of(llc_of(cpu));
 	u64 v = c->vruntime, oldest;
@@ -238,8 +239,8 @@ __noinline int update_clocks(s32 cpu, struct task_ctx *t, u32 nr_waiting, u64 no
 	if (!t)
 		return 0;
 	if (is_bound_queue(t->queue))
-		v = update_bound_vtime(t, avg_vruntime(q), c, now);
-	update_vtime(q, nr_waiting, v, t, c->weight_1024, c->unclocked_ns, now, tunables_now());
+		v = update_bound_vtime(t, avg_vruntime(q), c, now, k);
+	update_vtime(q, nr_waiting, v, t, c->weight_1024, c->unclocked_ns, now, k);
 	c->busy_ns += c->unclocked_ns;
 	c->unclocked_ns = 0;
 	oldest = avg_vruntime(queue_ctx_of(t->queue)) - LAG_CAP_NS;

@@ -128,10 +128,12 @@ static __always_inline void park_current(struct task_struct *p, const struct tas
 static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t, struct cpu_ctx *c,
 				       u64 now)
 {
+	const struct takt_tunables *k = tunables_now();
+
 	count_weight(t, 0, now);
 	cancel_big(p, c);
-	update_waker_profile(c, now, tunables_now());
-	update_run_estimate(t, tunables_now());
+	update_waker_profile(c, now, k);
+	update_run_estimate(t, k);
 	if (nr_cpus_at_start > 1)
 		t->slept_at = now;
 	t->slept_after_ns = t->runtime_ns;
@@ -197,6 +199,7 @@ static enum next end_slice(s32 cpu, struct task_struct *prev)
 static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
 				      bool yielded)
 {
+	const struct takt_tunables *k = tunables_now();
 	struct task_ctx *t = task_ctx_of(prev);
 	u64 now = scx_bpf_now();
 
@@ -205,10 +208,10 @@ static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_st
 	if (yielded) {
 		account_runtime(cpu, c, t, now);
 		t->slice_left_ns = 0;
-		reset_lag(t, tunables_now());
+		reset_lag(t, k);
 		start_segment(c, t, now);
 	}
-	continue_current(cpu, c, prev, t, tunables_now());
+	continue_current(cpu, c, prev, t, k);
 }
 
 #endif /* TAKT_SEGMENT_BPF_H */

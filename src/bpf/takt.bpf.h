@@ -130,7 +130,7 @@ static __always_inline u32 nr_queued_in(u32 queue)
  * is to, unless it changes them twice meanwhile. */
 static __always_inline const struct takt_tunables *tunables_now(void)
 {
-	return &tunables.slot[tunables.active & 1];
+	return &tunables.slot[READ_ONCE(tunables.active) & 1];
 }
 
 #define rule_enabled(RULE) (!(without & TAKT_WITHOUT_##RULE))
