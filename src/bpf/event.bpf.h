@@ -32,13 +32,13 @@ static __always_inline struct takt_cpu_stats *stats_here(void)
 }
 
 /* Only while a reader watches: readers take differences, and need no figures of before. */
-#define count_add(field, n)                                                                        \
+#define stat_add(field, n)                                                                         \
 	({                                                                                         \
 		struct takt_cpu_stats *__s = watched ? stats_here() : NULL;                        \
 		if (__s)                                                                           \
 			__s->field += (n);                                                         \
 	})
-#define count(field) count_add(field, 1)
+#define stat_inc(field) stat_add(field, 1)
 
 /* Above the mark by less than this: the mark was crossed just now. */
 #define RING_MARK_BAND (32 * (sizeof(struct takt_event) + 8))

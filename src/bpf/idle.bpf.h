@@ -138,11 +138,11 @@ static __always_inline void kick_for_waiting(s32 cpu)
 	u64 used = READ_ONCE(domains_used);
 
 	if (nr_queued_in(queue) && kick_for_head(queue, cpu))
-		count(nr_kicked);
+		stat_inc(nr_kicked);
 	for_each_domain_of (i, used, cpu) {
 		queue = TAKT_QUEUE_DOMAINS + i;
 		if (nr_queued_in(queue) && kick_for_head(queue, cpu))
-			count(nr_kicked);
+			stat_inc(nr_kicked);
 	}
 }
 

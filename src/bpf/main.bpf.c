@@ -57,7 +57,7 @@ static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t
 		deadline = t->ready_at - k->lag_max_ns;
 	}
 	scx_bpf_dsq_insert_vtime(p, queue, slice, deadline, enq_flags);
-	count(placed[queue >= TAKT_QUEUE_CPUS ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
+	stat_inc(placed[queue >= TAKT_QUEUE_CPUS ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
 }
 
 s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
@@ -169,17 +169,17 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 	c->pulled = false;
 	c->yields = false;
 	if (nr_llcs > 1 && pull(cpu, scx_bpf_now())) {
-		count(nr_pulled);
+		stat_inc(nr_pulled);
 		return;
 	}
 	if (runnable && !yielded && rule_enabled(CONTINUE_CURRENT))
 		next = end_slice(cpu, prev);
 	if (next == NEXT_CURRENT)
-		count(nr_kept);
+		stat_inc(nr_kept);
 	else if (next == NEXT_TAKEN || take_first(cpu))
-		count(nr_dispatched);
+		stat_inc(nr_dispatched);
 	else if (steal(cpu))
-		count(nr_stolen);
+		stat_inc(nr_stolen);
 	else if (runnable && !is_migrating_to_big(prev, c))
 		continue_alone(cpu, c, prev, yielded);
 	else
@@ -246,8 +246,8 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	c->stopped_at = now;
 	t->profile = c->profile;
 	if (watched) {
-		count(nr_runs);
-		count_add(run_ns, ran_ns);
+		stat_inc(nr_runs);
+		stat_add(run_ns, ran_ns);
 	}
 }
 
@@ -283,7 +283,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 		kick_for_waiting(cpu);
 	if (!is_pinned(p, 0) && scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL_ON | cpu) > 0 &&
 	    kick_idle_cpu(p, cpu)) {
-		count(nr_kicked);
+		stat_inc(nr_kicked);
 		scx_bpf_task_set_slice(p, 0);
 	}
 }
@@ -298,7 +298,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
  */
 void BPF_STRUCT_OPS(takt_cpu_release, s32 cpu, struct scx_cpu_release_args *args)
 {
-	count(nr_released);
+	stat_inc(nr_released);
 	if (nr_cpus_at_start > 1 && args->reason != SCX_CPU_PREEMPT_STOP)
 		scx_bpf_reenqueue_local();
 }
@@ -329,7 +329,7 @@ int BPF_PROG(takt_sched_switch, bool preempt, struct task_struct *prev, struct t
 		c->nr_reenqueues = 0;
 	if (is_stopper(next))
 		return 0;
-	count(nr_released);
+	stat_inc(nr_released);
 	if (c->nr_reenqueues >= MAX_REENQUEUES || !scx_bpf_dsq_nr_queued(SCX_DSQ_LOCAL))
 		return 0;
 	c->nr_reenqueues++;
