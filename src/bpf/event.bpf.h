@@ -58,7 +58,7 @@ static __always_inline u64 wakeup_flags(void)
 }
 
 /* Numbers @e and sends it. Not inlined: it is off every fast path. */
-static __noinline void send(struct takt_event *e, u64 flags)
+static __noinline void send_event(struct takt_event *e, u64 flags)
 {
 	struct takt_cpu_stats *s = stats_here();
 	u32 type = e->type;
@@ -98,7 +98,7 @@ static __always_inline void name_event(struct takt_event *e, const struct task_s
 	__builtin_memcpy(e->comm, p->comm, sizeof(e->comm));
 }
 
-/* The last argument of emit(): a CPU, and another task's PID or an LLC. */
+/* The last argument of emit_event(): a CPU, and another task's PID or an LLC. */
 static __always_inline u64 cpu_and(s32 cpu, u32 other)
 {
 	return (u64)cpu << 32 | other;
@@ -109,8 +109,8 @@ static __always_inline u64 cpu_and(s32 cpu, u32 other)
  * the verifier goes anew, for each caller, through a function that gets a pointer into the stack of
  * its caller.
  */
-static __noinline void emit(u32 type, u64 now, u64 value_ns, struct task_struct *p,
-			    u64 cpu_and_other)
+static __noinline void emit_event(u32 type, u64 now, u64 value_ns, struct task_struct *p,
+				  u64 cpu_and_other)
 {
 	struct takt_event e = {
 		.type = type, .value_ns = value_ns, .target_cpu = cpu_and_other >> 32};
@@ -123,7 +123,7 @@ static __noinline void emit(u32 type, u64 now, u64 value_ns, struct task_struct 
 		e.other_pid = cpu_and_other;
 	e.at_ns = bpf_ktime_get_ns(); /* @now is of the run queue's clock, which no reader has */
 	name_event(&e, p);
-	send(&e, wakeup_flags());
+	send_event(&e, wakeup_flags());
 }
 
 /* Emits that the scheduler has left the kernel; wakes the agent. */
@@ -131,7 +131,7 @@ static void emit_exit(void)
 {
 	struct takt_event e = {.type = TAKT_EV_EXIT, .at_ns = bpf_ktime_get_ns()};
 
-	send(&e, BPF_RB_FORCE_WAKEUP);
+	send_event(&e, BPF_RB_FORCE_WAKEUP);
 }
 
 /* Emits that the scheduler is wrong about @p; wakes the agent. */
@@ -140,7 +140,7 @@ static void emit_fault(const struct task_struct *p, u32 fault)
 	struct takt_event e = {.type = TAKT_EV_FAULT, .at_ns = bpf_ktime_get_ns(), .detail = fault};
 
 	name_event(&e, p);
-	send(&e, BPF_RB_FORCE_WAKEUP);
+	send_event(&e, BPF_RB_FORCE_WAKEUP);
 }
 
 /* Notes how long @p waited for the CPU that it has just got. Only called while watched. */
@@ -168,7 +168,7 @@ static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s3
 		type = TAKT_EV_LONG_WAIT;
 	else
 		return;
-	emit(type, now, wait_ns, p, cpu_and(bpf_get_smp_processor_id(), ran_before));
+	emit_event(type, now, wait_ns, p, cpu_and(bpf_get_smp_processor_id(), ran_before));
 }
 
 #endif /* TAKT_EVENT_BPF_H */

@@ -20,7 +20,7 @@ static __noinline void emit_preempt(struct task_struct *p, s32 cpu, const struct
 	u64 vruntime = READ_ONCE(c->vruntime) + delta_vruntime(ran_ns, READ_ONCE(c->weight_1024));
 	s64 beyond = lag_beyond(t, READ_ONCE(c->queue), vruntime);
 
-	emit(TAKT_EV_PREEMPT, now, beyond, p, cpu_and(cpu, READ_ONCE(c->pid)));
+	emit_event(TAKT_EV_PREEMPT, now, beyond, p, cpu_and(cpu, READ_ONCE(c->pid)));
 }
 
 /* @p takes @cpu from the task that runs there. */
@@ -36,7 +36,7 @@ static __always_inline void note_migration(struct task_struct *p, struct task_ct
 					   u64 now)
 {
 	if (nr_llcs > 1 && event_enabled(TAKT_EV_MIGRATE) && t->llc != llc_of(cpu))
-		emit(TAKT_EV_MIGRATE, now, 0, p, cpu_and(cpu, t->llc));
+		emit_event(TAKT_EV_MIGRATE, now, 0, p, cpu_and(cpu, t->llc));
 	if (nr_llcs > 1)
 		t->llc = llc_of(cpu);
 }

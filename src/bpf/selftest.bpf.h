@@ -33,7 +33,7 @@ int takt_selftest_ring(u32 *type)
 	else if (*type == TAKT_EV_FAULT)
 		emit_fault(bpf_get_current_task_btf(), TAKT_FAULT_NO_CONTEXT);
 	else
-		send(&e, wakeup_flags());
+		send_event(&e, wakeup_flags());
 	return 0;
 }
 
@@ -46,7 +46,7 @@ int takt_selftest_flood(void *ctx)
 	bpf_for (i, 0, TAKT_FLOOD) {
 		struct takt_event e = {.type = i & 1 ? TAKT_EV_LONG_WAIT : TAKT_EV_PREEMPT};
 
-		send(&e, wakeup_flags());
+		send_event(&e, wakeup_flags());
 	}
 	return 0;
 }
