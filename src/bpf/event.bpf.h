@@ -34,7 +34,7 @@ static __always_inline struct takt_cpu_stats *stats_here(void)
 /* Only while a reader watches: readers take differences, and need no figures of before. */
 #define stat_add(field, n)                                                                         \
 	({                                                                                         \
-		struct takt_cpu_stats *__s = watched ? stats_here() : NULL;                        \
+		struct takt_cpu_stats *__s = stats_watched ? stats_here() : NULL;                  \
 		if (__s)                                                                           \
 			__s->field += (n);                                                         \
 	})
@@ -143,7 +143,7 @@ static void emit_fault(const struct task_struct *p, u32 fault)
 	send_event(&e, BPF_RB_FORCE_WAKEUP);
 }
 
-/* Notes how long @p waited for the CPU that it has just got. Only called while watched. */
+/* Notes how long @p waited for the CPU that it has just got. Only called while stats_watched. */
 static __noinline void note_wait(struct task_struct *p, u64 now, u64 wait_ns, s32 ran_before)
 {
 	const struct takt_tunables *k = tunables_now();

@@ -245,7 +245,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	c->started_at = 0;
 	c->stopped_at = now;
 	t->profile = c->profile;
-	if (watched) {
+	if (stats_watched) {
 		stat_inc(nr_runs);
 		stat_add(run_ns, ran_ns);
 	}

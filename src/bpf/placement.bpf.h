@@ -57,7 +57,7 @@ static __always_inline void insert_local(struct task_struct *p, u64 slice_ns, u6
 static __always_inline void apply_placement(struct task_struct *p,
 					    const struct placement *placement)
 {
-	struct takt_cpu_stats *s = watched ? stats_here() : NULL;
+	struct takt_cpu_stats *s = stats_watched ? stats_here() : NULL;
 
 	if (s && placement->place < TAKT_NR_PLACES)
 		s->placed[placement->place]++;

@@ -94,7 +94,7 @@ static __always_inline void resume_segment(struct cpu_ctx *c, struct task_ctx *t
 static __always_inline void note_running(struct task_struct *p, struct task_ctx *t,
 					 struct cpu_ctx *c, u64 now, const struct takt_tunables *k)
 {
-	if (watched)
+	if (stats_watched)
 		note_wait(p, now, waited_ns(t, now), c->pid);
 	if (wakeups_watched && !is_agent(p))
 		count_wakeup(t, now);

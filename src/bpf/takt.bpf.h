@@ -41,8 +41,8 @@ const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_p
  * so or not; 0: it is not on trial. */
 u64 trial_ends_at;
 
-/* Set by the agent while a reader asks for waiting times; otherwise none are computed. */
-bool watched;
+/* Set by the agent while a reader asks for figures; nothing is counted otherwise. */
+bool stats_watched;
 u64 watch_epoch;   /* the agent adds 1 each time that it reads them */
 u32 events_wanted; /* a bit per event type that a reader wants; changes while we run */
 

@@ -80,7 +80,7 @@ impl Publisher {
         let watched = self.channel.watched();
         let viewed = if watched { events::VIEWED } else { 0 };
         if let Some(bss) = skel.maps.bss_data.as_mut() {
-            bss.watched = watched || args.stats.is_some() || args.events.is_some();
+            bss.stats_watched = watched || args.stats.is_some() || args.events.is_some();
             bss.wakeups_watched = watched || tunes;
             bss.events_wanted = events::wanted(args) | viewed;
         }
