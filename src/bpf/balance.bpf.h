@@ -46,7 +46,7 @@ static __always_inline u32 other_llc(u32 llc, u32 i)
 	return steal_order[(llc * TAKT_MAX_LLCS + i) & (TAKT_MAX_LLCS * TAKT_MAX_LLCS - 1)];
 }
 
-static bool steal(s32 cpu)
+static bool try_steal(s32 cpu)
 {
 	u32 own = llc_of(cpu), i;
 
@@ -104,7 +104,7 @@ static __always_inline bool should_pull(s32 cpu, u32 llc, u32 other)
 }
 
 /* A slice on @cpu has ended: takes a task from an LLC that has more waiting, if it is time to. */
-static bool pull(s32 cpu, u64 now)
+static bool try_pull(s32 cpu, u64 now)
 {
 	u32 llc = llc_of(cpu) & (TAKT_MAX_LLCS - 1), other, next;
 	struct llc_ctx *l = llc_ctx_of(llc);

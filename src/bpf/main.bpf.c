@@ -168,7 +168,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 	c->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
 	c->pulled = false;
 	c->yields = false;
-	if (nr_llcs > 1 && pull(cpu, scx_bpf_now())) {
+	if (nr_llcs > 1 && try_pull(cpu, scx_bpf_now())) {
 		stat_inc(nr_pulled);
 		return;
 	}
@@ -178,7 +178,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 		stat_inc(nr_kept);
 	else if (next == NEXT_TAKEN || take_first(cpu))
 		stat_inc(nr_dispatched);
-	else if (steal(cpu))
+	else if (try_steal(cpu))
 		stat_inc(nr_stolen);
 	else if (runnable && !is_migrating_to_big(prev, c))
 		continue_alone(cpu, c, prev, yielded);
