@@ -136,7 +136,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 }
 
 /* There is no work for @cpu. */
-static __always_inline void goes_idle(s32 cpu, u64 now)
+static __always_inline void enter_idle(s32 cpu, u64 now)
 {
 	note_idle(cpu, now);
 	hint_perf(cpu, now);
@@ -183,7 +183,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 	else if (runnable && !is_migrating_to_big(prev, c))
 		continue_alone(cpu, c, prev, yielded);
 	else
-		goes_idle(cpu, scx_bpf_now());
+		enter_idle(cpu, scx_bpf_now());
 }
 
 void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
