@@ -180,7 +180,7 @@ static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024
 
 	if (is_bound_queue(t->queue)) /* the queue as a whole waits for its LLC */
 		wait += wait_for(queue_lag_ns(q, v), queue_ctx_of(q->llc));
-	return now + ruled_lead(t, limit_lead(wait, t, weight_1024, q, k), k);
+	return now + ruled_wait(t, clamp_wait(wait, t, weight_1024, q, k), k);
 }
 
 /*

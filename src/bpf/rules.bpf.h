@@ -105,15 +105,15 @@ static __always_inline u32 ruled_weight(const struct task_ctx *t, u32 weight)
 	return permille ? max_u64(1, weight * permille / 1000) : weight;
 }
 
-/* @lead: ns from now to the deadline, clamped already. Returns the same for the class of @t. */
-static __always_inline s64 ruled_lead(const struct task_ctx *t, s64 lead,
+/* @wait_ns: ns from now to the deadline, clamped already. Returns the same for the class of @t. */
+static __always_inline s64 ruled_wait(const struct task_ctx *t, s64 wait_ns,
 				      const struct takt_tunables *k)
 {
 	if (is_urgent(t))
-		return lead - (s64)k->lag_max_ns;
+		return wait_ns - (s64)k->lag_max_ns;
 	if (is_background(t))
-		return max_s64(lead, min_s64(lead + (s64)k->latency_ns, (s64)k->lead_max_ns));
-	return lead;
+		return max_s64(wait_ns, min_s64(wait_ns + (s64)k->latency_ns, (s64)k->lead_max_ns));
+	return wait_ns;
 }
 
 /* Claims an idle CPU of those that a rule prefers for @p; negative: none. */

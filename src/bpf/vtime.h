@@ -186,7 +186,7 @@ static __always_inline u64 limit_distance(u64 ns, bool early, const struct task_
 
 /* How long after now the deadline of a task is that is to wait for @wait_ns; < 0: it is due since.
  */
-static __always_inline s64 limit_lead(s64 wait_ns, const struct task_ctx *t, u64 weight_1024,
+static __always_inline s64 clamp_wait(s64 wait_ns, const struct task_ctx *t, u64 weight_1024,
 				      const struct queue_ctx *q, const struct takt_tunables *k)
 {
 	return wait_ns < 0 ? -(s64)limit_distance(-wait_ns, true, t, weight_1024, q, k)

@@ -68,8 +68,8 @@ pub fn limit_early(
 }
 
 /// How long after now the deadline of a task is that is queued in `queue`, its own; < 0: it is due since.
-/// `wait_for()` and `limit_lead()` of `src/bpf/vtime.h`.
-pub fn lead_ns(
+/// `wait_for()` and `clamp_wait()` of `src/bpf/vtime.h`.
+pub fn until_deadline_ns(
     task: &task_ctx,
     weight_1024: u64,
     queue: &queue_ctx,
@@ -79,7 +79,7 @@ pub fn lead_ns(
     // SAFETY: reads what the references point to.
     unsafe {
         let wait = bindings::wait_for(lag, queue);
-        bindings::limit_lead(wait, task, weight_1024, queue, tunables)
+        bindings::clamp_wait(wait, task, weight_1024, queue, tunables)
     }
 }
 

@@ -1,7 +1,9 @@
 //! One queue of CPU-bound tasks of different weights, on CPUs whose ticks come at once: the formulas alone, without
 //! wakeups, preemption and races. Seconds of it take milliseconds.
 
-use crate::{RATE_ONE, delta_vruntime, lead_ns, queue_ctx, takt_tunables, task_ctx, update_vtime};
+use crate::{
+    RATE_ONE, delta_vruntime, queue_ctx, takt_tunables, task_ctx, until_deadline_ns, update_vtime,
+};
 
 const MS: u64 = 1_000_000;
 /// A slice ends with the tick after it: HZ=250.
@@ -137,8 +139,9 @@ impl Simulation {
 
     fn deadline(&self, number: usize) -> u64 {
         let task = &self.tasks[number];
-        let lead_ns = lead_ns(&task.ctx, task.weight, &self.queue, &self.tunables);
-        self.now.wrapping_add_signed(lead_ns)
+        let until_deadline_ns =
+            until_deadline_ns(&task.ctx, task.weight, &self.queue, &self.tunables);
+        self.now.wrapping_add_signed(until_deadline_ns)
     }
 
     fn enqueue(&mut self, number: usize) {
