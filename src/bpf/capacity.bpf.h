@@ -30,7 +30,7 @@ static __always_inline bool cpus_differ(void)
 	return big_cpus.nr;
 }
 
-static __always_inline bool small_cpu(s32 cpu)
+static __always_inline bool is_small_cpu(s32 cpu)
 {
 	return is_small[(u32)cpu & (TAKT_MAX_CPUS - 1)];
 }
@@ -42,7 +42,7 @@ static __always_inline s32 claim_for_capacity(const struct task_struct *p, const
 {
 	if (!cpus_differ() || t->est_run_ns <= BIG_BURST_NS || is_background(t))
 		return -1;
-	if (!small_cpu(prev_cpu) && scx_bpf_test_and_clear_cpu_idle(prev_cpu))
+	if (!is_small_cpu(prev_cpu) && scx_bpf_test_and_clear_cpu_idle(prev_cpu))
 		return prev_cpu;
 	return claim_idle_in_set(p, &big_cpus);
 }
@@ -52,7 +52,7 @@ static __always_inline void request_big(struct task_struct *p, struct cpu_ctx *c
 {
 	s32 big;
 
-	if (!cpus_differ() || !small_cpu(cpu) || c->pid != p->pid ||
+	if (!cpus_differ() || !is_small_cpu(cpu) || c->pid != p->pid ||
 	    c->class == TAKT_LAT_BACKGROUND || runtime_since_wakeup_ns(c, now) <= BIG_BURST_NS)
 		return;
 	big = claim_idle_in_set(p, &big_cpus);

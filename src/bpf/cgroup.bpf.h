@@ -254,7 +254,7 @@ static __always_inline void update_factor(struct task_ctx *t, u32 weight, u64 no
 }
 
 /* May the slot of @g be taken? That of a session may once its tasks have slept for a while. */
-static __always_inline bool is_free(const struct cgroup_ctx *g, u64 now)
+static __always_inline bool is_free_slot(const struct cgroup_ctx *g, u64 now)
 {
 	return !g->id ||
 	       (!g->cgrp && g->total <= 0 && elapsed_ns(g->average_at, now) > SESSION_EXPIRES_NS);
@@ -275,7 +275,7 @@ __noinline int search_slot(u64 id, u32 first, u64 now)
 	bpf_for (i, 0, now ? CGROUP_PROBES : 0) {
 		slot = (first + i) & (TAKT_MAX_CGROUPS - 1);
 		old = READ_ONCE(cgroup_at(slot)->id);
-		if (slot && is_free(cgroup_at(slot), now) &&
+		if (slot && is_free_slot(cgroup_at(slot), now) &&
 		    __sync_val_compare_and_swap(&cgroup_at(slot)->id, old, id) == old)
 			return slot;
 	}

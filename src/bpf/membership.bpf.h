@@ -21,7 +21,7 @@
 
 u64 root_group; /* address of the task group of the root; 0: not known */
 
-static __always_inline u64 group_of(const struct task_struct *p)
+static __always_inline u64 task_group_of(const struct task_struct *p)
 {
 	return bpf_core_field_exists(p->sched_task_group) ? (u64)p->sched_task_group : 0;
 }
@@ -62,7 +62,7 @@ static __always_inline void update_session(const struct task_struct *p, struct t
 	u64 group;
 
 	if ((t->cgroup && !t->in_session) || !root_group ||
-	    group_of(p) == (t->in_session ? cgroup_at(t->cgroup)->id : root_group))
+	    task_group_of(p) == (t->in_session ? cgroup_at(t->cgroup)->id : root_group))
 		return;
 	bpf_core_read(&group, sizeof(group), &p->sched_task_group); /* a number, no pointer */
 	move_to_session(t, group, now);
@@ -91,7 +91,7 @@ static __always_inline void join_cgroup(const struct task_struct *p, struct task
 {
 	t->cgroup = slot_of(cgrp);
 	if (!root_group && !cgrp->level && (p->flags & PF_KTHREAD))
-		root_group = group_of(p);
+		root_group = task_group_of(p);
 }
 
 #endif /* TAKT_MEMBERSHIP_BPF_H */

@@ -100,28 +100,28 @@ static __noinline u32 earliest_of_domains(s32 cpu, u64 deadline)
 	return queue;
 }
 
-struct head {
+struct queue_head {
 	u64 deadline; /* NO_DEADLINE: no task waits */
 	u32 queue;
 };
 
 /* The earliest deadline that waits for @cpu, and in which queue. */
-static __always_inline struct head earliest_for(s32 cpu)
+static __always_inline struct queue_head earliest_for(s32 cpu)
 {
 	u32 llc_queue = queue_of_llc(llc_of(cpu)), own = queue_of_cpu(cpu), domain;
-	struct head first = {.deadline = head_deadline(llc_queue), .queue = llc_queue};
+	struct queue_head first = {.deadline = head_deadline(llc_queue), .queue = llc_queue};
 	u64 deadline;
 
 	if (nr_cpus_at_start > 1 && nr_own(cpu)) {
 		deadline = head_deadline(own);
 		if (deadline < first.deadline)
-			first = (struct head){.deadline = deadline, .queue = own};
+			first = (struct queue_head){.deadline = deadline, .queue = own};
 	}
 	if (nr_cpus_at_start > 1 && domains_used) {
 		domain = earliest_of_domains(cpu, first.deadline);
 		deadline = domain ? head_deadline(domain) : NO_DEADLINE;
 		if (deadline < first.deadline) /* another CPU may have taken it meanwhile */
-			first = (struct head){.deadline = deadline, .queue = domain};
+			first = (struct queue_head){.deadline = deadline, .queue = domain};
 	}
 	return first;
 }

@@ -138,7 +138,8 @@ static __noinline u64 hash_of_name(u64 name_addr)
 }
 
 /* If a rule stands under this key and comes before @best in the file, it is the better one. */
-static __always_inline void consider(void *rules, u64 kind, u64 a, u64 b, struct takt_rule *best)
+static __always_inline void consider_rule(void *rules, u64 kind, u64 a, u64 b,
+					  struct takt_rule *best)
 {
 	struct takt_rule_key key = {.kind = kind, .a = a, .b = b};
 	struct takt_rule *rule;
@@ -173,14 +174,14 @@ static __noinline void consider_cgroups(void *rules, struct task_struct *p, stru
 		depth = i + 1;
 	}
 	/* The rules for "/" itself. */
-	consider(rules, TAKT_RULE_CGROUP, path, 0, best);
+	consider_rule(rules, TAKT_RULE_CGROUP, path, 0, best);
 	bpf_for (i, 0, depth) {
 		u64 name = names[(depth - 1 - i) & (TAKT_MAX_CGROUP_DEPTH - 1)];
 
 		path = hash_step(path, name);
 		if (is_whole)
-			consider(rules, TAKT_RULE_CGROUP, path, 0, best);
-		consider(rules, TAKT_RULE_UNIT, name, 0, best);
+			consider_rule(rules, TAKT_RULE_CGROUP, path, 0, best);
+		consider_rule(rules, TAKT_RULE_UNIT, name, 0, best);
 	}
 }
 
@@ -190,8 +191,8 @@ static __always_inline void consider_exe(void *rules, struct task_struct *p, str
 	struct inode *inode = BPF_CORE_READ(p, mm, exe_file, f_inode);
 
 	if (inode)
-		consider(rules, TAKT_RULE_EXE, BPF_CORE_READ(inode, i_ino),
-			 BPF_CORE_READ(inode, i_size), best);
+		consider_rule(rules, TAKT_RULE_EXE, BPF_CORE_READ(inode, i_ino),
+			      BPF_CORE_READ(inode, i_size), best);
 }
 
 /* Looks up what the rules give to @p, whose name is @comm. */
@@ -208,8 +209,8 @@ static __noinline void apply_rules(struct task_struct *p, u64 comm_addr)
 	rules = bpf_map_lookup_elem(&rule_sets, &zero);
 	if (rules) {
 		bpf_probe_read_kernel_str(comm, sizeof(comm), (const void *)comm_addr);
-		consider(rules, TAKT_RULE_COMM, comm[0], comm[1], &best);
-		consider(rules, TAKT_RULE_UID, BPF_CORE_READ(p, cred, uid.val), 0, &best);
+		consider_rule(rules, TAKT_RULE_COMM, comm[0], comm[1], &best);
+		consider_rule(rules, TAKT_RULE_UID, BPF_CORE_READ(p, cred, uid.val), 0, &best);
 		if (rule_kinds & (1 << TAKT_RULE_EXE))
 			consider_exe(rules, p, &best);
 		if (rule_kinds & (1 << TAKT_RULE_CGROUP | 1 << TAKT_RULE_UNIT))

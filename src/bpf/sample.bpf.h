@@ -60,7 +60,7 @@ static __always_inline u64 dsq_id_of(const struct task_struct *p)
 }
 
 /* Everything that does not depend on the scheduler. */
-static __always_inline void sample(struct takt_task *s, const struct task_struct *p, u64 now)
+static __always_inline void sample_task(struct takt_task *s, const struct task_struct *p, u64 now)
 {
 	u64 queued_at = p->sched_info.last_queued;
 

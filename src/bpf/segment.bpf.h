@@ -168,7 +168,7 @@ static enum next end_slice(s32 cpu, struct task_struct *prev)
 	const struct takt_tunables *k = tunables_now();
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	struct task_ctx *t = task_ctx_of(prev);
-	struct head head = earliest_for(cpu);
+	struct queue_head head = earliest_for(cpu);
 	u64 now = scx_bpf_now(), deadline;
 	bool within_run, is_later;
 

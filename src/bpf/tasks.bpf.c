@@ -17,7 +17,7 @@ int any_tasks(struct bpf_iter__task *ctx)
 
 	if (!p)
 		return 0;
-	sample(&s, p, rq_clock_now(ctx->meta->seq_num));
+	sample_task(&s, p, rq_clock_now(ctx->meta->seq_num));
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
 	return 0;
 }

@@ -18,7 +18,7 @@ int takt_tasks(struct bpf_iter__task *ctx)
 
 	if (!p)
 		return 0;
-	sample(&s, p, rq_clock_now(ctx->meta->seq_num));
+	sample_task(&s, p, rq_clock_now(ctx->meta->seq_num));
 	t = bpf_task_storage_get(&task_ctxs, p, NULL, 0);
 	if (t) {
 		s.est_run_ns = t->est_run_ns ? max_u64(t->est_run_ns, t->runtime_ns) : 0;
