@@ -71,7 +71,7 @@ struct {
 	__type(value, struct obs_cpu);
 } cpus SEC(".maps");
 
-static __always_inline void add(struct obs_hist *h, u64 ns)
+static __always_inline void add_to_hist(struct obs_hist *h, u64 ns)
 {
 	h->count[bucket_of(ns)]++;
 	h->sum_ns += ns;
@@ -176,7 +176,7 @@ static __always_inline void end_wait(struct obs_cpu *c, const struct task_struct
 	wait_ns = wait_ns << (64 - DELAY_BITS) >> (64 - DELAY_BITS);
 	if (wait_ns < 0)
 		wait_ns = 0; /* clocks of two CPUs may differ by a little */
-	add((before ^ after) & SLEPT ? &g->wakeup : &g->requeue, wait_ns);
+	add_to_hist((before ^ after) & SLEPT ? &g->wakeup : &g->requeue, wait_ns);
 }
 
 /* The task that ran here leaves the CPU: its slice is over. */
@@ -185,7 +185,7 @@ static __always_inline void end_slice(const struct obs_cpu *c, u64 now)
 	struct obs_group *g = group_here(c->group);
 
 	if (g && c->started_at)
-		add(&g->slice, now - c->started_at);
+		add_to_hist(&g->slice, now - c->started_at);
 }
 
 /* @p was preempted on its way to sleep. */

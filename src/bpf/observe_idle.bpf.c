@@ -152,7 +152,7 @@ int BPF_PROG(idle_switch, bool preempt, struct task_struct *prev, struct task_st
 
 /* A task that is woken on its way to sleep has its CPU still: it waits from its switch on, if at
  * all. */
-static __always_inline int woken(const struct task_struct *p)
+static __always_inline int note_woken(const struct task_struct *p)
 {
 	struct obs_idle *i = idle_of_machine();
 	u64 now = bpf_ktime_get_ns();
@@ -169,11 +169,11 @@ static __always_inline int woken(const struct task_struct *p)
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(idle_wakeup, struct task_struct *p)
 {
-	return woken(p);
+	return note_woken(p);
 }
 
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(idle_wakeup_new, struct task_struct *p)
 {
-	return woken(p);
+	return note_woken(p);
 }

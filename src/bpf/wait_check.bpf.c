@@ -104,7 +104,7 @@ static __always_inline u64 min_u64(u64 a, u64 b)
 }
 
 /* @cpu was held from @from to @to. */
-static __noinline void remember(u32 cpu, u64 from, u64 to)
+static __noinline void add_held(u32 cpu, u64 from, u64 to)
 {
 	u32 first = from >> WAIT_CHECK_TICK_SHIFT, last = to >> WAIT_CHECK_TICK_SHIFT, tick;
 
@@ -125,7 +125,8 @@ static __noinline void remember(u32 cpu, u64 from, u64 to)
 }
 
 /* What holds @cpu changes: @high, a real-time or deadline task; @away, it is offline. */
-static __always_inline void hold(struct wait_check_cpu *c, u32 cpu, u32 high, u32 away, u64 now)
+static __always_inline void set_holder(struct wait_check_cpu *c, u32 cpu, u32 high, u32 away,
+				       u64 now)
 {
 	u64 from = c->held_since;
 
@@ -133,7 +134,7 @@ static __always_inline void hold(struct wait_check_cpu *c, u32 cpu, u32 high, u3
 	c->high = high;
 	c->away = away;
 	if (from && from < now)
-		remember(cpu, from, now);
+		add_held(cpu, from, now);
 }
 
 /* How long @cpu was not held from @from to @to; the millisecond that @from is in counts as left. */
@@ -299,14 +300,14 @@ int BPF_PROG(wait_check_switch, bool preempt, struct task_struct *prev, struct t
 	c->nr_runnable = prev->se.cfs_rq->rq->nr_running; /* whatever the class */
 	if (prev->pid)
 		wait_begins(prev, prev->__state && !preempt, now);
-	hold(c, cpu, next->pid && is_high(next), c->away, now);
+	set_holder(c, cpu, next->pid && is_high(next), c->away, now);
 	if (next->pid)
 		wait_ends(c, next, now);
 	return 0;
 }
 
 /* One that is ready already, and woken on its way to sleep, goes on waiting. */
-static __always_inline int woken(const struct task_struct *p)
+static __always_inline int note_woken(const struct task_struct *p)
 {
 	struct waiter *w = waiter_of(p);
 
@@ -318,13 +319,13 @@ static __always_inline int woken(const struct task_struct *p)
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(wait_check_wakeup, struct task_struct *p)
 {
-	return woken(p);
+	return note_woken(p);
 }
 
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(wait_check_wakeup_new, struct task_struct *p)
 {
-	return woken(p);
+	return note_woken(p);
 }
 
 /* The CPUs of @p change; while it waits, a part of its wait ends. Called with them as they were
@@ -368,6 +369,6 @@ int BPF_PROG(wait_check_hotplug, u32 cpu, int target, int step)
 	struct wait_check_cpu *c = cpu_of(cpu);
 
 	if (c && step == active)
-		hold(c, cpu, c->high, target < active, bpf_ktime_get_ns());
+		set_holder(c, cpu, c->high, target < active, bpf_ktime_get_ns());
 	return 0;
 }
