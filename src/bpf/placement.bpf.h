@@ -127,7 +127,7 @@ static __always_inline void cancel_resume(s32 cpu)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 
-	if (has_placed(c) && READ_ONCE(c->resume_next_pid))
+	if (has_placed(c, READ_ONCE(c->started_at)) && READ_ONCE(c->resume_next_pid))
 		WRITE_ONCE(c->resume_next_pid, 0);
 }
 

@@ -57,12 +57,12 @@ static __always_inline bool is_protected_from(const struct task_ctx *t, const st
 }
 
 /*
- * Has a task been placed on the CPU of @c in its present segment, to preempt it? One CPU alone may
- * have several: there is no other that could run them.
+ * Has a task been placed on the CPU of @c in the segment that began at @started_at, to preempt it?
+ * One CPU alone may have several: there is no other that could run them.
  */
-static __always_inline bool has_placed(const struct cpu_ctx *c)
+static __always_inline bool has_placed(const struct cpu_ctx *c, u64 started_at)
 {
-	return nr_cpus_at_start > 1 && READ_ONCE(c->placed_in) == READ_ONCE(c->started_at) &&
+	return nr_cpus_at_start > 1 && READ_ONCE(c->placed_in) == started_at &&
 	       !READ_ONCE(c->placed_sync);
 }
 
@@ -78,7 +78,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 	s64 beyond, margin = k->preempt_margin_ns;
 	u8 class;
 
-	if (!started_at || has_placed(c))
+	if (!started_at || has_placed(c, started_at))
 		return false;
 	class = READ_ONCE(c->class);
 	if (class == TAKT_LAT_BACKGROUND)
