@@ -3,9 +3,9 @@
 /*
  * Balance between LLCs, and what happens to waiting tasks when a CPU goes.
  *
- *	steal	a CPU about to go idle takes the first due task of the next LLC that has one, those of
+ *	steal	a CPU about to go idle takes the first task of the next LLC that has one, those of
  *		its own node first: the task would wait, and the CPU would sleep
- *	pull	while all CPUs work, a CPU whose slice ends takes the first due task of another LLC
+ *	pull	while all CPUs work, a CPU whose slice ends takes the first task of another LLC
  *		where more wait per CPU than here, so that the next slice is that task's
  *
  * A pull is made at once where it leaves neither LLC with more tasks per CPU than the other has now.
@@ -66,7 +66,11 @@ static __always_inline u64 progress_of(u32 llc)
 	return avg_vruntime(queue_ctx_of(queue_of_llc(llc))) + READ_ONCE(llc_ctx_of(llc)->offset);
 }
 
-/* Keeps the progress of @llc within the window; @since the last time, a CPU of it may have idled.
+/*
+ * Keeps the progress of @llc within the window; @since the last time, a CPU of it may have idled.
+ * The additions are not atomic. If two CPUs of @llc come here at once, one may be lost, which is
+ * right, as both are the same; or both count, and @llc seems further ahead than it is: it may then
+ * pull too early, until the others are moved into the window.
  */
 static __always_inline void update_progress(u32 llc, u64 since)
 {
@@ -178,9 +182,11 @@ static __always_inline void move_cpu_tasks(u32 queue, s32 cpu)
 /*
  * @cpu goes offline. The kernel asks it for no more work from our queues, and sends away whatever
  * is in its local one, breaking its affinity where need be. It waits until nothing belongs to the
- * CPU any longer (sched_cpu_wait_empty() in kernel/sched/core.c). It has enqueued the CPU's
- * runnable tasks anew before it calls us (rq_offline_scx()); what still waits in a queue that no
- * other CPU serves, also a task of another CPU (spread_without_domain()), would wait for ever.
+ * CPU any longer (sched_cpu_wait_empty() in kernel/sched/core.c). Before it calls us, it has only
+ * cleared SCX_RQ_ONLINE (rq_offline_scx()): from then on it puts what is enqueued here into the
+ * local queue, without a call of takt_enqueue(). What waits in our queues stays there. In a queue
+ * that no other CPU serves it would wait for ever, also a task that belongs to another CPU
+ * (spread_without_domain()).
  *
  * Before it gets here, the kernel waits for all RCU read-side sections (sched_cpu_deactivate()),
  * when it asks for no more work already. Hence a task that was preempted in one, and may run on no

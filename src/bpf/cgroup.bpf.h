@@ -45,11 +45,11 @@
 #define IDLE_WEIGHT (3 * 100 * WEIGHT_UNIT / 1024 + 1)
 
 /*
- * A cgroup, or a session. id is taken by an atomic exchange. cgrp and parent are written as it is
- * made and removed, under cgroup_mutex; weight then and by takt_cgroup_set_weight(): of two at once
- * the last one counts. total and counted are changed atomically by any CPU. The rest is written
- * without a lock by any CPU on which a task of it is queued, runs or sleeps: all of them would
- * write the same, but for microseconds.
+ * A cgroup, or a session. A slot is taken by a compare-and-swap of id, and freed by a plain store
+ * of 0. cgrp and parent are written as it is made and removed, under cgroup_mutex; weight then and
+ * by takt_cgroup_set_weight(): of two at once the last one counts. total and counted are changed
+ * atomically by any CPU. The rest is written without a lock by any CPU on which a task of it is
+ * queued, runs or sleeps: all of them would write the same, but for microseconds.
  */
 struct cgroup_ctx {
 	u64 id;		/* as the kernel numbers it; of a session: see membership.bpf.h; 0: free */
@@ -202,8 +202,9 @@ __noinline int update_cgroup(u32 slot, u64 now)
 }
 
 /*
- * Makes the factor of the cgroup in @slot, a task of which, of @weight, is runnable. With as few
- * branches as can be: the verifier follows each in each round.
+ * Makes the factor of the cgroup in @slot, a task of which, of @weight, is runnable. Stores it, and
+ * what it reads of the cgroups around, without a lock: see cgroup_ctx. With as few branches as can
+ * be: the verifier follows each in each round.
  */
 __noinline int make_factor(u32 slot, u32 weight, u64 now)
 {

@@ -18,9 +18,9 @@ static __always_inline bool is_bound_queue(u32 queue)
 
 /*
  * How far the tasks of a bound queue of V @v are behind those of its LLC, as a whole: what makes
- * queues that share a CPU fair to each other. Bounded, since tasks bound to CPUs with more or less
- * work than others fall behind, or run ahead, for ever: then the CPUs that they share serve the
- * slower queue first, which is max-min fairness.
+ * queues that share a CPU fair to each other. Limited to lag_max_ns: tasks that may use only CPUs
+ * with more or less work than others fall behind, or run ahead, for ever. Then the CPUs that they
+ * share serve the slower queue first, which is max-min fairness.
  */
 static __always_inline s64 queue_lag_ns(const struct queue_ctx *q, u64 v)
 {
@@ -46,7 +46,7 @@ static __always_inline s64 lag_of(const struct task_ctx *t)
 
 /*
  * @p may have another weight: keeps negative lag * weight, as EEVDF's reweight_entity() does;
- * positive lag stays, as lag_max and LAG_CAP bound it. The weight changes with a nice value, a
+ * positive lag stays, as lag_max and LAG_CAP limit it. The weight changes with a nice value, a
  * rule, a cgroup's weight, and each task that comes to a cgroup or leaves it. (Else a task that
  * came out of a cgroup of weight 1 would have next to nothing for 100 times as long as it ran
  * there.)
@@ -142,14 +142,15 @@ static __always_inline void clamp_wakeup_lag(struct task_ctx *t, const struct ta
 }
 
 /*
- * The current task starts another: all of its positive lag goes with the child, which does its
- * work; none if that is more than KEPT_LAG_NS. The parent does not keep it as well, so that
- * starting many gains nothing.
+ * The current task starts another. If its positive lag is KEPT_LAG_NS at most, all of it goes to
+ * the child, which does its work; otherwise none of it does. The parent does not keep what it
+ * gives, so that starting many children gains nothing.
  *
- * Runs in process context and may be preempted at any point (but not migrate: the kernel enters
- * such a program with migration disabled). So what is given stands in the record of the CPU as one
- * word together with the pid that gives: account_runtime() accounts it to that task only. At worst
- * it is lost with another task's, and the parent keeps its lag.
+ * Runs in process context, and may be preempted at any point where preemption is enabled. It cannot
+ * migrate: the kernel enters such a program with migration disabled, or, from 6.18 on without
+ * preemptible RCU, with preemption disabled. So what is given stands in the record of the CPU as
+ * one word together with the pid that gives: account_runtime() accounts it to that task only. At
+ * worst it is lost with another task's, and the parent keeps its lag.
  */
 static __always_inline void transfer_lag_to_child(struct task_ctx *child)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Affinity domains: sets of CPUs that tasks are bound to.
+ * Affinity domains. An affinity domain is a set of CPUs, some of all, that one or more tasks have
+ * as their affinity (p->cpus_mask).
  *
  * A task that may use some CPUs, but not all, waits in the queue of its domain, which every CPU of
  * the set serves, and no other: so it neither hides the deadlines of tasks that may run elsewhere
@@ -9,7 +10,8 @@
  *
  * A domain is a slot of a table: free while it has no task, but not forgotten, so that a task that
  * goes back and forth between two sets finds both again. Slots are taken and left with atomic
- * operations; a slot is written only by the one that has taken it from 0 to -1 tasks.
+ * operations. A slot is written only by the CPU that has taken it from 0 to -1 tasks, and is read
+ * by others meanwhile: domain_has_cpu().
  *
  * Limits: beyond TAKT_MAX_DOMAINS sets at a time, further tasks wait in the queue of a CPU that
  * they may use, chosen anew each time that they are queued.
@@ -48,6 +50,9 @@ static __always_inline struct domain *domain_at(u32 i)
 	return &domains[i & (TAKT_MAX_DOMAINS - 1)];
 }
 
+/* Racy: set_up_domain() may rewrite the mask meanwhile. Then the domain has no waiting task yet: a
+ * CPU looks into an empty queue, or misses one until its next dispatch. The kernel gives a CPU no
+ * task that may not use it. */
 static __always_inline bool domain_has_cpu(u32 i, s32 cpu)
 {
 	return domain_at(i)->mask[(cpu / 64) & (MASK_WORDS - 1)] >> (cpu & 63) & 1;

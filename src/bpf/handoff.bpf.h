@@ -137,7 +137,8 @@ static __always_inline void reset_reciprocal_streak(struct waker_profile *h)
 		h->reciprocal_streak = 0;
 }
 
-/* The task of @c goes to sleep: how soon after waking another? Averages over about 4. */
+/* The task of @c goes to sleep: how soon after waking another? A moving average over about 4 such
+ * sleeps, from 0 on: after the first it is a quarter of that one. */
 static __always_inline void update_waker_profile(struct cpu_ctx *c, u64 now,
 						 const struct takt_tunables *k)
 {

@@ -31,7 +31,7 @@ static __always_inline void note_preempt(struct task_struct *p, s32 cpu, const s
 		emit_preempt(p, cpu, t, now);
 }
 
-/* @p starts to run on @cpu: has it come from another LLC? */
+/* @p starts to run on @cpu: emits whether it has come from another LLC, and notes its LLC. */
 static __always_inline void note_migration(struct task_struct *p, struct task_ctx *t, s32 cpu,
 					   u64 now)
 {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Finding an idle CPU. The kernel's built-in idle masks do the work: previous CPU, whole idle core,
- * LLC, node, in that order.
+ * Finding an idle CPU. The kernel's built-in idle masks do the work. With SMT,
+ * scx_bpf_select_cpu_dfl() looks for a core that is idle as a whole first: that of the previous
+ * CPU, then one of its LLC, of its node, any. After that, and without SMT, for an idle CPU: the
+ * previous one, then one of its LLC, of its node, any.
  */
 #ifndef TAKT_IDLE_BPF_H
 #define TAKT_IDLE_BPF_H

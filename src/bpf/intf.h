@@ -50,7 +50,11 @@ struct takt_tunables {
 	u64 long_wait_ns;      /* a wait that is emitted as an event */
 };
 
-/* The agent writes the slot that is not active, then flips: BPF never sees half a change. */
+/*
+ * The agent writes the slot that is not active, then flips. A callback sees the old values or the
+ * new ones. It sees both only if the agent flips between two reads of one callback, or flips twice
+ * during it: one decision is then made by a mixture.
+ */
 struct takt_tunable_slots {
 	struct takt_tunables slot[2];
 	u32 active;
@@ -112,7 +116,7 @@ struct takt_cpu_set {
 	u16 cpu[TAKT_MAX_CPUS];
 };
 
-/* Bits of the rules that may be switched off, for the table of
+/* Parts of the policy that may be switched off (no task rules), a bit each; for the table of
  * docs/results/2026-11-22-rules-switched-off.md. */
 enum takt_without {
 	/* A wakeup never preempts. */
@@ -169,7 +173,8 @@ enum takt_fault {
 	TAKT_FAULT_NO_CONTEXT, /* a task that init_task() has not seen */
 };
 
-/* One per CPU, written by that CPU only. Every field only ever grows. */
+/* One per CPU, written by that CPU only. Every field only ever grows, but for wait_max_ns, which
+ * starts from 0 in each epoch. */
 struct takt_cpu_stats {
 	u64 placed[TAKT_NR_PLACES];
 	u64 nr_dispatched; /* taken from a queue that the CPU serves */

@@ -8,13 +8,17 @@
  *			takt_enqueue		the same for a task that may use one CPU only; every
  *						other task that becomes runnable is queued
  *	gets a CPU:	takt_dispatch		at the end of a slice the task continues if its deadline
- *						is the earliest; else the CPU takes the first due task
+ *						is the earliest; else the CPU takes the first task
  *			takt_running		a run segment begins
  *	runs:		takt_tick		shrinks slices; kicks idle CPUs for tasks that wait
  *	leaves the CPU:	takt_stopping		its runtime is accounted
  *
+ * Read intf.h (queues, tunables), types.h (all state) and vtime.h (lag and deadlines) first;
+ * run_length.h has the formulas of protection. Which of the tasks that are placed on a CPU, parked
+ * there or to resume next runs first is a table at the top of placement.bpf.h.
+ *
  * The concepts stand in the headers below, in reading order: each includes what it needs, and none
- * needs one that comes later. State is in types.h, formulas in vtime.h and run_length.h.
+ * needs one that comes later.
  */
 /* clang-format on */
 #include "takt.bpf.h"
@@ -41,7 +45,12 @@
 #include "tasks.bpf.h"
 #include "dump.bpf.h"
 
-/* Inserts @p into @queue: by its deadline, or with the rest of its slice at the front. */
+/*
+ * Puts @p, which waits since t->ready_at, into @queue, the queue of @t. Counts it there and in its
+ * cgroup, and brings its weight up to date. Its deadline is that of its lag. A task that was
+ * preempted gets the rest of its slice, and a deadline lag_max before ready_at: it is near the
+ * front.
+ */
 static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t, u32 queue,
 				       const struct takt_tunables *k, u64 enq_flags, u64 now)
 {
@@ -101,7 +110,9 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		scx_bpf_error("no context for task %d (%s)", p->pid, p->comm);
 		return;
 	}
-	/* Else it waits already, and is queued anew: another nice value, cgroup or set of CPUs. */
+	/* It begins to wait, unless ready_at is set: then it waits already. It has just left its
+	 * CPU, a higher class took the CPU before it could run, or it is queued anew for another
+	 * nice value, cgroup or set of CPUs. */
 	if (!t->ready_at || (enq_flags & SCX_ENQ_WAKEUP))
 		t->ready_at = now;
 	queue = queue_for(p, t, cpu, enq_flags);
@@ -122,9 +133,10 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		insert_local(p, 0, 0);
 		return;
 	}
-	/* A real-time task took the CPU before @p could run, or when its slice was over. A slice
-	 * that is left is not made longer: a task that is preempted again and again would keep the
-	 * CPU for ever. */
+	/* A real-time task took the CPU of @p, which was in the local queue: it had been placed and
+	 * has not run yet, or its slice is over. With slice_min queue_task() puts it near the
+	 * front, where it was. A slice that is left is not made longer: a task that is preempted
+	 * again and again would keep the CPU for ever. */
 	if ((enq_flags & SCX_ENQ_REENQ) && !t->slice_left_ns)
 		t->slice_left_ns = k->slice_min_ns;
 	if (is_for_one_cpu(t) && !t->domain && !is_pinned(p, enq_flags) &&
@@ -143,8 +155,9 @@ static __always_inline void enter_idle(s32 cpu, u64 now)
 }
 
 /*
- * @from gives up its slice: its partner runs next, whatever the deadlines of the two. That a slice
- * ended early cannot be seen from its length: the kernel counts it in task time, by another clock.
+ * @from gives up its slice: the first task that waits runs next, even if its deadline is later. It
+ * takes a flag to tell takt_dispatch(): the kernel counts down scx.slice in rq_clock_task(), we
+ * count in scx_bpf_now(), so that a slice that seems short does not prove a yield.
  */
 bool BPF_STRUCT_OPS(takt_yield, struct task_struct *from, struct task_struct *to)
 {
@@ -215,8 +228,9 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 }
 
 /*
- * @p leaves its CPU. Not @runnable does not mean that it sleeps: this comes for every change of an
- * attribute of a running task as well (dequeue_task_scx()), which see resume_segment().
+ * @p leaves its CPU. If it is not @runnable, it need not go to sleep: the kernel also calls for
+ * each change of an attribute of a running task (dequeue_task_scx()). Then takt_running() follows
+ * in the same critical section: see resume_segment().
  */
 void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 {
@@ -254,8 +268,9 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 /*
  * Adapts to what has changed since @p got the CPU: more tasks wait, so its slice shrinks; a CPU
  * went idle, so it is kicked for the first task of each queue. If a task was placed behind @p and
- * does not get the CPU, @p is sent to the idle CPU instead. So the first task of a queue waits for
- * one tick of a busy CPU at most while an idle one may take it.
+ * still waits, the slice of @p ends: the placed task gets this CPU, and @p goes back to its queue,
+ * from where the idle CPU that was kicked takes it. So the first task of a queue waits for one tick
+ * of a busy CPU at most while an idle one may take it.
  */
 void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
@@ -351,8 +366,11 @@ void BPF_STRUCT_OPS(takt_cpu_offline, s32 cpu)
 	drain_cpu(cpu);
 }
 
-/* The CPUs that @p may use have changed, or are reported for the first time. The kernel also calls
- * for a migration-disabled task; its set of CPUs is then the same as before. */
+/*
+ * The CPUs that @p may use have changed, or are reported for the first time. The kernel also calls
+ * as a migration-disabled task is switched out (migrate_disable_switch()): @cpumask is then that
+ * one CPU. update_domain() reads p->cpus_mask, which is unchanged, so that the domain stays.
+ */
 void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumask *cpumask)
 {
 	struct task_ctx *t = task_ctx_of(p);
@@ -533,6 +551,12 @@ void BPF_STRUCT_OPS(takt_exit, struct scx_exit_info *ei)
 	emit_exit();
 }
 
+/*
+ * The agent sets .flags before the load (src/agent/lifecycle.rs): SCX_OPS_ENQ_EXITING and
+ * SCX_OPS_ENQ_MIGRATION_DISABLED, and SCX_OPS_ENQ_LAST where CPUs differ. Never
+ * SCX_OPS_ALLOW_QUEUED_WAKEUP: so each wakeup of a task that may use several CPUs passes
+ * takt_select_cpu().
+ */
 SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,
 	       .dispatch = (void *)takt_dispatch, .running = (void *)takt_running,
 	       .stopping = (void *)takt_stopping, .tick = (void *)takt_tick,

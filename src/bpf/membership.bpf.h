@@ -19,7 +19,9 @@
 #include "cgroup.bpf.h"
 #include "rules.bpf.h"
 
-u64 root_group; /* address of the task group of the root; 0: not known */
+/* Address of the task group of the root; 0: not known. Written without a lock as kernel threads
+ * come to us: all of them would write the same. */
+u64 root_group;
 
 static __always_inline u64 task_group_of(const struct task_struct *p)
 {

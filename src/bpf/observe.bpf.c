@@ -97,6 +97,8 @@ static __always_inline bool is_ext(const struct task_struct *p)
 	       enabled;
 }
 
+/* The class that @p runs in at this moment: by its priority, inherited or not. class_of() in
+ * sample.bpf.h goes by the policy. */
 static __always_inline u32 class_of(const struct task_struct *p)
 {
 	if (p->prio < 0)

@@ -15,7 +15,7 @@
  * The first line keeps equals from preempting each other. The second is for light short-running tasks:
  * V is right within half a slice, which is more than their lag at first. The third protects work in
  * progress: a task that will sleep soon anyway may hold a lock that others spin on, and loses more by
- * being preempted than the wakee by waiting. CPU-bound tasks, which never sleep or rarely, are
+ * being preempted than the wakee by waiting. Long-running tasks, which never sleep or rarely, are
  * preemptible after preempt_after. The fourth is for wake loops: the record of a CPU does not change
  * until its task is switched out, so that each of a hundred wakees would be given the same CPU, and
  * all would run there one after the other, out of reach of the CPUs that become idle meanwhile.
@@ -34,7 +34,7 @@
 #include "run_length.h"
 #include "vtime.h"
 
-#define VICTIM_SEARCH 8 /* CPUs to look at besides the previous one */
+#define VICTIM_SEARCH 8 /* how many CPU numbers after the previous CPU's are looked at */
 
 /* Is @t one that waits rather than preempt any task? */
 static __always_inline bool never_preempts(const struct task_ctx *t)
@@ -93,8 +93,8 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 }
 
 /*
- * The CPU on which @p may preempt the task that runs: @prev_cpu, else one of the next few of the
- * same LLC; negative: none. Looking costs a cache line per CPU.
+ * The CPU on which @p may preempt the task that runs: @prev_cpu, else one of the next VICTIM_SEARCH
+ * CPU numbers, if it is of the same LLC; negative: none. Looking costs a cache line per CPU.
  */
 static __always_inline s32 find_victim(const struct task_struct *p, const struct task_ctx *t,
 				       s32 prev_cpu, u64 now, const struct takt_tunables *k)

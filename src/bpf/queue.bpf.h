@@ -76,8 +76,9 @@ static u64 head_deadline(u32 queue)
 	return deadline;
 }
 
-/* How many wait in the queue of @cpu alone, of several. Spares the look-up while none ever does: a
- * task is counted before the kernel puts it into that queue. */
+/* How many tasks wait in the queue that @cpu alone serves, on a machine of several CPUs. If it is
+ * 0, that queue is empty, and callers do not look into it: a task is counted before it is inserted.
+ */
 static __always_inline u32 nr_own(s32 cpu)
 {
 	return nr_queued_in(queue_of_cpu(cpu));
@@ -187,13 +188,16 @@ static __always_inline void uncount_waiting(struct task_ctx *t)
 }
 
 /*
- * Counts @t, which is about to wait in @queue; returns how many wait there already. For another
- * nice value, affinity or cgroup the kernel takes a waiting task out by itself and has it enqueued
- * anew. The counts of most queues are right again at the next tick. That of one CPU's queue must
- * never be less than what waits there, so that no tick may set it; and none can tell how many are
- * CPU-bound. So those stand with the task, until it runs. (Counted at each insertion and each take,
- * the first grew beside tasks that change, and a task waited for ones that were not there: 0.7 s
- * where 14 shared two CPUs.)
+ * Counts @t, which is about to wait in @queue. Returns how many tasks wait there already.
+ *
+ * When the nice value, affinity or cgroup of a waiting task changes, the kernel takes it out of its
+ * queue by itself and enqueues it anew: it is then counted twice. Most queues are counted anew by
+ * the next tick. Two counts are not. That of one CPU's queue must never be less than what waits
+ * there, which a tick that sets it could break. The number of CPU-bound tasks is known to no tick.
+ * So the record of the task says in which of these two it is counted, and uncount_waiting() takes
+ * it back when the task runs or is queued anew. (With an addition at each insertion and a
+ * subtraction at each take, the first count grew beside tasks that changed, and a task waited for
+ * tasks that were not there: 0.7 s where 14 shared two CPUs.)
  */
 static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
 					 const struct takt_tunables *k)
@@ -227,7 +231,7 @@ static __always_inline void count_taken(u32 queue)
 		WRITE_ONCE(queue_ctx_of(queue)->nr_queued, nr - 1);
 }
 
-/* Takes the first due task of @queue that may run here; false: there is none. */
+/* Takes the first task of @queue that may run here; false: there is none. */
 static __always_inline bool take_from(u32 queue)
 {
 	if (!scx_bpf_dsq_move_to_local(queue, 0))
@@ -280,7 +284,7 @@ static __noinline bool take_any(s32 cpu)
 	return false;
 }
 
-/* Takes the first due task for @cpu; false: there is none that it may run. */
+/* Takes the first task of the queues that @cpu serves; false: there is none that it may run. */
 static __always_inline bool take_first(s32 cpu)
 {
 	if (nr_cpus_at_start == 1) {

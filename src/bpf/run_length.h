@@ -9,7 +9,9 @@
  *	very short-running	est_run <= preempt_after
  *	short-running		est_run <= burst_max, until it has run for 4 * burst_max since it woke;
  *				for burst_max if it is very short-running
- *	CPU-bound		every other task
+ *	long-running		every other task
+ *
+ * (CPU-bound is another thing: a task that has used up a slice since it woke, is_cpu_bound().)
  *
  * When a wakeup may preempt:
  *

@@ -41,6 +41,11 @@ static __always_inline u64 rq_clock_now(u64 walked)
 		__v;                                                                               \
 	})
 
+/*
+ * By the policy, so that a task with an inherited real-time priority counts as what it is
+ * otherwise. A sched_ext task counts as one only while it runs or waits (SCX_TASK_QUEUED): asleep
+ * it counts as FAIR. class_of() in observe.bpf.c differs in both: it looks at tasks that get a CPU.
+ */
 static __always_inline u8 class_of(const struct task_struct *p)
 {
 	if (p->policy == 1 || p->policy == 2) /* SCHED_FIFO, SCHED_RR */

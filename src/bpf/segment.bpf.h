@@ -2,7 +2,13 @@
 /*
  * A run segment: a task runs on a CPU from takt_running(), or from the end of a slice, to
  * takt_stopping(), or to the end of the next one. What its begin and its end do to the records of
- * the task and of the CPU. All are called under the rq lock of that CPU.
+ * the task and of the CPU.
+ *
+ * All are called under the rq lock of that CPU. Within takt_dispatch(), scx_bpf_dsq_move() and
+ * scx_bpf_dsq_move_to_local() may drop it for a moment, to lock the run queue that a task comes
+ * from. Then another CPU may change an attribute of @prev: takt_stopping() and takt_running() end
+ * its segment and begin another; if @prev has left our class, none begins. The records are whole
+ * again before the lock is back. What follows here only begins a slice; at worst nothing uses it.
  */
 #ifndef TAKT_SEGMENT_BPF_H
 #define TAKT_SEGMENT_BPF_H

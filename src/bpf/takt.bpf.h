@@ -33,7 +33,7 @@ const volatile u16 llc_first_cpu[TAKT_MAX_LLCS];
 const volatile u8 steal_order[TAKT_MAX_LLCS * TAKT_MAX_LLCS];
 const volatile bool cpu_known[TAKT_MAX_CPUS]; /* was online when the agent looked */
 const volatile u32 event_limit = TAKT_EVENT_LIMIT;
-const volatile u32 without; /* rules of the policy that are off: enum takt_without; the verifier
+const volatile u32 without; /* parts of the policy that are off: enum takt_without; the verifier
 			       takes them out */
 const volatile bool pretend_no_peek; /* act as on a kernel without scx_bpf_dsq_peek(), for tests */
 
@@ -126,8 +126,8 @@ static __always_inline u32 nr_queued_in(u32 queue)
 	return READ_ONCE(queue_ctx_of(queue)->nr_queued);
 }
 
-/* The tunables in force. Read once per decision: the agent does not write the slot that the pointer
- * is to, unless it changes them twice meanwhile. */
+/* The tunables in force: the old ones or the new ones, see takt_tunable_slots. The agent does not
+ * write the slot that the pointer is to, unless it changes them twice meanwhile. */
 static __always_inline const struct takt_tunables *tunables_now(void)
 {
 	return &tunables.slot[READ_ONCE(tunables.active) & 1];

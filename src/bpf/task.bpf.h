@@ -28,7 +28,8 @@ static __always_inline s32 cpu_of(const struct task_struct *p)
 /*
  * What the entry code of a BPF program adds to migration_disabled of the current task: 1, but 0
  * from 6.18 on in kernels without preemptible RCU. Measured: takt_init_task() runs where nothing
- * else adds to it (scx_init_task(), in process context, with no section entered).
+ * else adds to it (scx_init_task(), in process context, with no section entered). Written only
+ * while the scheduler is loaded, by one thread, and always with the same value.
  */
 u32 entry_disables_migration = 1;
 

@@ -13,13 +13,14 @@
 
 /* What is known of a task as a waker: see handoff.bpf.h. One load, one store. */
 struct waker_profile {
-	/* Moving average: from its first wakeup of another to its own sleep; 0: it never slept
-	 * after one. */
+	/* ns from the first wakeup of another task to its own sleep. A moving average that starts
+	 * from 0: after the first such sleep it is a quarter of that time. 0: it has not yet slept
+	 * after a wakeup. */
 	u32 wake_to_sleep_ns;
-	/* Times in a row that it woke its own waker, only that, and slept at once; < 0: so many
-	 * must make up for a wrong guess. */
+	/* How often in a row it woke its own waker and no other task, and slept at once. < 0: it
+	 * has guessed wrong, and has to do so that many times more. */
 	s16 reciprocal_streak;
-	u16 handed; /* handoffs since then */
+	u16 handed; /* handoffs since it last slept, or had to prove itself anew */
 } __attribute__((aligned(8)));
 
 /*
@@ -53,7 +54,7 @@ struct cpu_ctx {
 	s32 resume_next_pid;
 	u32 queue;	  /* whose clock @vruntime is in */
 	bool sleeps;	  /* the running task is short-running */
-	u8 class;	  /* enum takt_latency_class, of the running task */
+	u8 class;	  /* task_ctx.urgency of the running task: enum takt_latency_class */
 	bool placed_sync; /* the placed task waits until the running one sleeps; written with
 			     placed_in */
 
@@ -72,7 +73,7 @@ struct cpu_ctx {
 	bool parked_is_short; /* the parked task is short-running */
 	bool yields;	      /* the running task has given up its slice */
 	bool pulled;	      /* the next task was pulled from another LLC: balance.bpf.h */
-	u8 nr_reenqueues;     /* since a task of ours ran, or none did: takt_sched_switch() */
+	u8 nr_reenqueues;     /* since it was last without a real-time task: takt_sched_switch() */
 
 	/* Lag, in ns, that a task gave to a child, and its pid << 32. Written by that task in
 	 * process context: transfer_lag_to_child(). Taken, and set to 0, under the rq lock. */
@@ -88,11 +89,12 @@ _Static_assert(sizeof(struct cpu_ctx) == 3 * CACHE_LINE, "three lines per CPU");
 #define PLACED_BEFORE_CHANGE 1
 
 /*
- * A queue and its virtual clock, on a cache line of its own: see queue.bpf.h and vtime.h. The clock
- * is written by CPUs that run its tasks (that of an LLC also by CPUs that run bound tasks), and
- * by the one that sets up a domain, without a lock. Each field is one word, loaded and stored as
- * a whole: avg_vruntime(), nr_queued_in(). To load, change and store is not atomic: a lost store
- * leaves the clock behind by part of a slice until the next.
+ * A queue and its V, on a cache line of its own: see queue.bpf.h and vtime.h. V is the field
+ * avg_vruntime, and is also called the clock of the queue. It is written without a lock by CPUs
+ * that run tasks of the queue, that of an LLC also by CPUs that run tasks of bound queues, and by
+ * the CPU that sets up a domain. Each field is one word, loaded and stored as a whole:
+ * avg_vruntime(), nr_queued_in(). To load, change and store is not atomic: a lost store leaves V
+ * behind by part of a slice until the next.
  */
 struct queue_ctx {
 	u64 avg_vruntime;   /* V, ns: where a task with exactly its share stands */
@@ -132,12 +134,13 @@ struct llc_ctx {
 } __attribute__((aligned(CACHE_LINE)));
 
 /*
- * What is known of a task. Written under its rq lock, or its pi_lock while it wakes, and by
- * takt_init_task() before it can run; class, urgency, cpu_set and weight_permille by rules.bpf.h
- * as well, without a lock.
+ * What is known of a task. Written under its rq lock; while it is on no run queue, under its
+ * pi_lock alone (takt_select_cpu(), of a fork as well; takt_set_cpumask() of older kernels); and by
+ * takt_init_task() before it can run. class, urgency, cpu_set and weight_permille are written by
+ * rules.bpf.h as well, without a lock.
  */
 struct task_ctx {
-	u64 vruntime;	    /* ns, in the virtual clock of @queue */
+	u64 vruntime;	    /* ns, on the scale of V of @queue */
 	u64 runtime_ns;	    /* ns that it has run since it last woke */
 	u64 slept_after_ns; /* the same, when it last seemed to go to sleep */
 	u64 ready_at;	    /* ns; since when it waits for a CPU; 0: it has one, or sleeps */

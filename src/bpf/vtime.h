@@ -7,14 +7,16 @@
  *	lag            = V - vruntime			> 0: it had less than its share; < 0: more
  *	deadline = now + min(-lag / rate, wait_max)	of a task of negative lag
  *	           now - min(lag / rate, early_max)	of a task of positive lag
- *	wait_max  = max(lead_max, 2 * min(delta_vruntime(4 ms), 12 ms) * (CPUs + crowd) / CPUs)
- *	early_max = max(lead_max / 4, 4 ms * (CPUs + crowd) / CPUs)
- *	crowd     = CPU-bound tasks that wait
+ *	wait_max  = max(lead_max, 2 * min(delta_vruntime(4 ms), 12 ms) * (CPUs + nr_cpu_bound) / CPUs)
+ *	early_max = max(lead_max / 4, 4 ms * (CPUs + nr_cpu_bound) / CPUs)
  *
- * V, the average vruntime of a queue, stands where a task with exactly its share would be. It moves at
- * a rate, in V per real time: so -lag / rate is how long it takes until the others have caught up. The
- * deadline is in real time on purpose, and is fixed when a task is queued: a task that becomes runnable
- * later than deadline + early_max sorts behind it, whatever its weight and whatever happens to it as
+ * CPUs is nr_cpus of the queue, nr_cpu_bound its CPU-bound tasks that wait (is_cpu_bound()). wait_max
+ * is made in limit_wait(), early_max in limit_early(). The second terms count for CPU-bound tasks only.
+ *
+ * V, the average vruntime of a queue (avg_vruntime(), also called its clock), stands where a task with
+ * exactly its share would be. It moves at a rate, in V per real time: so -lag / rate is how long it
+ * takes until the others have caught up. The deadline is in real time on purpose (it is what stands in
+ * p->scx.dsq_vtime), and is fixed when a task is queued: a task that becomes runnable later than deadline + early_max sorts behind it, whatever its weight and whatever happens to it as
  * it waits. So run-queue delay is at most early_max + wait_max, plus the slices of tasks with earlier
  * deadlines (of short-running tasks: their runs, up to burst_max and a slice), in the time that is left
  * by real-time and deadline tasks, and by tasks that wake with positive lag and may preempt. A slice
@@ -26,7 +28,7 @@
  * crowd, by two segments for each task, as EEVDF bounds lag; a lighter task may have to wait longer, but
  * not by more than three times: a task that is so light gets more than its share, as it may hold a lock.
  * Both grow for CPU-bound tasks only: others, which may have to wait many times for one piece of work,
- * are bounded by lead_max whatever the crowd.
+ * wait for lead_max at most, however many wait.
  * A CPU-bound task that is short of its share by one segment has to come before tasks that are not, or
  * equal tasks stay unequal; a short-running task comes lead_max / 4 early at most (messaging, 1 CPU:
  * 0.198 s; 0.219 s if it may be earlier). Both limits end at a fifth and a tenth of the watchdog's 30 s.
@@ -52,8 +54,8 @@
  * : 0.08 s of 3, EEVDF 2.99 : 0.03 : 0.001, and two tasks of nice -20 made 20 of nice 0 and 20 of nice 5
  * equal.)
  *
- * Limits: V is right within half a slice or so. Lag beyond lag_max is given up on wakeup, and all of it
- * when no task waits.
+ * Limits: V is right within half a slice or so. Positive lag beyond lag_max is given up on wakeup, and
+ * when a slice ends while no task waits. Negative lag is 0 then, as V moves up to the task.
  */
 /* clang-format on */
 #ifndef TAKT_VTIME_H
@@ -150,7 +152,7 @@ static __always_inline bool is_cpu_bound(const struct task_ctx *t, const struct 
 	return t->runtime_ns >= k->slice_min_ns;
 }
 
-/* How long a task that has to wait for @wait_ns until the others have caught up waits at most. */
+/* @wait_ns, until the others have caught up with @t, or wait_max if that is less. */
 static __always_inline u64 limit_wait(u64 wait_ns, const struct task_ctx *t, u64 weight_1024,
 				      const struct queue_ctx *q, const struct takt_tunables *k)
 {
@@ -163,9 +165,9 @@ static __always_inline u64 limit_wait(u64 wait_ns, const struct task_ctx *t, u64
 	return min_u64(wait_ns, limit);
 }
 
-/* How early a task that is due since @early_ns comes at most. The same for all weights: a light
- * task that came earlier would make others wait beyond the bound; a heavy one that came later would
- * have as many slices as the others. */
+/* @early_ns, by which the deadline of @t is past, or early_max if that is less. The same for all
+ * weights: a light task that came earlier would make others wait beyond the bound; a heavy one that
+ * came later would have as many slices as the others. */
 static __always_inline u64 limit_early(u64 early_ns, const struct task_ctx *t,
 				       const struct queue_ctx *q, const struct takt_tunables *k)
 {
@@ -184,7 +186,8 @@ static __always_inline u64 limit_distance(u64 ns, bool early, const struct task_
 	return early ? limit_early(ns, t, q, k) : limit_wait(ns, t, weight_1024, q, k);
 }
 
-/* How long after now the deadline of a task is that is to wait for @wait_ns; < 0: it is due since.
+/* How long after now the deadline of @t is, which has to wait for @wait_ns; < 0: it is past by
+ * that.
  */
 static __always_inline s64 clamp_wait(s64 wait_ns, const struct task_ctx *t, u64 weight_1024,
 				      const struct queue_ctx *q, const struct takt_tunables *k)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Wakeup latency, which is what goals are about: from waking to running, by class.
+ * Wakeup latency, which is what goals are about: from waking to running, by the class that a rule
+ * gave the task (task_ctx.class, not urgency).
  *
  * Waits that do not begin with a wakeup (a CPU-bound task that waits for its next slice, a task
  * that was preempted, a new task) are left out: they are the price of sharing, not a latency. A
