@@ -214,8 +214,11 @@ static __always_inline u64 update_bound_vtime(const struct task_ctx *t, u64 here
 	return here + (v + offset - reference); /* two LLCs have clocks of their own */
 }
 
-/* No task waits: the one that runs takes nothing from any other, and gets no lag by it. */
-static __always_inline void reset_lag(struct task_ctx *t, const struct takt_tunables *k)
+/*
+ * No task waits, so @t, which runs, takes nothing from any other. It gets no lag by that: if its
+ * lag is negative, V moves up to its vruntime. Positive lag stays, up to lag_max.
+ */
+static __always_inline void catch_up_v(struct task_ctx *t, const struct takt_tunables *k)
 {
 	struct queue_ctx *q = queue_ctx_of(t->queue);
 	u64 v = avg_vruntime(q);

@@ -187,7 +187,7 @@ static enum next end_slice(s32 cpu, struct task_struct *prev)
 	start_segment(c, t, now);
 	c->slice_ns = 0;
 	if (head.deadline == NO_DEADLINE) {
-		reset_lag(t, k);
+		catch_up_v(t, k);
 	} else if (!within_run) {
 		deadline = deadline_of(t, c->weight_1024, now, k);
 		is_later = (s64)(deadline - head.deadline) > 0;
@@ -214,7 +214,7 @@ static __noinline void continue_alone(s32 cpu, struct cpu_ctx *c, struct task_st
 	if (yielded) {
 		account_runtime(cpu, c, t, now);
 		t->slice_left_ns = 0;
-		reset_lag(t, k);
+		catch_up_v(t, k);
 		start_segment(c, t, now);
 	}
 	continue_current(cpu, c, prev, t, k);
