@@ -138,7 +138,7 @@ static __always_inline void arrive_in_llc(struct task_ctx *t, struct cpu_ctx *c,
 
 	if (nr_llcs == 1 || is_bound_queue(from) || from == queue_of_llc(llc))
 		return;
-	rebase_vruntime(t, queue_of_llc(llc));
+	move_to_queue(t, queue_of_llc(llc));
 	if (!c->pulled)
 		return;
 	behind = progress_of(llc) - progress_of(from);

@@ -66,10 +66,11 @@ static __always_inline void reweight(const struct task_struct *p, struct task_ct
 }
 
 /*
- * Moves @t into the clock of @queue, with its lag: all of it, or a task that goes back and forth
- * between two sets of CPUs would leave behind what it owes.
+ * @queue is the queue of @t from now on. Rebases its vruntime to V of @queue, so that it keeps its
+ * lag: all of it, or a task that goes back and forth between two sets of CPUs would leave behind
+ * what it owes.
  */
-static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
+static __always_inline void move_to_queue(struct task_ctx *t, u32 queue)
 {
 	const struct queue_ctx *q = queue_ctx_of(queue);
 	s64 lag;
@@ -92,7 +93,7 @@ static __always_inline void rebase_vruntime(struct task_ctx *t, u32 queue)
  * LLC, however long it slept: a task that a new mask moved from an idle LLC to a CPU with three
  * CPU-bound tasks had to wait 14 ms.
  */
-static __always_inline void rebase_woken(struct task_ctx *t, u32 queue, u64 now)
+static __always_inline void move_woken_to_queue(struct task_ctx *t, u32 queue, u64 now)
 {
 	u64 moved_at, stood_ns;
 
@@ -101,7 +102,7 @@ static __always_inline void rebase_woken(struct task_ctx *t, u32 queue, u64 now)
 	moved_at = READ_ONCE(queue_ctx_of(t->queue)->moved_at);
 	stood_ns = elapsed_ns(max_u64(moved_at, t->slept_at), now);
 	t->vruntime -= min_u64(stood_ns, LAG_CAP_NS);
-	rebase_vruntime(t, queue);
+	move_to_queue(t, queue);
 }
 
 /* By how much the lag of @t exceeds that of a task of @vruntime in @queue. */

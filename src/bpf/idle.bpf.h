@@ -101,8 +101,8 @@ static __always_inline bool kick_idle_cpu(const struct task_struct *p, s32 cpu)
 
 /*
  * @p, which belongs to @cpu, may use several CPUs, and there was no domain left for it: goes to an
- * idle CPU at once, else moves to the queue of any of its CPUs if fewer wait there. True: it has
- * been sent.
+ * idle CPU at once. Else @t moves to the queue of any of its CPUs if fewer wait there. True: @p has
+ * been sent. False: @p has to wait, in the queue of @t, which may now be that of another CPU.
  */
 static __noinline bool spread_without_domain(struct task_struct *p, struct task_ctx *t, s32 cpu,
 					     u64 slice_ns, u64 enq_flags)
@@ -116,7 +116,7 @@ static __noinline bool spread_without_domain(struct task_struct *p, struct task_
 	other = bpf_cpumask_any_distribute(p->cpus_ptr);
 	if ((u32)other < nr_cpu_ids && !cpu_offline[(u32)other & (TAKT_MAX_CPUS - 1)] &&
 	    cpu_known[(u32)other & (TAKT_MAX_CPUS - 1)] && nr_own(other) < nr_own(cpu))
-		rebase_vruntime(t, queue_of_cpu(other));
+		move_to_queue(t, queue_of_cpu(other));
 	return false;
 }
 

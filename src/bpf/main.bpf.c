@@ -80,7 +80,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	if (!t)
 		return prev_cpu;
 	prev_cpu = usable_cpu(p, prev_cpu, t->unrestricted);
-	rebase_woken(t, queue_for(p, t, prev_cpu, 0), now);
+	move_woken_to_queue(t, queue_for(p, t, prev_cpu, 0), now);
 	t->ready_at = now;
 	clamp_wakeup_lag(t, k);
 	note_wakeup(cpu_ctx_of(here), p, t, now);
@@ -90,7 +90,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 		return cpu;
 	}
 	prev_cpu = less_crowded_cpu(p, t, prev_cpu);
-	rebase_vruntime(t, queue_for(p, t, prev_cpu, 0));
+	move_to_queue(t, queue_for(p, t, prev_cpu, 0));
 	queue_task(p, t, t->queue, k, 0, now);
 	kick_recent_idle_cpu(p, prev_cpu, now);
 	return prev_cpu;
@@ -117,9 +117,9 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		t->ready_at = now;
 	queue = queue_for(p, t, cpu, enq_flags);
 	if (!(enq_flags & SCX_ENQ_WAKEUP)) {
-		rebase_vruntime(t, queue);
+		move_to_queue(t, queue);
 	} else {
-		rebase_woken(t, queue, now);
+		move_woken_to_queue(t, queue, now);
 		clamp_wakeup_lag(t, k);
 		if (p->nr_cpus_allowed == 1 &&
 		    select_pinned_placement(p, t, cpu, now, k, &placement)) {
@@ -385,9 +385,9 @@ void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumas
 	/* Other tasks may get the domain that it left: its vruntime must not stay in that clock. */
 	queue = queue_for(p, t, cpu_of(p), 0);
 	if (p->__state)
-		rebase_woken(t, queue, scx_bpf_now());
+		move_woken_to_queue(t, queue, scx_bpf_now());
 	else
-		rebase_vruntime(t, queue);
+		move_to_queue(t, queue);
 }
 
 /* @p, which does not run, has another weight, or policy: set_load_weight(). */
