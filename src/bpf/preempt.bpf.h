@@ -51,7 +51,7 @@ static __always_inline bool is_protected_from(const struct task_ctx *t, const st
 		return false;
 	if (is_very_short(t, k))
 		return READ_ONCE(c->runtime_ns) + ran_ns <= READ_ONCE(c->protect_ns);
-	if (READ_ONCE(c->sleeps))
+	if (READ_ONCE(c->is_short))
 		return ran_ns <= k->burst_max_ns;
 	return READ_ONCE(c->runtime_ns) + ran_ns <= k->preempt_after_ns;
 }

@@ -13,8 +13,8 @@
 static __always_inline void set_protection(struct cpu_ctx *c, const struct task_ctx *t,
 					   const struct takt_tunables *k)
 {
-	c->sleeps = rule_enabled(PROTECT) && is_short_running(t, k);
-	c->protect_ns = protection_ns(t, c->sleeps, k);
+	c->is_short = rule_enabled(PROTECT) && is_short_running(t, k);
+	c->protect_ns = protection_ns(t, c->is_short, k);
 }
 
 /* @t is preempted on @c, maybe by a task that it has woken. */
@@ -27,7 +27,7 @@ static __always_inline void note_woken(struct task_ctx *t, const struct cpu_ctx 
 /* @t, that runs on @c, has used up its slice, and did not yield: is it likely to sleep soon? */
 static __always_inline bool is_within_run(const struct task_ctx *t, const struct cpu_ctx *c)
 {
-	return c->sleeps && !t->slice_left_ns && t->runtime_ns < c->protect_ns;
+	return c->is_short && !t->slice_left_ns && t->runtime_ns < c->protect_ns;
 }
 
 #endif /* TAKT_RUN_LENGTH_BPF_H */

@@ -126,7 +126,7 @@ static __always_inline void park_current(struct task_struct *p, const struct tas
 	if (!t->slice_left_ns || is_background(t))
 		return;
 	c->parked_pid = p->pid;
-	c->parked_is_short = c->sleeps;
+	c->parked_is_short = c->is_short;
 	scx_bpf_task_set_slice(p, t->slice_left_ns);
 }
 

@@ -53,7 +53,7 @@ struct cpu_ctx {
 	 * Written by the CPU that places that one, too, without the rq lock: one of two wins. */
 	s32 resume_next_pid;
 	u32 queue;	  /* whose clock @vruntime is in */
-	bool sleeps;	  /* the running task is short-running */
+	bool is_short;	  /* the running task is short-running */
 	u8 class;	  /* task_ctx.urgency of the running task: enum takt_latency_class */
 	bool placed_sync; /* the placed task waits until the running one sleeps; written with
 			     placed_in */
