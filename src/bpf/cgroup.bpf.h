@@ -90,7 +90,7 @@ static __always_inline u64 weight_1024_of(const struct task_struct *p, const str
 {
 	u64 weight = ruled_weight(t, p->scx.weight);
 
-	if (!rule_enabled(CGROUP) || !t->cgroup)
+	if (!policy_enabled(CGROUP) || !t->cgroup)
 		return weight * 1024;
 	return max_u64(weight * READ_ONCE(cgroup_at(t->cgroup)->factor) / (FACTOR_ONE / 1024), 1);
 }

@@ -161,7 +161,7 @@ static __always_inline void transfer_lag_to_child(struct task_ctx *child)
 	u64 given = READ_ONCE(c->given);
 	s64 lag;
 
-	if (!rule_enabled(FORK_LAG) || !started_at || READ_ONCE(c->pid) != (s32)pid)
+	if (!policy_enabled(FORK_LAG) || !started_at || READ_ONCE(c->pid) != (s32)pid)
 		return;
 	given = given >> 32 == pid ? (u32)given : 0;
 	lag = avg_vruntime(queue_ctx_of(c->queue)) - READ_ONCE(c->vruntime) - given -

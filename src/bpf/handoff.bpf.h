@@ -68,7 +68,7 @@ static __always_inline bool matches_profile(const struct cpu_ctx *c, u64 now)
 static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, u64 now,
 					      const struct takt_tunables *k)
 {
-	return rule_enabled(SYNC) && c->started_at &&
+	return policy_enabled(SYNC) && c->started_at &&
 	       c->profile.wake_to_sleep_ns < k->handoff_gap_ns && matches_profile(c, now) &&
 	       is_next_in_line(cpu, c);
 }
@@ -76,7 +76,7 @@ static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, 
 /* Have the task that runs on @c and @p, that it wakes, proven to be a reciprocal pair? */
 static __always_inline bool is_reciprocal_pair(const struct cpu_ctx *c, const struct task_struct *p)
 {
-	return rule_enabled(HANDOFF) && c->profile.reciprocal_streak >= HANDOFF_STREAK &&
+	return policy_enabled(HANDOFF) && c->profile.reciprocal_streak >= HANDOFF_STREAK &&
 	       p->pid == c->woken_by;
 }
 

@@ -61,7 +61,7 @@ static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t
 	slice = slice_for(count_waiting(t, queue, k), t->weight_1024, k);
 	deadline = deadline_of(t, t->weight_1024, t->ready_at, k);
 
-	if (rule_enabled(KEEP_SLICE) && t->slice_left_ns && !is_background(t)) {
+	if (policy_enabled(KEEP_SLICE) && t->slice_left_ns && !is_background(t)) {
 		slice = min_u64(slice, t->slice_left_ns);
 		deadline = t->ready_at - k->lag_max_ns;
 	}
@@ -185,7 +185,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 		stat_inc(nr_pulled);
 		return;
 	}
-	if (runnable && !yielded && rule_enabled(CONTINUE_CURRENT))
+	if (runnable && !yielded && policy_enabled(CONTINUE_CURRENT))
 		next = end_slice(cpu, prev);
 	if (next == NEXT_CURRENT)
 		stat_inc(nr_kept);

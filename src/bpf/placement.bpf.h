@@ -100,7 +100,7 @@ static __always_inline struct placement place_at_victim(struct task_struct *p,
 	started_at = READ_ONCE(c->started_at);
 	if (READ_ONCE(c->placed_in) == started_at)
 		WRITE_ONCE(c->resume_next_pid, 0);
-	else if (rule_enabled(PARK_CURRENT) && is_very_short(t, k))
+	else if (policy_enabled(PARK_CURRENT) && is_very_short(t, k))
 		WRITE_ONCE(c->resume_next_pid, READ_ONCE(c->pid));
 	note_placed(c, started_at, false);
 	return (struct placement){TAKT_PLACE_PREEMPT, k->slice_max_ns, SCX_ENQ_PREEMPT};
@@ -115,7 +115,7 @@ static __always_inline bool precedes_parked(struct task_struct *p, const struct 
 {
 	s32 parked_pid = READ_ONCE(c->parked_pid);
 
-	return rule_enabled(LAG_BEFORE_PARKED) && parked_pid && parked_pid != p->pid &&
+	return policy_enabled(LAG_BEFORE_PARKED) && parked_pid && parked_pid != p->pid &&
 	       !READ_ONCE(c->parked_is_short) && has_positive_lag(t, k) && !is_background(t);
 }
 

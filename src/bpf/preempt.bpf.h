@@ -39,7 +39,7 @@
 /* Is @t one that waits rather than preempt any task? */
 static __always_inline bool never_preempts(const struct task_ctx *t)
 {
-	return !rule_enabled(PREEMPT) || is_background(t) || t->policy == SCHED_BATCH;
+	return !policy_enabled(PREEMPT) || is_background(t) || t->policy == SCHED_BATCH;
 }
 
 /* Is the task that has been running on @c for @ran_ns, of @class, protected from @t? Racy read, as
@@ -89,7 +89,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 	beyond = lag_beyond(t, READ_ONCE(c->queue), vruntime);
 	if (is_urgent(t))
 		return beyond > margin / 4 || !has_negative_lag(t, k);
-	return beyond > margin || (rule_enabled(LAG_PREEMPT) && has_positive_lag(t, k));
+	return beyond > margin || (policy_enabled(LAG_PREEMPT) && has_positive_lag(t, k));
 }
 
 /*

@@ -13,7 +13,7 @@
 static __always_inline void set_protection(struct cpu_ctx *c, const struct task_ctx *t,
 					   const struct takt_tunables *k)
 {
-	c->is_short = rule_enabled(PROTECT) && is_short_running(t, k);
+	c->is_short = policy_enabled(PROTECT) && is_short_running(t, k);
 	c->protect_ns = protection_ns(t, c->is_short, k);
 }
 

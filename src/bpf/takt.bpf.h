@@ -133,6 +133,7 @@ static __always_inline const struct takt_tunables *tunables_now(void)
 	return &tunables.slot[READ_ONCE(tunables.active) & 1];
 }
 
-#define rule_enabled(RULE) (!(without & TAKT_WITHOUT_##RULE))
+/* Is this part of the policy on? Not about task rules (rules.bpf.h). */
+#define policy_enabled(PART) (!(without & TAKT_WITHOUT_##PART))
 
 #endif /* TAKT_BPF_H */
