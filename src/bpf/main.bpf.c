@@ -84,7 +84,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	t->ready_at = now;
 	clamp_wakeup_lag(t, k);
 	note_wakeup(cpu_ctx_of(here), p, t, now);
-	cpu = select_placement(p, t, here, prev_cpu, wake_flags, now, k, &placement);
+	cpu = reserve_placement(p, t, here, prev_cpu, wake_flags, now, k, &placement);
 	if (cpu >= 0) {
 		apply_placement(p, &placement);
 		return cpu;
@@ -122,7 +122,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 		move_woken_to_queue(t, queue, now);
 		clamp_wakeup_lag(t, k);
 		if (p->nr_cpus_allowed == 1 &&
-		    select_pinned_placement(p, t, cpu, now, k, &placement)) {
+		    reserve_pinned_placement(p, t, cpu, now, k, &placement)) {
 			apply_placement(p, &placement);
 			return;
 		}

@@ -2,9 +2,10 @@
 /*
  * Placement: where a task runs that wakes and need not wait in a queue.
  *
- * It is selected first and applied at the end, in one place of each callback: every copy of that
- * code costs a millisecond of loading in the verifier of 7.2. @prev_cpu, from where each search
- * begins, is one that the task may use: usable_cpu().
+ * It is reserved first: an idle CPU is claimed, or the record of a busy one says that a task is
+ * placed there. It is applied at the end, in one place of each callback: every copy of that code
+ * costs a millisecond of loading in the verifier of 7.2. @prev_cpu, from where each search begins,
+ * is one that the task may use: usable_cpu().
  */
 /* clang-format off */
 /*
@@ -13,9 +14,9 @@
  *
  *	 a task wakes                      the current task leaves         local DSQ, from its head
  *	--------------------------------------------------------------------------------------------
- *	 place_at_waker()   ------------>  it sleeps                       wakee
+ *	 reserve_at_waker() ------------>  it sleeps                       wakee
  *	   placed_in, placed_sync
- *	 place_at_victim()  ------------>  preempted: to its queue         wakee
+ *	 reserve_at_victim() ----------->  preempted: to its queue         wakee
  *	   placed_in
  *	 the same, the wakee is very  -->  preempted: park_current()       wakee, then the parked task
  *	 short-running, or handoff           parked_pid, parked_is_short     with the rest of its slice
@@ -54,6 +55,7 @@ static __always_inline void insert_local(struct task_struct *p, u64 slice_ns, u6
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, sane_slice(slice_ns), enq_flags);
 }
 
+/* Inserts @p where a place was reserved for it. */
 static __always_inline void apply_placement(struct task_struct *p,
 					    const struct placement *placement)
 {
@@ -72,9 +74,9 @@ static __always_inline void note_placed(struct cpu_ctx *c, u64 started_at, bool 
 	WRITE_ONCE(c->placed_sync, sync);
 }
 
-/* Places @p on the CPU of its waker, which sleeps soon: now or next. */
-static __always_inline struct placement place_at_waker(struct task_struct *p, struct cpu_ctx *c,
-						       const struct takt_tunables *k)
+/* Reserves a place for @p on the CPU of its waker, which sleeps soon: now or next. */
+static __always_inline struct placement reserve_at_waker(struct task_struct *p, struct cpu_ctx *c,
+							 const struct takt_tunables *k)
 {
 	u64 preempt = try_handoff(c, p);
 
@@ -84,14 +86,14 @@ static __always_inline struct placement place_at_waker(struct task_struct *p, st
 }
 
 /*
- * Places @p where it preempts the task that runs on @cpu. If @p is very short-running, that task
- * stays there and resumes when @p sleeps, without a way through a queue. It does not if another was
- * placed there just before (two timers that expire at once, on one CPU alone), as it would resume
- * before that one, which has not run yet.
+ * Reserves a place for @p where it preempts the task that runs on @cpu. If @p is very
+ * short-running, that task stays there and resumes when @p sleeps, without a way through a queue.
+ * It does not if another was placed there just before (two timers that expire at once, on one CPU
+ * alone), as it would resume before that one, which has not run yet.
  */
-static __always_inline struct placement place_at_victim(struct task_struct *p,
-							const struct task_ctx *t, s32 cpu, u64 now,
-							const struct takt_tunables *k)
+static __always_inline struct placement reserve_at_victim(struct task_struct *p,
+							  const struct task_ctx *t, s32 cpu,
+							  u64 now, const struct takt_tunables *k)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	u64 started_at;
@@ -132,20 +134,20 @@ static __always_inline void cancel_resume(s32 cpu)
 }
 
 /*
- * Selects a placement for @p, that wakes on @here and may use @prev_cpu. Returns its CPU, or a
+ * Reserves a placement for @p, that wakes on @here and may use @prev_cpu. Returns its CPU, or a
  * negative number: @p has to wait.
  */
-static __always_inline s32 select_placement(struct task_struct *p, struct task_ctx *t, s32 here,
-					    s32 prev_cpu, u64 wake_flags, u64 now,
-					    const struct takt_tunables *k,
-					    struct placement *placement)
+static __always_inline s32 reserve_placement(struct task_struct *p, struct task_ctx *t, s32 here,
+					     s32 prev_cpu, u64 wake_flags, u64 now,
+					     const struct takt_tunables *k,
+					     struct placement *placement)
 {
 	struct cpu_ctx *c = cpu_ctx_of(here);
 	s32 cpu;
 
 	if (is_sync(c, p, t, wake_flags, k) && may_use(p, here) &&
 	    waker_sleeps_soon(here, c, now, k)) {
-		*placement = place_at_waker(p, c, k);
+		*placement = reserve_at_waker(p, c, k);
 		return here;
 	}
 	cpu = can_rule && t->cpu_set ? claim_preferred_cpu(p, t) : -1;
@@ -161,7 +163,7 @@ static __always_inline s32 select_placement(struct task_struct *p, struct task_c
 	}
 	cpu = find_victim(p, t, prev_cpu, now, k);
 	if (cpu >= 0) {
-		*placement = place_at_victim(p, t, cpu, now, k);
+		*placement = reserve_at_victim(p, t, cpu, now, k);
 		return cpu;
 	}
 	cancel_resume(prev_cpu);
@@ -171,11 +173,13 @@ static __always_inline s32 select_placement(struct task_struct *p, struct task_c
 	return prev_cpu;
 }
 
-/* Selects a placement for @p, that may use no other CPU than @cpu and wakes; false: it has to wait.
+/* Reserves a placement for @p, that may use no other CPU than @cpu and wakes; false: it has to
+ * wait.
  */
-static __always_inline bool select_pinned_placement(struct task_struct *p, struct task_ctx *t,
-						    s32 cpu, u64 now, const struct takt_tunables *k,
-						    struct placement *placement)
+static __always_inline bool reserve_pinned_placement(struct task_struct *p, struct task_ctx *t,
+						     s32 cpu, u64 now,
+						     const struct takt_tunables *k,
+						     struct placement *placement)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	bool woken_here = cpu == bpf_get_smp_processor_id();
@@ -185,9 +189,9 @@ static __always_inline bool select_pinned_placement(struct task_struct *p, struc
 	if (!c->started_at && scx_bpf_test_and_clear_cpu_idle(cpu)) {
 		*placement = (struct placement){TAKT_PLACE_IDLE_PREV, k->slice_max_ns, 0};
 	} else if (woken_here && waker_sleeps_soon(cpu, c, now, k)) {
-		*placement = place_at_waker(p, c, k);
+		*placement = reserve_at_waker(p, c, k);
 	} else if (!never_preempts(t) && is_preemptible(c, t, now, k)) {
-		*placement = place_at_victim(p, t, cpu, now, k);
+		*placement = reserve_at_victim(p, t, cpu, now, k);
 	} else if (is_percpu_kthread(p) && !has_negative_lag(t, k)) {
 		*placement = (struct placement){TAKT_PLACE_KTHREAD, k->slice_min_ns, SCX_ENQ_HEAD};
 	} else if (precedes_parked(p, t, c, k)) {
