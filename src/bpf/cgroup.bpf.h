@@ -162,7 +162,7 @@ __noinline int add_to_total(u32 slot, s64 change, u64 now)
  * Reads cpu.idle of @g. Its struct task_group is found anew each time: the kernel calls us before
  * it has put that into the cgroup. css is the first member of it: css_tg() in kernel/sched/core.c.
  */
-static __always_inline void update_idle(struct cgroup_ctx *g)
+static __always_inline void read_cpu_idle(struct cgroup_ctx *g)
 {
 	struct cgroup *cgrp = (void *)g->cgrp;
 	u32 id = bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id);
@@ -194,7 +194,7 @@ __noinline int update_cgroup(u32 slot, u64 now)
 	struct cgroup_ctx *g = cgroup_at(slot);
 
 	if (g->cgrp)
-		update_idle(g);
+		read_cpu_idle(g);
 	else
 		update_session_weight(g);
 	add_to_total(slot, 0, now);
