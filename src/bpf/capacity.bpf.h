@@ -71,13 +71,14 @@ static __always_inline bool is_migrating_to_big(const struct task_struct *p,
 }
 
 /*
- * Moves @p to the big CPU that was claimed for it; false: there is none. The kernel calls
- * takt_enqueue() for the last task of a CPU too (SCX_OPS_ENQ_LAST), which would continue where it
- * is otherwise. It expects a scheduling event to follow (until 7.2 the CPU goes idle else, with the
- * task in its local queue). The affinity of @p may have changed since the big CPU was claimed.
+ * Inserts @p on the big CPU that was claimed for it, or where it is if it is the last task of its
+ * CPU; false: neither, nothing is inserted. The kernel calls takt_enqueue() for the last task of a
+ * CPU too (SCX_OPS_ENQ_LAST), which would continue where it is otherwise. It expects a scheduling
+ * event to follow (until 7.2 the CPU goes idle else, with the task in its local queue). The
+ * affinity of @p may have changed since the big CPU was claimed.
  */
-static __always_inline bool migrate_to_big(struct task_struct *p, struct cpu_ctx *c, s32 cpu,
-					   u64 slice_ns, u64 enq_flags)
+static __always_inline bool insert_big_or_last(struct task_struct *p, struct cpu_ctx *c, s32 cpu,
+					       u64 slice_ns, u64 enq_flags)
 {
 	bool moves = is_migrating_to_big(p, c);
 	s32 big = c->moves_to;

@@ -127,7 +127,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 			return;
 		}
 	}
-	if (migrate_to_big(p, cpu_ctx_of(cpu), cpu, k->slice_max_ns, enq_flags))
+	if (insert_big_or_last(p, cpu_ctx_of(cpu), cpu, k->slice_max_ns, enq_flags))
 		return;
 	if (is_for_one_cpu(t) && is_in_section(p, enq_flags)) { /* see drain_cpu() */
 		insert_local(p, 0, 0);
