@@ -263,7 +263,7 @@ static __always_inline bool is_free_slot(const struct cgroup_ctx *g, u64 now)
 
 /* The slot known by @id, from @first on; if there is none, one is taken, unless @now is 0. 0: none
  * is free. */
-__noinline int search_slot(u64 id, u32 first, u64 now)
+__noinline int probe_slots(u64 id, u32 first, u64 now)
 {
 	u32 i, slot;
 	u64 old;
@@ -285,9 +285,9 @@ __noinline int search_slot(u64 id, u32 first, u64 now)
 
 /* The same, so that the compiler does not know that it is a slot, and the verifier can see it
  * masked. */
-static __always_inline u32 find_slot(u64 id, u32 first, u64 now)
+static __always_inline u32 find_or_take_slot(u64 id, u32 first, u64 now)
 {
-	u32 slot = search_slot(id, first, now);
+	u32 slot = probe_slots(id, first, now);
 
 	barrier_var(slot);
 	return slot;
@@ -295,7 +295,7 @@ static __always_inline u32 find_slot(u64 id, u32 first, u64 now)
 
 static u32 slot_of(struct cgroup *cgrp)
 {
-	return cgrp->level ? find_slot(cgrp->kn->id, cgrp->kn->id, 0) : 0;
+	return cgrp->level ? find_or_take_slot(cgrp->kn->id, cgrp->kn->id, 0) : 0;
 }
 
 /*
@@ -306,7 +306,7 @@ static void add_cgroup(struct cgroup *cgrp, u32 weight)
 {
 	u64 id = cgrp->kn->id, parent = BPF_CORE_READ(cgrp, self.parent, cgroup, kn, id);
 	u64 now = scx_bpf_now();
-	u32 slot = cgrp->level ? find_slot(id, id, now) : 0;
+	u32 slot = cgrp->level ? find_or_take_slot(id, id, now) : 0;
 	struct cgroup_ctx *g = cgroup_at(slot);
 
 	if (!slot) {
@@ -314,7 +314,7 @@ static void add_cgroup(struct cgroup *cgrp, u32 weight)
 			cgroup_without_slot = id;
 		return;
 	}
-	g->parent = find_slot(parent, parent, 0);
+	g->parent = find_or_take_slot(parent, parent, 0);
 	g->cgrp = (u64)cgrp;
 	g->weight = weight;
 	make_factor(slot, 100, now);

@@ -24,7 +24,7 @@
 #include "vtime.h"
 
 #define MASK_WORDS    (TAKT_MAX_CPUS / 64)
-#define FIND_ATTEMPTS 3 /* another CPU may take the same free slot */
+#define JOIN_ATTEMPTS 3 /* another CPU may take the same free slot */
 
 /* Set by the agent before load: CPUs that were online when it looked. */
 const volatile u64 known_mask[MASK_WORDS];
@@ -170,10 +170,11 @@ static __noinline void leave_domain(u32 slot)
 }
 
 /*
- * The number of a slot for the tasks of @m, from 1 on, joined; 0: all are taken, or another CPU
+ * Joins the domain of @m, and takes a free slot for it if there is none: the task counts there
+ * until leave_domain(). Returns the number of the slot, from 1 on; 0: all are taken, or another CPU
  * took the same one.
  */
-u32 find_domain(const struct cpu_mask *m)
+u32 join_domain(const struct cpu_mask *m)
 {
 	u32 free = 0, i;
 	u64 hash;
@@ -224,8 +225,8 @@ static __noinline void update_domain(struct task_struct *p, struct task_ctx *t)
 		bpf_probe_read_kernel(&m, min_u64(sizeof(m), bpf_core_type_size(struct cpumask)),
 				      &p->cpus_mask);
 		t->unrestricted = covers_known(&m);
-		for (i = 0; i < FIND_ATTEMPTS && !number && !t->unrestricted; i++)
-			number = find_domain(&m);
+		for (i = 0; i < JOIN_ATTEMPTS && !number && !t->unrestricted; i++)
+			number = join_domain(&m);
 	}
 	if (t->domain)
 		leave_domain(t->domain - 1);

@@ -70,7 +70,7 @@ static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, 
 {
 	return policy_enabled(SYNC) && c->started_at &&
 	       c->profile.wake_to_sleep_ns < k->handoff_gap_ns && matches_profile(c, now) &&
-	       is_next_in_line(cpu, c);
+	       nothing_waits_for(cpu, c);
 }
 
 /* Have the task that runs on @c and @p, that it wakes, proven to be a reciprocal pair? */

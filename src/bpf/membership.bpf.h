@@ -45,7 +45,7 @@ static __always_inline void move_to_slot(struct task_ctx *t, u32 slot, bool is_s
 /* @t, in the root cgroup, is in the session of @group, or in none, and does not know yet. */
 __noinline int move_to_session(struct task_ctx *t, u64 group, u64 now)
 {
-	u32 slot = group == root_group ? 0 : find_slot(group, group >> 8, now);
+	u32 slot = group == root_group ? 0 : find_or_take_slot(group, group >> 8, now);
 
 	if (!t)
 		return 0;

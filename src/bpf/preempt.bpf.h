@@ -47,7 +47,7 @@ static __always_inline bool never_preempts(const struct task_ctx *t)
 static __always_inline bool is_protected_from(const struct task_ctx *t, const struct cpu_ctx *c,
 					      u8 class, u64 ran_ns, const struct takt_tunables *k)
 {
-	if (!protects_from(t, class))
+	if (!class_is_protected_from(class, t))
 		return false;
 	if (is_very_short(t, k))
 		return READ_ONCE(c->runtime_ns) + ran_ns <= READ_ONCE(c->protect_ns);

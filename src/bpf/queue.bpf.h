@@ -303,8 +303,8 @@ static __always_inline bool take_first(s32 cpu)
 	return take_from(earliest_for(cpu).queue) || take_any(cpu);
 }
 
-/* Is there no task at all that would have to be asked before another takes @cpu next? */
-static __always_inline bool is_next_in_line(s32 cpu, const struct cpu_ctx *c)
+/* Does no task wait for @cpu: none is placed there, parked there, or in a queue that it serves? */
+static __always_inline bool nothing_waits_for(s32 cpu, const struct cpu_ctx *c)
 {
 	return READ_ONCE(c->placed_in) != READ_ONCE(c->started_at) && !READ_ONCE(c->parked_pid) &&
 	       !nr_waiting(cpu);

@@ -92,7 +92,7 @@ static __always_inline bool is_urgent(const struct task_ctx *t)
 }
 
 /* Is a task of @class protected from @t while it runs? */
-static __always_inline bool protects_from(const struct task_ctx *t, u8 class)
+static __always_inline bool class_is_protected_from(u8 class, const struct task_ctx *t)
 {
 	return !is_urgent(t) || class == TAKT_LAT_LATENCY;
 }
