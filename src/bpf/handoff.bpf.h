@@ -38,9 +38,9 @@
 #define HANDOFF_RUN	 1000
 #define HANDOFF_BACK_OFF 2000
 
-/* The task that runs on @c wakes @p. */
-static __always_inline void note_wakeup(struct cpu_ctx *c, const struct task_struct *p,
-					struct task_ctx *t, u64 now)
+/* The task that runs on @c wakes @p: notes the wakeup with the waker, and the waker with @p. */
+static __always_inline void note_waker(struct cpu_ctx *c, const struct task_struct *p,
+				       struct task_ctx *t, u64 now)
 {
 	if (!c->started_at) { /* an interrupt, or a task of another class, wakes it */
 		t->woken_by = 0;

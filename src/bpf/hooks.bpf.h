@@ -31,9 +31,8 @@ static __always_inline void note_preempt(struct task_struct *p, s32 cpu, const s
 		emit_preempt(p, cpu, t, now);
 }
 
-/* @p starts to run on @cpu: emits whether it has come from another LLC, and notes its LLC. */
-static __always_inline void note_migration(struct task_struct *p, struct task_ctx *t, s32 cpu,
-					   u64 now)
+/* @p starts to run on @cpu: notes its LLC, and emits if it has come from another. */
+static __always_inline void update_llc(struct task_struct *p, struct task_ctx *t, s32 cpu, u64 now)
 {
 	if (nr_llcs > 1 && event_enabled(TAKT_EV_MIGRATE) && t->llc != llc_of(cpu))
 		emit_event(TAKT_EV_MIGRATE, now, 0, p, cpu_and(cpu, t->llc));

@@ -83,7 +83,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	move_woken_to_queue(t, queue_for(p, t, prev_cpu, 0), now);
 	t->ready_at = now;
 	clamp_wakeup_lag(t, k);
-	note_wakeup(cpu_ctx_of(here), p, t, now);
+	note_waker(cpu_ctx_of(here), p, t, now);
 	cpu = reserve_placement(p, t, here, prev_cpu, wake_flags, now, k, &placement);
 	if (cpu >= 0) {
 		apply_placement(p, &placement);
@@ -211,7 +211,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 		return;
 	begins_at = segment_begin(c, now);
 	uncount_waiting(t);
-	note_migration(p, t, cpu, now);
+	update_llc(p, t, cpu, now);
 	arrive_in_llc(t, c, llc_of(cpu));
 	if (t->ready_at)
 		note_running(p, t, c, now, k);
@@ -252,7 +252,7 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 	} else {
 		t->ready_at = now;
 		if (resumes) {
-			note_woken(t, c);
+			add_nr_woke(t, c);
 			park_current(p, t, c);
 		}
 	}

@@ -185,7 +185,7 @@ static __always_inline bool reserve_pinned_placement(struct task_struct *p, stru
 	bool woken_here = cpu == bpf_get_smp_processor_id();
 
 	if (woken_here)
-		note_wakeup(c, p, t, now);
+		note_waker(c, p, t, now);
 	if (!c->started_at && scx_bpf_test_and_clear_cpu_idle(cpu)) {
 		*placement = (struct placement){TAKT_PLACE_IDLE_PREV, k->slice_max_ns, 0};
 	} else if (woken_here && waker_sleeps_soon(cpu, c, now, k)) {

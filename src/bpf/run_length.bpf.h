@@ -17,11 +17,11 @@ static __always_inline void set_protection(struct cpu_ctx *c, const struct task_
 	c->protect_ns = protection_ns(t, c->is_short, k);
 }
 
-/* @t is preempted on @c, maybe by a task that it has woken. */
-static __always_inline void note_woken(struct task_ctx *t, const struct cpu_ctx *c)
+/* @t is preempted on @c, maybe by a task that it has woken: keeps how many it woke. */
+static __always_inline void add_nr_woke(struct task_ctx *t, const struct cpu_ctx *c)
 {
 	if (!t->est_run_ns)
-		t->nr_woke = min_u64(t->nr_woke + c->nr_woke, 255);
+		t->nr_woke_so_far = min_u64(t->nr_woke_so_far + c->nr_woke, 255);
 }
 
 /* @t, that runs on @c, has used up its slice, and did not yield: is it likely to sleep soon? */

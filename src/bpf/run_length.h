@@ -69,7 +69,7 @@ static __always_inline bool is_short_running(const struct task_ctx *t,
 static __always_inline u64 protection_ns(const struct task_ctx *t, bool is_short,
 					 const struct takt_tunables *k)
 {
-	u64 least = t->est_run_ns || t->nr_woke > FEW_WOKEN ? k->preempt_after_ns : 0;
+	u64 least = t->est_run_ns || t->nr_woke_so_far > FEW_WOKEN ? k->preempt_after_ns : 0;
 
 	return is_short ? max_u64(least, min_u64(2 * t->est_run_ns, k->burst_max_ns)) : least;
 }

@@ -103,7 +103,7 @@ static __always_inline void note_running(struct task_struct *p, struct task_ctx 
 	if (stats_watched)
 		note_wait(p, now, waited_ns(t, now), c->pid);
 	if (wakeups_watched && !is_agent(p))
-		count_wakeup(t, now);
+		count_wakeup_latency(t, now);
 	back_off_handoff(t, now, k);
 	t->ready_at = 0;
 	c->woken_by = t->woken_by;

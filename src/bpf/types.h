@@ -167,7 +167,9 @@ struct task_ctx {
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
 	bool unrestricted;   /* it may use every CPU that was online at the start */
 	u8 domain;	     /* number of its domain, from 1 on; 0: none, see domain.bpf.h */
-	u8 nr_woke; /* how many it had woken when it was preempted, in sum, until it first slept */
+	/* How many tasks it has woken in the segments that ended as it was preempted, until it
+	 * first sleeps. */
+	u8 nr_woke_so_far;
 };
 
 #endif /* TAKT_TYPES_H */

@@ -19,7 +19,7 @@
 bool wakeups_watched;
 
 /* @t gets a CPU: counts how long that took if it woke for it. */
-static __always_inline void count_wakeup(const struct task_ctx *t, u64 now)
+static __always_inline void count_wakeup_latency(const struct task_ctx *t, u64 now)
 {
 	struct takt_cpu_stats *s;
 	u32 class = t->class, bucket;

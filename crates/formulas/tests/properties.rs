@@ -158,7 +158,7 @@ proptest! {
     fn protection_never_exceeds_its_maximum(
         k in tunables(), est in 0..DAY_NS, runtime in 0..DAY_NS, woke in any::<u8>(),
     ) {
-        let task = task_ctx { est_run_ns: est, runtime_ns: runtime, nr_woke: woke, ..task_ctx::default() };
+        let task = task_ctx { est_run_ns: est, runtime_ns: runtime, nr_woke_so_far: woke, ..task_ctx::default() };
         let is_short = is_short_running(&task, &k);
         let protected = protection_ns(&task, is_short, &k);
         prop_assert!(protected <= k.burst_max_ns.max(k.preempt_after_ns));
