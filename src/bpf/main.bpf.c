@@ -46,14 +46,15 @@
 #include "dump.bpf.h"
 
 /*
- * Puts @p, which waits since t->ready_at, into @queue, the queue of @t. Counts it there and in its
+ * Puts @p, which waits since t->ready_at, into the queue of @t. Counts it there and in its
  * cgroup, and brings its weight up to date. Its deadline is that of its lag. A task that was
  * preempted gets the rest of its slice, and a deadline lag_max before ready_at: it is near the
  * front.
  */
-static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t, u32 queue,
+static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t,
 				       const struct takt_tunables *k, u64 enq_flags, u64 now)
 {
+	u32 queue = t->queue;
 	u64 slice, deadline;
 
 	update_membership(p, t, true, now);
@@ -91,7 +92,7 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	}
 	prev_cpu = less_crowded_cpu(p, t, prev_cpu);
 	move_to_queue(t, queue_for(p, t, prev_cpu, 0));
-	queue_task(p, t, t->queue, k, 0, now);
+	queue_task(p, t, k, 0, now);
 	kick_recent_idle_cpu(p, prev_cpu, now);
 	return prev_cpu;
 }
@@ -142,7 +143,7 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	if (is_for_one_cpu(t) && !t->domain && !is_pinned(p, enq_flags) &&
 	    spread_without_domain(p, t, cpu, k->slice_max_ns, enq_flags))
 		return;
-	queue_task(p, t, t->queue, k, enq_flags, now);
+	queue_task(p, t, k, enq_flags, now);
 	if (!is_for_one_cpu(t))
 		kick_idle_cpu(p, cpu);
 }
