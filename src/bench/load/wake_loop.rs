@@ -87,11 +87,12 @@ impl WakeLoopArgs {
         children.into_iter().try_for_each(wait_process)?;
         let (end_ns, after_ns) = (now_ns(), busy_ns()?);
         for _ in 0..self.tasks {
-            let mut report = [0; 16];
-            all(|done| Ok(seen.read(&mut report[done..]).unwrap_or(0)), 16)?;
-            let report = u128::from_ne_bytes(report);
-            wakeups.record((report as u64).saturating_sub(start_ns));
-            ends.record(((report >> 64) as u64).saturating_sub(start_ns));
+            // Each writes both times at once, which a pipe keeps together.
+            for latencies in [&mut *wakeups, &mut *ends] {
+                let mut at_ns = [0; 8];
+                all(|done| Ok(seen.read(&mut at_ns[done..]).unwrap_or(0)), 8)?;
+                latencies.record(u64::from_ne_bytes(at_ns).saturating_sub(start_ns));
+            }
         }
         Ok(Round {
             time_ns: (end_ns - start_ns) as f64,
@@ -111,9 +112,8 @@ impl WakeLoopArgs {
         while poll(&mut polled, PollTimeout::NONE).is_err() {}
         let woke_ns = now_ns();
         compute(self.loops);
-        let report = u128::from(now_ns()) << 64 | u128::from(woke_ns);
-        tell.write_all(&report.to_ne_bytes())
-            .context("cannot report a wakeup")
+        let report = [woke_ns, now_ns()].map(u64::to_ne_bytes).concat();
+        tell.write_all(&report).context("cannot report a wakeup")
     }
 }
 

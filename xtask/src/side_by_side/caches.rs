@@ -1,6 +1,7 @@
 //! The cache model: whose sizes and latencies, and the emulator's plugin that charges for them (`caches.c`).
 
 use crate::setup::{self, Purpose};
+use crate::steps::Steps;
 use crate::topology::Topology;
 use crate::tree;
 use anyhow::{Context, Result, bail};
@@ -191,6 +192,10 @@ pub fn plugin(emulator_folder: &Path) -> Result<PathBuf> {
     }
     setup::ensure(Purpose::SideBySide)?;
     let _lock = tree::lock(emulator_folder)?;
+    // Another run may have compiled it while this one waited.
+    if ready.is_file() {
+        return Ok(ready);
+    }
     let folder = tempfile::tempdir_in(emulator_folder).context("no folder for the cache model")?;
     let source = folder.path().join("caches.c");
     let object = folder.path().join("caches.so");
@@ -206,13 +211,7 @@ pub fn plugin(emulator_folder: &Path) -> Result<PathBuf> {
         .arg("-I")
         .arg(emulator_folder)
         .args(String::from_utf8_lossy(&flags.stdout).split_whitespace());
-    let output = compile.output().context("cannot run cc")?;
-    if !output.status.success() {
-        bail!(
-            "cannot compile the cache model: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
+    Steps::in_folder(emulator_folder).run("compiling the cache model", &mut compile)?;
     fs::rename(&object, &ready)
         .with_context(|| format!("cannot put the cache model into {}", ready.display()))?;
     Ok(ready)

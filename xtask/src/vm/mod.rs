@@ -312,7 +312,7 @@ pub fn run(args: &VmArgs) -> Result<i32> {
     let kernel = kernel::find(&cache, &args.kernel, args.arch())?;
     let (binaries, copies) = programs(args)?;
     let deterministic = args.is_deterministic();
-    let emulator = emulator(args, &cache, topology)?;
+    let emulator = emulator(args, &cache, topology, caches)?;
     let mode = mode(args, &command);
     remove_stale_folders();
     let folder = tempfile::Builder::new()
@@ -374,8 +374,13 @@ pub fn run(args: &VmArgs) -> Result<i32> {
 
 /// The emulator for this guest: the side-by-side one if needed and if it can be built, else the stock
 /// one.
-fn emulator(args: &VmArgs, cache: &Path, topology: Topology) -> Result<qemu::Emulator> {
-    if let Some(caches) = args.cache_model()? {
+fn emulator(
+    args: &VmArgs,
+    cache: &Path,
+    topology: Topology,
+    caches: Option<Caches>,
+) -> Result<qemu::Emulator> {
+    if let Some(caches) = caches {
         // Without the emulator this fails: results of the stock one would not have the caches that they name.
         let program = side_by_side::emulator(cache, args.arch())?;
         let emulator = qemu::Emulator::side_by_side(program, args.quantum_ns);
