@@ -47,7 +47,6 @@ fn page() -> String {
             Kind::Callback => "callback".to_owned(),
             Kind::Kfunc => "kfunc".to_owned(),
             Kind::Flag(of) => format!("value of `enum {of}`"),
-            Kind::Member(of) => format!("member of `struct {of}`"),
         };
         let (name, fallback) = (feature.name, feature.fallback.text());
         format!("| `{name}` | {kind} | {major}.{minor} | {fallback} |\n")

@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::base::CGROUP_MOUNT;
 use crate::bpf_abi::{BpfSkel, intf};
 
-/// Says once each that a cgroup sets `cpu.max`, which is not enforced, and that one found no place among those whose weight
-/// counts. Kernels that have no callback for `cpu.max` (`check` names what is there) report nothing of it.
+/// Says once that a cgroup found no place among those whose weight counts.
 #[derive(Default)]
 pub struct CgroupWarnings {
-    of_max: bool,
     of_number: bool,
 }
 
@@ -21,7 +19,6 @@ impl CgroupWarnings {
         let Some(bss) = skel.maps.bss_data.as_ref() else {
             return;
         };
-        warn_once(&mut self.of_max, bss.cgroup_with_max, cpu_max_warning);
         warn_once(&mut self.of_number, bss.cgroup_without_slot, number_warning);
     }
 }
@@ -40,13 +37,6 @@ fn name_of(path: Option<&Path>) -> String {
     path.map_or("a cgroup".to_owned(), |path| {
         format!("the cgroup {}", path.display())
     })
-}
-
-fn cpu_max_warning(cgroup: &str) -> String {
-    format!(
-        "warning: {cgroup} sets cpu.max, which scx_takt does not enforce: it may use more CPU time than \
-         that (cpu.weight is kept; where the limit matters, use EEVDF)"
-    )
 }
 
 fn number_warning(cgroup: &str) -> String {
@@ -102,8 +92,8 @@ mod tests {
     #[test]
     fn names_the_cgroup_if_it_is_still_there() {
         let name = name_of(Some(Path::new("/sys/fs/cgroup/a.slice")));
-        assert!(cpu_max_warning(&name).contains("the cgroup /sys/fs/cgroup/a.slice sets cpu.max"));
-        assert!(cpu_max_warning(&name_of(None)).contains("a cgroup sets cpu.max"));
+        assert!(number_warning(&name).contains("warning: the cgroup /sys/fs/cgroup/a.slice is"));
+        assert!(number_warning(&name_of(None)).contains("warning: a cgroup is"));
         assert!(number_warning(&name).contains("counts for 16383 cgroups"));
     }
 

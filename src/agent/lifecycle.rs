@@ -204,11 +204,12 @@ pub fn configure(
     // Without it the kernel (since 6.14) leaves a task that may not migrate on its CPU with a slice of 20 ms, and
     // takes each that a real-time task has preempted for one: a task that runs there as real-time tasks come and
     // go would keep the CPU for ever. The same holds for tasks that exit.
-    let mut flags = vec!["SCX_OPS_ENQ_MIGRATION_DISABLED", "SCX_OPS_ENQ_EXITING"];
-    if hybrid {
-        flags.push("SCX_OPS_ENQ_LAST");
-    }
-    for flag in flags {
+    // With the third, the last task of a CPU is asked for too: it may have to stop (cpu.max), or to go to a big CPU.
+    for flag in [
+        "SCX_OPS_ENQ_MIGRATION_DISABLED",
+        "SCX_OPS_ENQ_EXITING",
+        "SCX_OPS_ENQ_LAST",
+    ] {
         skel.struct_ops.takt_ops_mut().flags |= types.scx_enumerator(flag).unwrap_or(0);
     }
     // One of the two reports real-time tasks that take a CPU: see main.bpf.c.

@@ -29,6 +29,7 @@
 #include "domain.bpf.h"
 #include "queue.bpf.h"
 #include "task.bpf.h"
+#include "throttle.bpf.h"
 #include "vtime.h"
 
 #define BALANCE_PERIOD_NS  (4ULL * 1000 * 1000)
@@ -198,6 +199,7 @@ static void drain_cpu(s32 cpu)
 	u32 i;
 
 	move_cpu_tasks(queue_of_cpu(cpu), cpu);
+	move_cpu_tasks(throttled_of_cpu(cpu), cpu);
 	move_cpu_tasks(queue_of_llc(llc_of(cpu)), cpu);
 	bpf_for (i, 0, TAKT_MAX_DOMAINS) {
 		if (domain_has_cpu(i, cpu) && scx_bpf_dsq_nr_queued(TAKT_QUEUE_DOMAINS + i))

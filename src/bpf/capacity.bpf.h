@@ -83,7 +83,7 @@ static __always_inline bool insert_big_or_last(struct task_struct *p, struct cpu
 	bool moves = is_migrating_to_big(p, c);
 	s32 big = c->moves_to;
 
-	if (!cpus_differ() || (!moves && !(enq_flags & SCX_ENQ_LAST)))
+	if (!moves && !(enq_flags & SCX_ENQ_LAST))
 		return false;
 	c->moves_pid = 0;
 	if (moves && (!may_use(p, big) || may_not_migrate(p, enq_flags))) {

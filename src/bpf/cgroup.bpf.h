@@ -12,7 +12,8 @@
  *
  * Totals are kept, not summed up. A task is counted from when it is queued, when a tick finds it
  * running, or when it begins to run and runs for more than COUNTED_RUN_NS as a rule, until it
- * sleeps; a cgroup is counted in the total of its parent while its own is more than 0. So no work
+ * sleeps; a cgroup is counted in the total of its parent while its own is more than 0, and it has
+ * used up no limit. So no work
  * grows with the number of cgroups or CPUs. The factor is made anew, of averages of the totals,
  * when a task of the cgroup is queued or runs and the factor is older than FACTOR_PERIOD_NS. Tasks
  * of the root are never counted, so that a machine without cgroups pays one test per wakeup.
@@ -20,23 +21,22 @@
  * cpu.idle: weight 3 of 1024, as in EEVDF, and tasks as of policy SCHED_IDLE. Kernels before 6.19
  * have no callback for it: it is read from the kernel's own record when a factor is made.
  *
- * Limits: cpu.max is not enforced (the agent warns once). The factor is one for all CPUs, as if a
- * cgroup's tasks were spread like all others. Short runs of tasks that need not wait are not
- * counted: else each of them would write lines that all CPUs share. What finds none of the
- * TAKT_MAX_CGROUPS - 1 slots counts as part of the root; the agent names it.
+ * cpu.max: limit.bpf.h. Limits: the factor is one for all CPUs, as if a cgroup's tasks were spread
+ *like all others. Short runs of tasks that need not wait are not counted: else each of them would
+ *write lines that all CPUs share. What finds none of the TAKT_MAX_CGROUPS - 1 slots counts as part
+ *of the root; the agent names it.
  */
 #ifndef TAKT_CGROUP_BPF_H
 #define TAKT_CGROUP_BPF_H
 
+#include "limit.bpf.h"
 #include "rules.bpf.h"
 
-#define CGROUP_LEVEL_MAX   24
 #define CGROUP_PROBES	   64
 #define FACTOR_PERIOD_NS   (8ULL * 1000 * 1000)
 #define AVERAGE_SHIFT	   24 /* over 2^24 ns = 17 ms */
 #define COUNTED_RUN_NS	   (100ULL * 1000)
 #define SESSION_EXPIRES_NS (10ULL * 1000 * 1000 * 1000)
-#define NO_QUOTA	   (~0ULL) /* cpu.max says max */
 #define FACTOR_ONE	   (1ULL << 20)
 #define FACTOR_MAX	   (FACTOR_ONE << 10)
 #define FACTOR_GUARD	   12 /* more bits while it is made, for deep trees */
@@ -64,6 +64,8 @@ struct cgroup_ctx {
 	u16 parent;	/* slot; 0: the root */
 	u8 idle;	/* its cpu.idle */
 	u8 in_idle;	/* that, or one of a cgroup around it */
+	u16 limited_by; /* slot of the nearest of it and those around it that sets cpu.max; 0: none
+			 */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct cgroup_ctx) == CACHE_LINE, "one line per cgroup");
@@ -71,14 +73,7 @@ _Static_assert(TAKT_MAX_CGROUPS <= 1 << 16, "parent holds a slot");
 
 struct cgroup_ctx cgroup_ctxs[TAKT_MAX_CGROUPS]; /* slot 0 stands for the root */
 bool cgroups_used;
-u64 cgroup_with_max;	 /* id of one that sets cpu.max, of which the agent warns */
-u64 cgroup_without_slot; /* id of one that counts as part of the root, for the same */
-
-/* What is read of the kernel's own; its whole type would add to what is loaded. */
-struct task_group___takt {
-	int idle;
-	unsigned long shares;
-} __attribute__((preserve_access_index));
+u64 cgroup_without_slot; /* id of one that counts as part of the root: the agent warns */
 
 static __always_inline struct cgroup_ctx *cgroup_at(u32 slot)
 {
@@ -105,8 +100,8 @@ static __always_inline u32 group_weight(const struct cgroup_ctx *g)
  * The functions below that are global are so that the verifier looks at each once, by itself:
  * inlined into each other they cost it 5 s.
  *
- * Returns by how much the total of the parent of the cgroup in @slot changes, as it has runnable
- * tasks, or none, or another weight. What is counted is exchanged as a whole, so that each change
+ * Returns by how much the total of the parent of the cgroup in @slot changes, as it has tasks that
+ * may run, or none, or another weight. What is counted is exchanged as a whole, so that each change
  * is made once, whatever other CPUs do; the one that exchanges last looks again. One that is
  * interrupted by others again and again leaves it to the next.
  */
@@ -117,7 +112,7 @@ __noinline int recount_in_parent(u32 slot)
 	int change = 0; /* of weights up to 10,000: fits */
 
 	for (i = 0; i < 3 && g->parent; i++) {
-		weight = READ_ONCE(g->total) > 0 ? group_weight(g) : 0;
+		weight = READ_ONCE(g->total) > 0 && has_budget(slot) ? group_weight(g) : 0;
 		if (READ_ONCE(g->counted) == weight)
 			break;
 		change += weight;
@@ -159,10 +154,11 @@ __noinline int add_to_total(u32 slot, s64 change, u64 now)
 }
 
 /*
- * Reads cpu.idle of @g. Its struct task_group is found anew each time: the kernel calls us before
- * it has put that into the cgroup. css is the first member of it: css_tg() in kernel/sched/core.c.
+ * Reads cpu.idle and cpu.max of @g, in @slot. Its struct task_group is found anew each time: the
+ * kernel calls us before it has put that into the cgroup. css is the first member of it: css_tg()
+ * in kernel/sched/core.c.
  */
-static __always_inline void read_cpu_idle(struct cgroup_ctx *g)
+static __always_inline void read_settings(struct cgroup_ctx *g, u32 slot, u64 now)
 {
 	struct cgroup *cgrp = (void *)g->cgrp;
 	u32 id = bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id);
@@ -174,6 +170,7 @@ static __always_inline void read_cpu_idle(struct cgroup_ctx *g)
 	bpf_core_read(&group, sizeof(group), &cgrp->subsys[id & 31]);
 	BPF_CORE_READ_INTO(&idle, group, idle);
 	g->idle = idle > 0;
+	read_limit(slot, group, now);
 }
 
 /* Reads the weight of @g, a session, which its autogroup nice value sets: 2^20 is that of nice 0.
@@ -194,7 +191,7 @@ __noinline int update_cgroup(u32 slot, u64 now)
 	struct cgroup_ctx *g = cgroup_at(slot);
 
 	if (g->cgrp)
-		read_cpu_idle(g);
+		read_settings(g, slot, now);
 	else
 		update_session_weight(g);
 	add_to_total(slot, 0, now);
@@ -230,6 +227,30 @@ __noinline int make_factor(u32 slot, u32 weight, u64 now)
 	return 0;
 }
 
+/* Which of the cgroup in @slot and those around it set a limit, by what was read of each. */
+__noinline int chain_limits(u32 slot)
+{
+	struct cgroup_ctx *own = cgroup_at(slot);
+	u32 i, inner = slot, nearest = 0;
+
+	bpf_for (i, 0, CGROUP_LEVEL_MAX) {
+		if (!slot)
+			break;
+		if (limit_at(slot)->quota_ns) {
+			if (!nearest)
+				nearest = slot;
+			else
+				limit_at(inner)->outer = slot;
+			inner = slot;
+		}
+		slot = cgroup_at(slot)->parent;
+	}
+	if (nearest)
+		limit_at(inner)->outer = 0;
+	own->limited_by = nearest;
+	return 0;
+}
+
 /* @t is runnable, and counts with @weight in its cgroup from now on; with 0: no longer. */
 static __always_inline void count_weight(struct task_ctx *t, u32 weight, u64 now)
 {
@@ -245,8 +266,11 @@ static __always_inline void update_factor(struct task_ctx *t, u32 weight, u64 no
 	struct cgroup_ctx *g = cgroup_at(t->cgroup);
 	bool in_idle;
 
-	if (now - READ_ONCE(g->factor_at) >= FACTOR_PERIOD_NS)
+	if (now - READ_ONCE(g->factor_at) >= FACTOR_PERIOD_NS) {
 		make_factor(t->cgroup, weight, now);
+		if (limits_used)
+			chain_limits(t->cgroup);
+	}
 	in_idle = READ_ONCE(g->in_idle);
 	if (t->in_idle_cgroup != in_idle) {
 		t->in_idle_cgroup = in_idle;
@@ -317,6 +341,8 @@ static void add_cgroup(struct cgroup *cgrp, u32 weight)
 	g->parent = find_or_take_slot(parent, parent, 0);
 	g->cgrp = (u64)cgrp;
 	g->weight = weight;
+	g->limited_by = 0;
+	limit_at(slot)->quota_ns = 0;
 	make_factor(slot, 100, now);
 	g->factor_at = 0;
 	cgroups_used = true;

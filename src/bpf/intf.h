@@ -69,6 +69,7 @@ enum takt_queue {
 	TAKT_QUEUE_DOMAINS = 128, /* + domain: tasks that may use some CPUs: domain.bpf.h */
 	TAKT_QUEUE_CPUS = 1024,	  /* + CPU: tasks that may use that CPU only */
 	TAKT_NR_QUEUES = 2048,	  /* a power of two */
+	TAKT_THROTTLED = 2048,	  /* + CPU: throttled tasks; without a clock: throttle.bpf.h */
 };
 
 /* Task rules: see rules.bpf.h. */
@@ -336,6 +337,7 @@ struct wait_check_cpu {
 	u64 nr_long;	 /* of them, beyond the limit */
 	u64 nr_beyond;	 /* of them, beyond the limit in the time that was left, too */
 	u64 nr_moved;	 /* not judged: other CPUs meanwhile, and wait_check_mask() is not there */
+	u64 nr_limited;	 /* not judged: a cgroup of the task sets cpu.max */
 	u64 nr_unseen;	 /* waits whose beginning is not known */
 	u64 held_since;	 /* when what holds the CPU now was noted; 0: nothing does */
 	u32 high;	 /* a real-time or deadline task has it */

@@ -33,40 +33,28 @@
 #include "perf.bpf.h"
 #include "domain.bpf.h"
 #include "queue.bpf.h"
+#include "queueing.bpf.h"
 #include "idle.bpf.h"
 #include "capacity.bpf.h"
 #include "handoff.bpf.h"
 #include "preempt.bpf.h"
 #include "hooks.bpf.h"
 #include "placement.bpf.h"
+#include "throttle.bpf.h"
 #include "segment.bpf.h"
 #include "balance.bpf.h"
 #include "selftest.bpf.h"
 #include "tasks.bpf.h"
 #include "dump.bpf.h"
 
-/*
- * Puts @p, which waits since t->ready_at, into the queue of @t. Counts it there and in its
- * cgroup, and brings its weight up to date. Its deadline is that of its lag. A task that was
- * preempted gets the rest of its slice, and a deadline lag_max before ready_at: it is near the
- * front.
- */
+/* Puts @p, which waits since t->ready_at, into the queue of @t. */
 static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t,
 				       const struct takt_tunables *k, u64 enq_flags, u64 now)
 {
+	struct queue_place place = enter_queue(p, t, k, now);
 	u32 queue = t->queue;
-	u64 slice, deadline;
 
-	update_membership(p, t, true, now);
-	reweight(p, t);
-	slice = slice_for(count_waiting(t, queue, k), t->weight_1024, k);
-	deadline = deadline_of(t, t->weight_1024, t->ready_at, k);
-
-	if (policy_enabled(KEEP_SLICE) && t->slice_left_ns && !is_background(t)) {
-		slice = min_u64(slice, t->slice_left_ns);
-		deadline = t->ready_at - k->lag_max_ns;
-	}
-	scx_bpf_dsq_insert_vtime(p, queue, slice, deadline, enq_flags);
+	scx_bpf_dsq_insert_vtime(p, queue, place.slice_ns, place.deadline, enq_flags);
 	stat_inc(placed[queue >= TAKT_QUEUE_CPUS ? TAKT_PLACE_QUEUE_CPU : TAKT_PLACE_QUEUE_LLC]);
 }
 
@@ -85,6 +73,8 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	t->ready_at = now;
 	clamp_wakeup_lag(t, k);
 	note_waker(cpu_ctx_of(here), p, t, now);
+	if (limits_used && is_throttled(p, t, now))
+		return prev_cpu; /* to takt_enqueue() */
 	cpu = reserve_placement(p, t, here, prev_cpu, wake_flags, now, k, &placement);
 	if (cpu >= 0) {
 		apply_placement(p, &placement);
@@ -122,6 +112,10 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	} else {
 		move_woken_to_queue(t, queue, now);
 		clamp_wakeup_lag(t, k);
+	}
+	if (limits_used && try_throttle(p, t, cpu, enq_flags, now))
+		return;
+	if (enq_flags & SCX_ENQ_WAKEUP) {
 		if (p->nr_cpus_allowed == 1 &&
 		    reserve_pinned_placement(p, t, cpu, now, k, &placement)) {
 			apply_placement(p, &placement);
@@ -176,17 +170,19 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 {
 	bool runnable = prev && (prev->scx.flags & SCX_TASK_QUEUED);
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	bool yielded = runnable && c->yields;
+	bool yielded = runnable && c->yields, stops = false;
 	enum next next = NEXT_UNDECIDED;
 
 	c->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
 	c->pulled = false;
 	c->yields = false;
+	if (limits_used)
+		stops = apply_limits(cpu, c, runnable ? prev : NULL, scx_bpf_now());
 	if (nr_llcs > 1 && try_pull(cpu, scx_bpf_now())) {
 		stat_inc(nr_pulled);
 		return;
 	}
-	if (runnable && !yielded && policy_enabled(CONTINUE_CURRENT))
+	if (runnable && !yielded && !stops && policy_enabled(CONTINUE_CURRENT))
 		next = end_slice(cpu, prev);
 	if (next == NEXT_CURRENT)
 		stat_inc(nr_kept);
@@ -194,7 +190,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 		stat_inc(nr_dispatched);
 	else if (try_steal(cpu))
 		stat_inc(nr_stolen);
-	else if (runnable && !is_migrating_to_big(prev, c))
+	else if (runnable && !stops && !is_migrating_to_big(prev, c))
 		continue_alone(cpu, c, prev, yielded);
 	else
 		enter_idle(cpu, scx_bpf_now());
@@ -223,6 +219,8 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	start_segment(c, t, begins_at);
 	c->class = t->urgency;
 	set_protection(c, t, k);
+	if (limits_used)
+		limit_slice(p, t, cpu, now);
 	c->slice_ns = p->scx.slice;
 	c->profile = t->profile;
 	c->pid = p->pid;
@@ -292,6 +290,8 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	nr = nr_waiting(cpu);
 	if (nr && c->pid == p->pid)
 		shrink_slice(p, c, nr);
+	if (limits_used)
+		check_limits(p, c, cpu, now);
 	if (nr_cpus_at_start == 1)
 		return;
 	request_big(p, c, cpu, now);
@@ -426,6 +426,7 @@ static __always_inline void forget_task(struct task_ctx *t)
 {
 	count_weight(t, 0, scx_bpf_now());
 	uncount_waiting(t);
+	t->throttled_at = 0;
 	if (t->domain)
 		leave_domain(t->domain - 1);
 	t->domain = 0;
@@ -460,6 +461,7 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 		t->class = TAKT_LAT_BACKGROUND;
 	else if (args->fork)
 		inherit_rules(t);
+	t->may_stop = args->fork;
 	if (args->fork)
 		transfer_lag_to_child(t);
 	return 0;
@@ -477,8 +479,6 @@ void BPF_STRUCT_OPS(takt_exit_task, struct task_struct *p, struct scx_exit_task_
 s32 BPF_STRUCT_OPS(takt_cgroup_init, struct cgroup *cgrp, struct scx_cgroup_init_args *args)
 {
 	add_cgroup(cgrp, args->weight);
-	if (bpf_core_field_exists(args->bw_quota_us) && args->bw_quota_us != NO_QUOTA)
-		cgroup_with_max = cgrp->kn->id;
 	return 0;
 }
 
@@ -500,12 +500,11 @@ void BPF_STRUCT_OPS(takt_cgroup_move, struct task_struct *p, struct cgroup *from
 		move_to_slot(t, slot_of(to), false, scx_bpf_now());
 }
 
-/* cpu.max is not enforced; the agent warns. */
+/* cpu.max has changed, in the kernel's own record already: it is read when a factor is made. */
 void BPF_STRUCT_OPS(takt_cgroup_set_bandwidth, struct cgroup *cgrp, u64 period_us, u64 quota_us,
 		    u64 burst_us)
 {
-	if (quota_us != NO_QUOTA)
-		cgroup_with_max = cgrp->kn->id;
+	cgroup_at(slot_of(cgrp))->factor_at = 0;
 }
 
 static s32 create_queue(u32 queue, u32 nr_cpus, u32 llc)
@@ -535,6 +534,8 @@ s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
 	}
 	bpf_for (i, 0, nr_cpus) {
 		err = create_queue(queue_of_cpu(i), 1, llc_of(i));
+		if (!err)
+			err = create_throttled(i);
 		if (err)
 			return err;
 	}
@@ -554,7 +555,7 @@ void BPF_STRUCT_OPS(takt_exit, struct scx_exit_info *ei)
 
 /*
  * The agent sets .flags before the load (src/agent/lifecycle.rs): SCX_OPS_ENQ_EXITING and
- * SCX_OPS_ENQ_MIGRATION_DISABLED, and SCX_OPS_ENQ_LAST where CPUs differ. Never
+ * SCX_OPS_ENQ_MIGRATION_DISABLED, and SCX_OPS_ENQ_LAST. Never
  * SCX_OPS_ALLOW_QUEUED_WAKEUP: so each wakeup of a task that may use several CPUs passes
  * takt_select_cpu().
  */

@@ -22,6 +22,7 @@
 #include "rules.bpf.h"
 #include "run_length.bpf.h"
 #include "task.bpf.h"
+#include "throttle.bpf.h"
 #include "wakeup.bpf.h"
 #include "run_length.h"
 #include "vtime.h"
@@ -66,6 +67,7 @@ static __always_inline u64 account_runtime(s32 cpu, struct cpu_ctx *c, struct ta
 		WRITE_ONCE(c->given, 0);
 	}
 	t->runtime_ns = c->runtime_ns + ran_ns;
+	charge_running(c, t, now);
 	c->unclocked_ns += ran_ns;
 	if (c->unclocked_ns >= CLOCK_GRAIN_NS)
 		update_clocks(cpu, t, nr_waiting(cpu), now);
@@ -77,6 +79,8 @@ static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct 
 					     struct task_ctx *t, const struct takt_tunables *k)
 {
 	c->slice_ns = slice_for(nr_waiting(cpu), c->weight_1024, k);
+	if (limits_used)
+		c->slice_ns = limited_slice(t, c->slice_ns, scx_bpf_now());
 	set_protection(c, t, k);
 	scx_bpf_task_set_slice(prev, c->slice_ns);
 }
@@ -143,6 +147,7 @@ static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t
 	if (nr_cpus_at_start > 1)
 		t->slept_at = now;
 	t->slept_after_ns = t->runtime_ns;
+	t->may_stop = p->__state & TASK_INTERRUPTIBLE;
 	t->runtime_ns = 0;
 	t->slice_left_ns = 0;
 }

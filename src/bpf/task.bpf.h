@@ -11,6 +11,8 @@
 #define SCHED_BATCH 3
 #define SCHED_IDLE  5
 
+#define TASK_INTERRUPTIBLE 1 /* include/linux/sched.h */
+
 #define MAX_RT_PRIO 100 /* include/linux/sched/prio.h: real-time and deadline tasks are below */
 
 /* NULL only for a task that init_task() has not seen, which the kernel never passes to us. */

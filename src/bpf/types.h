@@ -80,6 +80,11 @@ struct cpu_ctx {
 	u64 given;
 	u64 perf_at; /* ns; when it last asked for a speed; 0: never */
 	u64 busy_ns; /* ns that tasks ran since then, without unclocked_ns */
+
+	u64 charged_at;	  /* ns; until when the running task was charged to its limits */
+	u64 next_release; /* ns; when the first throttled task is to be released; 0: there is none
+			   */
+	u32 nr_looked_at; /* throttled tasks that release_throttled() has looked at */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(__builtin_offsetof(struct cpu_ctx, profile) == CACHE_LINE, "others read one line");
@@ -148,6 +153,8 @@ struct task_ctx {
 	u64 est_run_ns; /* estimated run from wakeup to sleep: run_length.h; 0: it has never slept
 			 */
 	u64 slice_left_ns; /* the rest of its slice when it was preempted */
+	u64 got_cpu_at;	   /* ns; in a cgroup with a limit: when it last got a CPU */
+	u64 throttled_at;  /* ns; since when it is throttled: throttle.bpf.h; 0: it is not */
 	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before */
 	u64 weight_1024;   /* the weight that its lag is of: reweight() */
 	s32 woken_by;	   /* pid of the task that woke it last */
@@ -165,6 +172,7 @@ struct task_ctx {
 	bool in_session;     /* that is the slot of a session */
 	bool in_idle_cgroup; /* cpu.idle is set for its cgroup, or one around it */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */
+	bool may_stop;	     /* it is where it may hold no lock of the kernel: throttle.bpf.h */
 	bool unrestricted;   /* it may use every CPU that was online at the start */
 	u8 domain;	     /* number of its domain, from 1 on; 0: none, see domain.bpf.h */
 	/* How many tasks it has woken in the segments that ended as it was preempted, until it

@@ -66,6 +66,7 @@ struct waiter {
 	u64 part_at;  /* the same, of the part that goes on */
 	u64 left_ns;  /* that was left for it in former parts */
 	u64 cpus;     /* those that it might use when it became ready; of the first 64 */
+	bool limited; /* a cgroup that it was in then sets cpu.max */
 };
 
 struct {
@@ -184,6 +185,16 @@ static __always_inline u64 cpus_of(const struct task_struct *p)
 	return p->cpus_ptr->bits[0];
 }
 
+/* Does the cgroup of @p, or one around it, set cpu.max? Only at the begin of a wait: a task is
+ * throttled before it waits, or after it has run. */
+static __always_inline bool is_limited(const struct task_struct *p)
+{
+	if (!bpf_core_field_exists(p->sched_task_group->cfs_bandwidth.hierarchical_quota))
+		return false;
+	/* RUNTIME_INF: no limit */
+	return BPF_CORE_READ(p, sched_task_group, cfs_bandwidth.hierarchical_quota) != -1;
+}
+
 /* @p is ready to run from @now on, or @asleep. */
 static __always_inline void wait_begins(const struct task_struct *p, bool asleep, u64 now)
 {
@@ -199,6 +210,7 @@ static __always_inline void wait_begins(const struct task_struct *p, bool asleep
 	w->part_at = now;
 	w->left_ns = 0;
 	w->cpus = cpus_of(p);
+	w->limited = is_limited(p);
 }
 
 /* The time that was left for @p on that of its CPUs that had most of it, from @from to @now. */
@@ -251,6 +263,10 @@ static __always_inline void check_wait(struct wait_check_cpu *c, const struct ta
 		.nr_runnable = w->nr_runnable,
 	};
 
+	if (w->limited) {
+		c->nr_limited++;
+		return;
+	}
 	wait.limit_ns = limit_ns + allowance_of(p) * (w->nr_runnable ? w->nr_runnable - 1 : 0);
 	wait.left_ns = wait.wait_ns; /* at most */
 	c->nr_waits++;

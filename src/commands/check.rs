@@ -197,19 +197,14 @@ fn kfuncs() -> Item {
 }
 
 fn cgroups() -> Item {
-    let has = compat::has_callback;
-    match (has("cgroup_set_weight"), has(compat::BANDWIDTH)) {
-        (true, true) => item("cgroup ops", Status::Ok, "weights and bandwidth"),
-        (true, false) => item(
-            "cgroup ops",
-            Status::Note,
-            "weights; bandwidth needs Linux 6.17",
-        ),
-        _ => item(
+    if compat::has_callback("cgroup_set_weight") {
+        item("cgroup ops", Status::Ok, "weights and limits")
+    } else {
+        item(
             "cgroup ops",
             Status::Note,
             "none: built without CONFIG_EXT_GROUP_SCHED",
-        ),
+        )
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Waits {
     pub beyond: u64,
     /// Waits that are not judged: the task was given other CPUs meanwhile, and this kernel does not tell when.
     pub moved: u64,
+    /// Waits that are not judged: a cgroup of the task set `cpu.max`.
+    pub limited: u64,
     /// Waits that are missing because their beginning is not known.
     pub unseen: u64,
     /// The one that took longest.
@@ -154,6 +156,7 @@ impl Waits {
         self.long += cpu.nr_long;
         self.beyond += cpu.nr_beyond;
         self.moved += cpu.nr_moved;
+        self.limited += cpu.nr_limited;
         self.unseen += cpu.nr_unseen;
         let longest = Wait::from(&cpu.longest);
         if longest.wait_ms > self.longest.wait_ms {
@@ -184,13 +187,14 @@ impl fmt::Display for Waits {
             long,
             beyond,
             moved,
+            limited,
             limit,
             ..
         } = self;
         writeln!(
             out,
-            "waits: {count}, {long} beyond {limit}, {beyond} of them in the time that real-time tasks left; {moved} more changed \
-             CPUs meanwhile and are not judged"
+            "waits: {count}, {long} beyond {limit}, {beyond} of them in the time that real-time tasks left; not judged: \
+             {moved} more that changed CPUs meanwhile, {limited} under cpu.max"
         )?;
         writeln!(out, "longest wait: {}", self.longest)?;
         write!(out, "closest to its limit: {}", self.worst)
@@ -264,6 +268,7 @@ mod tests {
             nr_long: 2,
             nr_beyond,
             nr_moved: 0,
+            nr_limited: 0,
             nr_unseen: 0,
             held_since: 0,
             high: 0,

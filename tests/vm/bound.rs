@@ -95,8 +95,8 @@ fn a_change_of_a_waiting_task_does_not_count_as_one_more() {
     );
 }
 
-/// A wait that has not ended when the load does: a limit of 1 ms in each second keeps a task that has taken a tick from
-/// the CPU for seconds.
+/// A wait that has not ended when the load does: a task of nice 19 has a share of 1 in 5,900 beside one of nice -20, so
+/// that after a slice it waits for seconds. A task that `cpu.max` keeps from the CPU is not judged.
 #[test]
 #[ignore = "boots a VM"]
 fn a_wait_that_does_not_end_is_judged_too() {
@@ -104,13 +104,18 @@ fn a_wait_that_does_not_end_is_judged_too() {
         r#"
         mkdir /sys/fs/cgroup/none
         echo '1000 1000000' >/sys/fs/cgroup/none/cpu.max
+        sh -c 'echo $$ >/sys/fs/cgroup/none/cgroup.procs; while :; do :; done' & limited=$!
+        scx_takt stress --seconds 2 --kinds sleepers --longest-wait 500 >/tmp/out 2>&1 || fail "limited: $(cat /tmp/out)"
+        grep ' [1-9][0-9]* under cpu.max$' /tmp/out || fail "not said: $(cat /tmp/out)"
+        kill -KILL $limited
+        nice -n -20 sh -c 'while :; do :; done' & heavy=$!
         scx_takt stress --seconds 2 --kinds sleepers --longest-wait 500 >/tmp/out 2>&1 &
         load=$!
         sleep 1
-        sh -c 'echo $$ >/sys/fs/cgroup/none/cgroup.procs; while :; do :; done' &
+        nice -n 19 sh -c 'while :; do :; done' &
         wait $load && fail "a task that got no CPU for a second was not seen: $(cat /tmp/out)"
         grep '^scx_takt: stress: .* waits beyond 500 ms.*: sh (' /tmp/out || fail "what went wrong? $(cat /tmp/out)"
-        kill -KILL $!
+        kill -KILL $! $heavy
         "#,
     );
 }

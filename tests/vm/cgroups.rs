@@ -118,6 +118,110 @@ fn sessions_are_equal(kernel: &str) {
     }
 }
 
+/// `cpu.max`: alone, beside a free task, several tasks, short and long periods, nested. Each group of tasks has what EEVDF
+/// gives it, within 2 % of a CPU, and is divided inside: the limit of the inner one of two equal tasks counts, where EEVDF
+/// may give it less than that.
+fn limits_hold(vm: Vm) {
+    let found = under_both_in_cgroups(
+        vm,
+        r#"cgroup a; cgroup outer; cgroup outer/limited; cgroup outer/free
+         limit() { echo "$2" >$root/$1/cpu.max; }
+         limit a '10000 100000'; load shares --seconds 3 1xa:cgroup=a
+         limit a '10000 100000'; load shares --seconds 3 6xa:cgroup=a 1xfree
+         limit a '2000 10000'; load shares --seconds 3 6xa:cgroup=a 1xfree
+         limit a '300000 1000000'; load shares --seconds 3 2xa:cgroup=a
+         limit a max; limit outer '40000 100000'; limit outer/limited '20000 100000'
+         load shares --seconds 3 2xlimited:cgroup=outer/limited
+         load shares --seconds 3 2xlimited:cgroup=outer/limited 2xfree:cgroup=outer/free"#,
+    );
+    let (nested, single) = found.split_last().unwrap();
+    for found in single {
+        let [eevdf, takt] = [&found.eevdf, &found.takt].map(|shares| cpu_s(shares, 0));
+        println!("EEVDF {eevdf:.3?} s, scx_takt {takt:.3?} s");
+        assert!(
+            (sum(&eevdf) - sum(&takt)).abs() < 0.06,
+            "a limit is not kept"
+        );
+        assert!(
+            takt.iter()
+                .all(|&s| s > 0.5 * sum(&takt) / takt.len() as f64)
+        );
+    }
+    let [limited, free] = [0, 1].map(|group| sum(&cpu_s(&nested.takt, group)));
+    println!("nested: {limited:.3} s and {free:.3} s");
+    assert!(limited > 0.3 && limited < 0.63, "of 0.6 s");
+    assert!((limited + free - 1.2).abs() < 0.06, "of 1.2 s");
+}
+
+/// Tasks that are throttled can be killed, moved out of their cgroup, and are not lost when the limit changes or the agent
+/// ends; 40 of them in 1 % of a CPU come to the work that they have to do before the watchdog comes, and while they join the
+/// cgroup, which each does under cgroup_mutex, others can make cgroups. (Tasks were throttled with that lock: for minutes.)
+fn throttled_tasks_go_on(vm: Vm) {
+    let text = vm.passes(&format!(
+        r#"{SET_UP}
+        cgroup a; cgroup b
+        spins() {{ sh -c 'echo $$ >'$root/$1'/cgroup.procs; i=0; while :; do i=$((i + 1)); done' & }}
+        used() {{ awk '{{print $14 + $15}}' /proc/$1/stat; }}
+        runs() {{ [ "$(used $1)" -gt $(($2 + 100)) ]; }}
+        start_agent
+        echo '1000 100000' >$root/a/cpu.max
+        for i in $(seq 40); do spins a; tasks="$tasks $!"; done
+        before=$(now)
+        for i in $(seq 20); do mkdir $root/b/$i && rmdir $root/b/$i || fail "no cgroup"; done
+        say "20 cgroups took $(($(now) - before)) hundredths of a second"
+        [ $(($(now) - before)) -lt 1000 ] || fail "cgroup_mutex was held by throttled tasks"
+        await 60 grep -q nr_throttled $root/a/cpu.stat || fail "no cpu.stat"
+        first=${{tasks# }}; first=${{first%% *}}
+        sleep 35
+        expect_takt
+        echo $first >$root/b/cgroup.procs || fail "cannot move"
+        await 20 runs $first $(used $first) || fail "was throttled after it had left"
+        kill -9 $first
+        for task in $tasks; do kill -9 $task; done
+        await 60 rmdir $root/a || fail "tasks of the cgroup do not end"
+        cgroup c; echo '1000 1000000' >$root/c/cpu.max; spins c; task=$!
+        await 20 grep -q . $root/c/cgroup.procs || fail "did not join"
+        sleep 3
+        echo max >$root/c/cpu.max
+        await 20 runs $task $(used $task) || fail "is throttled without a limit"
+        echo '1000 1000000' >$root/c/cpu.max
+        sleep 3
+        stop_agent INT
+        echo max >$root/c/cpu.max
+        await 20 runs $task $(used $task) || fail "EEVDF does not have it"
+        kill -9 $task
+        dmesg | egrep 'stall|hung|WARNING' && fail "the kernel complains"
+        true
+        "#
+    ));
+    assert!(text.contains("20 cgroups took"));
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn limits() {
+    limits_hold(Vm::new("7.2").deterministic());
+}
+
+/// No callback tells of `cpu.max` there; and two CPUs take from one budget.
+#[test]
+#[ignore = "boots a VM"]
+fn limits_on_6_12_with_2_cpus() {
+    limits_hold(Vm::new(KERNEL_6_12).cpus(2).deterministic());
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn throttled_tasks() {
+    throttled_tasks_go_on(Vm::new("7.2").cpus(2).deterministic());
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn throttled_tasks_on_6_12() {
+    throttled_tasks_go_on(Vm::new(KERNEL_6_12).deterministic());
+}
+
 #[test]
 #[ignore = "boots a VM"]
 fn sessions() {

@@ -84,8 +84,6 @@ fn rules_hold_at_exec_and_after_reload() {
         mkdir -p /sys/fs/cgroup/some.slice/some.service/deep
         config cgroup /some.slice latency
         await 30 is_normal || fail "cgroup, outside: wakeups by class: $(wakeups)"
-        echo '50000 100000' >/sys/fs/cgroup/some.slice/cpu.max || fail "cpu.max cannot be set"
-        await 30 says 'cgroup/some.slice sets cpu.max' || fail "no word of cpu.max"
         echo $urgent >/sys/fs/cgroup/some.slice/some.service/deep/cgroup.procs
         await 30 is_urgent || fail "cgroup: wakeups by class: $(wakeups)"
         config unit some.service background

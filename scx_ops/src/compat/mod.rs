@@ -13,8 +13,8 @@ use crate::btf::{self, KernelTypes};
 use crate::{Error, Result};
 
 pub use table::{
-    BANDWIDTH, DIFFERENCES, Difference, FEATURES, Fallback, Feature, Kind, PEEK,
-    REENQUEUE_FROM_ANYWHERE, find, has_callback,
+    DIFFERENCES, Difference, FEATURES, Fallback, Feature, Kind, PEEK, REENQUEUE_FROM_ANYWHERE,
+    find, has_callback,
 };
 
 /// The section of constants that are set before loading.

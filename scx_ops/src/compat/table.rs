@@ -11,8 +11,6 @@ pub enum Kind {
     Kfunc,
     /// A value of an enum, by the enum's name.
     Flag(&'static str),
-    /// A member of another struct, by the struct's name.
-    Member(&'static str),
 }
 
 /// What is done without a feature.
@@ -53,7 +51,6 @@ impl Feature {
             Kind::Callback => has_callback(self.name),
             Kind::Kfunc => compat::ksym_exists(self.name).unwrap_or(false),
             Kind::Flag(of) => compat::read_enum(of, self.name).is_ok(),
-            Kind::Member(of) => compat::struct_has_field(of, self.name).unwrap_or(false),
         }
     }
 }
@@ -95,14 +92,12 @@ const fn difference(kernels: &'static str, what: &'static str, effect: &'static 
 pub const REENQUEUE_FROM_ANYWHERE: &str = "scx_bpf_reenqueue_local___v2";
 /// Reads the first task of a queue without its lock.
 pub const PEEK: &str = "scx_bpf_dsq_peek";
-/// Reports cpu.max of a cgroup.
-pub const BANDWIDTH: &str = "cgroup_set_bandwidth";
 
 /// What is looked up in the kernel's BTF while loading. `tests/compat_kernel.rs` holds `since` against the
 /// kernel that it runs on, and a test of the VM harness runs that on each kernel.
 pub const FEATURES: &[Feature] = {
     use Fallback::{Less, Same};
-    use Kind::{Callback, Flag, Kfunc, Member};
+    use Kind::{Callback, Flag, Kfunc};
     &[
         feature(
             "scx_bpf_dsq_insert",
@@ -141,16 +136,12 @@ pub const FEATURES: &[Feature] = {
             Less("the clock is read with bpf_ktime_get_ns()"),
         ),
         feature(
-            BANDWIDTH,
+            "cgroup_set_bandwidth",
             Callback,
             (6, 17),
-            Less("the agent does not see cpu.max, and so does not warn of it"),
-        ),
-        feature(
-            "bw_quota_us",
-            Member("scx_cgroup_init_args"),
-            (6, 17),
-            Same("as without `cgroup_set_bandwidth`"),
+            Same(
+                "`cpu.max` is read from the kernel's own record, as with it; a change counts 8 ms later",
+            ),
         ),
         feature(
             "cgroup_set_idle",
@@ -306,7 +297,10 @@ mod tests {
     #[test]
     fn finds_by_name() {
         assert_eq!(find(PEEK).map(|f| f.since), Some((6, 19)));
-        assert_eq!(find(BANDWIDTH).map(|f| f.kind), Some(Kind::Callback));
+        assert_eq!(
+            find("cgroup_set_bandwidth").map(|f| f.kind),
+            Some(Kind::Callback)
+        );
         assert!(find("no_such_kfunc").is_none());
     }
 }
