@@ -9,11 +9,6 @@
 #ifndef TAKT_BPF_H
 #define TAKT_BPF_H
 
-/*
- * Its last part is about CPU masks in arenas, which we do not use: some 750 instructions that
- * libbpf would relocate all the same. This is that part's include guard.
- */
-#define __SCX_CID_BPF_H
 #include <scx/common.bpf.h>
 #include "types.h"
 
