@@ -32,6 +32,8 @@
 #include "throttle.bpf.h"
 #include "vtime.h"
 
+/* 6 equal tasks on 2 LLCs of 2 CPUs, 4 begun in one, 2 s: from 1 to 16 ms all are within 2 % of the
+ * mean, with 64 ms within 5 % (EEVDF 16 %). */
 #define BALANCE_PERIOD_NS  (4ULL * 1000 * 1000)
 #define ROTATE_NS	   (24LL * 1000 * 1000)
 #define PROGRESS_WINDOW_NS (48LL * 1000 * 1000)

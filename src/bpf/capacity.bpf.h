@@ -18,7 +18,8 @@
 #include "task.bpf.h"
 #include "vtime.h"
 
-#define BIG_BURST_NS (1000ULL * 1000) /* longer runs between sleeps need a big CPU */
+/* Longer runs between sleeps need a big CPU. Not measured: emulated CPUs are equally fast. */
+#define BIG_BURST_NS (1000ULL * 1000)
 
 /* Set by the agent before load. */
 const volatile struct takt_cpu_set big_cpus; /* in the order in which they are to be filled; none if

@@ -15,6 +15,7 @@
 
 #include "takt.bpf.h"
 
+/* At most so often a CPU asks. Not measured: no machine here has cpufreq. */
 #define PERF_PERIOD_NS (10ULL * 1000 * 1000)
 
 bool perf_follows_load; /* set by the agent, at any time */
