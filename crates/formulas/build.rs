@@ -5,7 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// Headers with formulas, in `src/bpf`. They include nothing of BPF.
-const HEADERS: [&str; 3] = ["vtime.h", "run_length.h", "buckets.h"];
+const HEADERS: [&str; 4] = ["vtime.h", "run_length.h", "buckets.h", "limit.h"];
 
 fn main() -> Result<()> {
     let bpf = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../src/bpf");

@@ -44,6 +44,18 @@ pub fn real_time_of(vtime_ns: u64, queue: &queue_ctx) -> u64 {
     unsafe { bindings::real_time_of(vtime_ns, queue) }
 }
 
+/// `refilled_ns()` of `src/bpf/limit.h`.
+pub fn refilled_ns(budget_ns: i64, quota_ns: u64, burst_ns: u64, nr_periods: u64) -> i64 {
+    // SAFETY: arithmetic on its arguments.
+    unsafe { bindings::refilled_ns(budget_ns, quota_ns, burst_ns, nr_periods) }
+}
+
+/// `periods_in_debt()` of `src/bpf/limit.h`.
+pub fn periods_in_debt(budget_ns: i64, quota_ns: u64) -> u64 {
+    // SAFETY: arithmetic on its arguments.
+    unsafe { bindings::periods_in_debt(budget_ns, quota_ns) }
+}
+
 /// `limit_wait()` of `src/bpf/vtime.h`.
 pub fn limit_wait(
     wait_ns: u64,

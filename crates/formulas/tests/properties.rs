@@ -1,4 +1,4 @@
-//! What must hold of the formulas of `src/bpf/vtime.h` and `run_length.h`, whatever the weights and times.
+//! What must hold of the formulas of `src/bpf/vtime.h`, `run_length.h` and `limit.h`, whatever the weights and times.
 
 use proptest::prelude::*;
 use takt_formulas::simulation::{default_tunables, new_queue};
@@ -37,7 +37,29 @@ fn cpu_bound() -> task_ctx {
     }
 }
 
+/// A quota or burst of `cpu.max`, at most what `read_limit()` lets through.
+const QUOTAS: std::ops::RangeInclusive<u64> = MS..=1 << 50;
+
 proptest! {
+    #[test]
+    fn budgets_hold_a_quota_and_a_burst_and_debts_are_paid(
+        debt in 0..DAY_NS, quota in QUOTAS, burst in 0..=1_u64 << 50, periods in 0..u64::MAX,
+    ) {
+        let budget = -(debt as i64);
+        let max = (quota + burst) as i64;
+        let refilled = refilled_ns(budget, quota, burst, periods);
+        prop_assert!((budget..=max).contains(&refilled), "{refilled}");
+        // In 128 bits, up to the number of periods that fills any budget.
+        let exact = i128::from(budget) + i128::from(quota) * i128::from(periods);
+        if periods <= 1024 {
+            prop_assert_eq!(i128::from(refilled), exact.min(i128::from(max)));
+        }
+        // All periods but the last leave a debt.
+        let needed = periods_in_debt(budget, quota);
+        let after = |periods: u64| i128::from(budget) + i128::from(quota) * i128::from(periods);
+        prop_assert!(after(needed) > 0 && after(needed - 1) <= 0, "{needed} periods");
+    }
+
     #[test]
     fn delta_vruntime_grows_with_time_and_falls_with_weight(
         ran in 0..DAY_NS, more in 0..DAY_NS, weight in WEIGHTS, heavier in WEIGHTS,
