@@ -358,6 +358,8 @@ static void remove_cgroup(struct cgroup *cgrp)
 		return;
 	g->weight = 0;
 	g->idle = false;
+	g->limited_by = 0; /* a session may have the slot next */
+	limit_at(slot)->quota_ns = 0;
 	add_to_total(slot, 0, scx_bpf_now());
 	g->id = 0;
 }
