@@ -54,7 +54,8 @@ static __always_inline void request_big(struct task_struct *p, struct cpu_ctx *c
 	s32 big;
 
 	if (!cpus_differ() || !is_small_cpu(cpu) || c->pid != p->pid ||
-	    c->class == TAKT_LAT_BACKGROUND || runtime_since_wakeup_ns(c, now) <= BIG_BURST_NS)
+	    c->latency_class == TAKT_LAT_BACKGROUND ||
+	    runtime_since_wakeup_ns(c, now) <= BIG_BURST_NS)
 		return;
 	big = claim_idle_in_set(p, &big_cpus);
 	if (big < 0)

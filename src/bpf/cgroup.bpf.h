@@ -274,7 +274,7 @@ static __always_inline void update_factor(struct task_ctx *t, u32 weight, u64 no
 	in_idle = READ_ONCE(g->in_idle);
 	if (t->in_idle_cgroup != in_idle) {
 		t->in_idle_cgroup = in_idle;
-		note_urgency(t);
+		note_latency_class(t);
 	}
 }
 

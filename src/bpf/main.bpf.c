@@ -217,7 +217,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	update_membership(p, t, t->counted || t->est_run_ns > COUNTED_RUN_NS, now);
 	reweight(p, t);
 	start_segment(c, t, begins_at);
-	c->class = t->urgency;
+	c->latency_class = t->latency_class;
 	set_protection(c, t, k);
 	if (limits_used)
 		limit_slice(p, t, cpu, now);
@@ -399,7 +399,7 @@ void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 	if (!t)
 		return;
 	t->policy = p->policy;
-	note_urgency(t);
+	note_latency_class(t);
 	reweight(p, t);
 }
 
@@ -419,7 +419,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->kept_lag_ns = 0;
 	t->weight_1024 = weight_1024_of(p, t);
 	t->policy = p->policy;
-	note_urgency(t);
+	note_latency_class(t);
 }
 
 static __always_inline void forget_task(struct task_ctx *t)
@@ -458,7 +458,7 @@ s32 BPF_STRUCT_OPS(takt_init_task, struct task_struct *p, struct scx_init_task_a
 	if (!args->fork)
 		entry_disables_migration = bpf_get_current_task_btf()->migration_disabled > 0;
 	if (is_agent(p))
-		t->class = TAKT_LAT_BACKGROUND;
+		t->rule_class = TAKT_LAT_BACKGROUND;
 	else if (args->fork)
 		inherit_rules(t);
 	t->may_stop = args->fork;

@@ -39,7 +39,7 @@ static __always_inline void move_to_slot(struct task_ctx *t, u32 slot, bool is_s
 	if (slot)
 		count_weight(t, weight, now);
 	t->in_idle_cgroup = cgroup_at(slot)->in_idle; /* never set for the root */
-	note_urgency(t);
+	note_latency_class(t);
 }
 
 /* @t, in the root cgroup, is in the session of @group, or in none, and does not know yet. */

@@ -80,7 +80,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 
 	if (!started_at || has_placed(c, started_at))
 		return false;
-	class = READ_ONCE(c->class);
+	class = READ_ONCE(c->latency_class);
 	if (class == TAKT_LAT_BACKGROUND)
 		return true;
 	if (ran_ns < 0 || is_protected_from(t, c, class, ran_ns, k))

@@ -74,21 +74,22 @@ static __always_inline bool is_agent(const struct task_struct *p)
 
 /* Class, policy or cgroup may have changed: a rule's class counts first, then SCHED_IDLE or
  * cpu.idle. */
-static __always_inline void note_urgency(struct task_ctx *t)
+static __always_inline void note_latency_class(struct task_ctx *t)
 {
 	bool idles = t->policy == SCHED_IDLE || t->in_idle_cgroup;
 
-	t->urgency = idles && t->class == TAKT_LAT_NORMAL ? TAKT_LAT_BACKGROUND : t->class;
+	t->latency_class =
+		idles && t->rule_class == TAKT_LAT_NORMAL ? TAKT_LAT_BACKGROUND : t->rule_class;
 }
 
 static __always_inline bool is_background(const struct task_ctx *t)
 {
-	return t->urgency == TAKT_LAT_BACKGROUND;
+	return t->latency_class == TAKT_LAT_BACKGROUND;
 }
 
 static __always_inline bool is_urgent(const struct task_ctx *t)
 {
-	return can_rule && t->class == TAKT_LAT_LATENCY;
+	return can_rule && t->rule_class == TAKT_LAT_LATENCY;
 }
 
 /* Is a task of @class protected from @t while it runs? */
@@ -217,8 +218,8 @@ static __noinline void apply_rules(struct task_struct *p, u64 comm_addr)
 			consider_cgroups(rules, p, &best);
 	}
 	/* Its rq lock is not held: a decision under way may see old and new mixed, once. */
-	t->class = best.class_;
-	note_urgency(t);
+	t->rule_class = best.class_;
+	note_latency_class(t);
 	t->cpu_set = best.cpu_set;
 	t->weight_permille = best.weight_permille == 1000 ? 0 : best.weight_permille;
 }
@@ -233,7 +234,7 @@ static __always_inline void inherit_rules(struct task_ctx *t)
 	parent = task_ctx_of(bpf_get_current_task_btf());
 	if (!parent)
 		return;
-	t->class = parent->class;
+	t->rule_class = parent->rule_class;
 	t->cpu_set = parent->cpu_set;
 	t->weight_permille = parent->weight_permille;
 }

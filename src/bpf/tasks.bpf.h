@@ -23,7 +23,7 @@ int takt_tasks(struct bpf_iter__task *ctx)
 	if (t) {
 		s.est_run_ns = t->est_run_ns ? max_u64(t->est_run_ns, t->runtime_ns) : 0;
 		s.weight = p->scx.weight;
-		s.ruled = t->class;
+		s.ruled = t->rule_class;
 		s.lag_ns = lag_of(t);
 	}
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));

@@ -54,7 +54,7 @@ struct cpu_ctx {
 	s32 resume_next_pid;
 	u32 queue;	  /* whose clock @vruntime is in */
 	bool is_short;	  /* the running task is short-running */
-	u8 class;	  /* task_ctx.urgency of the running task: enum takt_latency_class */
+	u8 latency_class; /* task_ctx.latency_class of the running task: enum takt_latency_class */
 	bool placed_sync; /* the placed task waits until the running one sleeps; written with
 			     placed_in */
 
@@ -141,8 +141,8 @@ struct llc_ctx {
 /*
  * What is known of a task. Written under its rq lock; while it is on no run queue, under its
  * pi_lock alone (takt_select_cpu(), of a fork as well; takt_set_cpumask() of older kernels); and by
- * takt_init_task() before it can run. class, urgency, cpu_set and weight_permille are written by
- * rules.bpf.h as well, without a lock.
+ * takt_init_task() before it can run. rule_class, latency_class, cpu_set and weight_permille are
+ * written by rules.bpf.h as well, without a lock.
  */
 struct task_ctx {
 	u64 vruntime;	    /* ns, on the scale of V of @queue */
@@ -167,8 +167,8 @@ struct task_ctx {
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */
 	u8 policy;	     /* SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE or SCHED_EXT */
-	u8 class;	     /* enum takt_latency_class, by a rule */
-	u8 urgency;	     /* enum takt_latency_class, by its policy too: note_urgency() */
+	u8 rule_class;	     /* enum takt_latency_class, by a rule */
+	u8 latency_class;    /* enum takt_latency_class, by its policy too: note_latency_class() */
 	bool in_session;     /* that is the slot of a session */
 	bool in_idle_cgroup; /* cpu.idle is set for its cgroup, or one around it */
 	u8 cpu_set;	     /* CPUs preferred by a rule; 0: none */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Wakeup latency, which is what goals are about: from waking to running, by the class that a rule
- * gave the task (task_ctx.class, not urgency).
+ * gave the task (task_ctx.rule_class, not latency_class).
  *
  * Waits that do not begin with a wakeup (a CPU-bound task that waits for its next slice, a task
  * that was preempted, a new task) are left out: they are the price of sharing, not a latency. A
@@ -22,7 +22,7 @@ bool wakeups_watched;
 static __always_inline void count_wakeup_latency(const struct task_ctx *t, u64 now)
 {
 	struct takt_cpu_stats *s;
-	u32 class = t->class, bucket;
+	u32 class = t->rule_class, bucket;
 	u64 wait_ns;
 
 	if (t->runtime_ns || !t->est_run_ns)
