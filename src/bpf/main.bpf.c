@@ -176,8 +176,14 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 	c->parked_pid = 0; /* the kernel asks when the local DSQ is empty */
 	c->pulled = false;
 	c->yields = false;
-	if (limits_used)
-		stops = apply_limits(cpu, c, runnable ? prev : NULL, scx_bpf_now());
+	if (limits_used) {
+		u64 now = scx_bpf_now();
+		bool released = release_due(cpu, c, now);
+
+		stops = runnable && reaches_limit(prev, c, now);
+		if (released && runnable && !stops && continue_rest(prev, c, now))
+			return;
+	}
 	if (nr_llcs > 1 && try_pull(cpu, scx_bpf_now())) {
 		stat_inc(nr_pulled);
 		return;

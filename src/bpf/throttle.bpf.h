@@ -192,10 +192,11 @@ static __always_inline void charge_running(struct cpu_ctx *c, const struct task_
 }
 
 /* Has @p, which runs on @c, used up its budgets, and does it stop? */
-static __always_inline bool reaches_limit(const struct task_struct *p, struct task_ctx *t,
-					  struct cpu_ctx *c, u64 now)
+static __always_inline bool reaches_limit(struct task_struct *p, struct cpu_ctx *c, u64 now)
 {
-	if (!limit_of(t) || !c->started_at)
+	struct task_ctx *t = task_ctx_of(p);
+
+	if (!t || !limit_of(t) || !c->started_at)
 		return false;
 	charge_running(c, t, now);
 	if (is_throttled(p, t, now))
@@ -232,7 +233,7 @@ static __always_inline void check_limits(struct task_struct *p, struct cpu_ctx *
 
 	if (t && limit_of(t)) {
 		t->may_stop = interrupts_user_mode(cpu);
-		if (reaches_limit(p, t, c, now))
+		if (reaches_limit(p, c, now))
 			scx_bpf_task_set_slice(p, 0);
 	}
 	if (c->next_release && now >= c->next_release)
@@ -328,16 +329,29 @@ __noinline int release_throttled(s32 cpu, u64 now)
 	return 0;
 }
 
-/* @cpu asks for work: releases throttled tasks that are due. Returns if the budgets of @prev, which
- * runs there, are used up; NULL: none does. */
-static __always_inline bool apply_limits(s32 cpu, struct cpu_ctx *c, struct task_struct *prev,
-					 u64 now)
+/* @cpu asks for work: releases throttled tasks that are due; false: none is. */
+static __always_inline bool release_due(s32 cpu, const struct cpu_ctx *c, u64 now)
 {
-	struct task_ctx *t = prev ? task_ctx_of(prev) : NULL;
+	if (!c->next_release || now < c->next_release)
+		return false;
+	release_throttled(cpu, now);
+	return true;
+}
 
-	if (c->next_release && now >= c->next_release)
-		release_throttled(cpu, now);
-	return t && reaches_limit(prev, t, c, now);
+/*
+ * @prev runs on @c, whose slice was ended so that it releases throttled tasks: it continues with
+ * the rest; false: there is none. (Background tasks that had waited for seconds lost it ten times a
+ * second.)
+ */
+static __always_inline bool continue_rest(struct task_struct *prev, const struct cpu_ctx *c,
+					  u64 now)
+{
+	u64 ran_ns = elapsed_ns(c->started_at, now);
+
+	if (!c->started_at || c->slice_ns <= ran_ns || is_migrating_to_big(prev, c))
+		return false;
+	scx_bpf_task_set_slice(prev, c->slice_ns - ran_ns);
+	return true;
 }
 
 /* The timer of CPU @key has expired: it asks for work now. (If busy ones waited for their tick,
