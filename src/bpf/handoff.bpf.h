@@ -25,9 +25,12 @@
  * seen to be woken by a task of that CPU only: by others, it keeps its former waker.
  *
  * A pair that begins to work side by side from one wakeup to the next does so after a tick:
- * takt_tick() in main.bpf.c. So a wrong guess costs up to 4 ms, and a right one saves some 6 us. A
- * waker that has waited for its CPU for more than 4 * handoff_gap has guessed wrong, and proves
- * itself HANDOFF_BACK_OFF times more: that holds the loss to a third of the gain.
+ * takt_tick() in main.bpf.c. So a wrong guess costs up to 4 ms, and a right one saves some 6 us.
+ * Where there is another CPU, a guess is wrong if the wakee has waited behind its waker for more
+ * than a quarter of handoff_gap, or the waker for a handoff to end. The waker then has to sleep at
+ * once so many times more, one for each 256 ns of that wait, before it has its wakees on its own
+ * CPU while others are idle: with round trips of 10 us, wrong guesses take 2.5 % of the time at
+ * most.
  */
 #ifndef TAKT_HANDOFF_BPF_H
 #define TAKT_HANDOFF_BPF_H
@@ -35,11 +38,12 @@
 #include "queue.bpf.h"
 
 /* At other values: docs/results/2026-11-30-thresholds.md. Streak 2 to 32, run 250 to 4,000: the
- * same to pairs over pipes, on 1 and 4 CPUs. Back-off 0: 28 to 48 % fewer cycles of futex pairs
- * that then work for 2 ms (80 to 97 % more if for 50 us); 8,000: not fewer. */
-#define HANDOFF_STREAK	 8
-#define HANDOFF_RUN	 1000
-#define HANDOFF_BACK_OFF 2000
+ * same to pairs over pipes, on 1 and 4 CPUs. A proof for each 512 ns: up to 4 % fewer cycles of
+ * pairs that then work side by side; for each 128 ns: up to 3 % more. */
+#define HANDOFF_STREAK 8
+#define HANDOFF_RUN    1000
+#define PROOF_SHIFT    8
+#define MAX_PROOFS     32000
 
 /* The task that runs on @c wakes @p: notes the wakeup with the waker, and the waker with @p. */
 static __always_inline void note_waker(struct cpu_ctx *c, const struct task_struct *p,
@@ -74,6 +78,23 @@ static __always_inline bool waker_sleeps_soon(s32 cpu, const struct cpu_ctx *c, 
 	return policy_enabled(SYNC) && c->started_at &&
 	       c->profile.wake_to_sleep_ns < k->handoff_gap_ns && matches_profile(c, now) &&
 	       nothing_waits_for(cpu, c);
+}
+
+/*
+ * What counts as at once, in ns. With one CPU, the other task could not have run meanwhile; with
+ * several, it may have waited for no gain.
+ */
+static __always_inline u64 at_once_ns(const struct takt_tunables *k)
+{
+	return nr_cpus_at_start == 1 ? k->handoff_gap_ns : k->handoff_gap_ns / 4;
+}
+
+/* Does the task that runs on @c, a waker that sleeps soon, get its wakee onto its own CPU while
+ * others are idle? */
+static __always_inline bool is_proven_waker(const struct cpu_ctx *c, const struct takt_tunables *k)
+{
+	return nr_cpus_at_start == 1 ||
+	       (c->profile.reciprocal_streak >= 0 && c->profile.wake_to_sleep_ns < at_once_ns(k));
 }
 
 /* Have the task that runs on @c and @p, that it wakes, proven to be a reciprocal pair? */
@@ -121,15 +142,38 @@ static __always_inline bool take_resume_next(const struct task_struct *p, struct
 	return it_does;
 }
 
+/* A task has waited for @lost_ns since the waker of @h was guessed to sleep at once. */
+static __always_inline void ask_for_proofs(struct waker_profile *h, u64 lost_ns)
+{
+	s32 streak = -(s32)min_u64(lost_ns >> PROOF_SHIFT, MAX_PROOFS);
+
+	if (h->reciprocal_streak > streak)
+		h->reciprocal_streak = streak;
+}
+
+/* The task of @c leaves its CPU. If another was placed behind it and has waited for long, the guess
+ * was wrong. */
+static __always_inline void back_off_sync(struct cpu_ctx *c, u64 now, const struct takt_tunables *k)
+{
+	u64 lost_ns;
+
+	if (nr_cpus_at_start == 1 || c->placed_in != c->started_at || !c->placed_sync ||
+	    !c->nr_woke)
+		return;
+	lost_ns = elapsed_ns(c->woke_at, now);
+	if (lost_ns > at_once_ns(k))
+		ask_for_proofs(&c->profile, lost_ns);
+}
+
 /* @t gets a CPU. If it had handed its own over and waited for long, it could have worked meanwhile:
  * the guess was wrong. */
 static __always_inline void back_off_handoff(struct task_ctx *t, u64 now,
 					     const struct takt_tunables *k)
 {
-	if (!t->profile.handed || waited_ns(t, now) <= 4 * k->handoff_gap_ns)
+	if (!t->profile.handed || waited_ns(t, now) <= at_once_ns(k))
 		return;
 	t->profile.handed = 0;
-	t->profile.reciprocal_streak = -HANDOFF_BACK_OFF;
+	ask_for_proofs(&t->profile, waited_ns(t, now));
 	t->runtime_ns = 0;
 }
 
@@ -151,11 +195,13 @@ static __always_inline void update_waker_profile(struct cpu_ctx *c, u64 now,
 	if (h->handed == 1)
 		reset_reciprocal_streak(h);
 	h->handed = 0;
+	back_off_sync(c, now, k);
 	if (!c->nr_woke)
 		return;
 	wake_to_sleep_ns = min_u64(now - c->woke_at, 1000 * 1000 * 1000);
 	h->wake_to_sleep_ns = (h->wake_to_sleep_ns * 3ULL + wake_to_sleep_ns) / 4;
-	if (c->nr_woke != 1 || c->woke_pid != c->woken_by || wake_to_sleep_ns > k->handoff_gap_ns)
+	if (wake_to_sleep_ns > at_once_ns(k) ||
+	    (h->reciprocal_streak >= 0 && (c->nr_woke != 1 || c->woke_pid != c->woken_by)))
 		reset_reciprocal_streak(h);
 	else if (h->reciprocal_streak < HANDOFF_STREAK)
 		h->reciprocal_streak++;

@@ -259,6 +259,8 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 		if (resumes) {
 			add_nr_woke(t, c);
 			park_current(p, t, c);
+		} else {
+			back_off_sync(c, now, tunables_now());
 		}
 	}
 	c->started_at = 0;

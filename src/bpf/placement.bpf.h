@@ -143,10 +143,11 @@ static __always_inline s32 reserve_placement(struct task_struct *p, struct task_
 					     struct placement *placement)
 {
 	struct cpu_ctx *c = cpu_ctx_of(here);
+	bool sync = is_sync(c, p, t, wake_flags, k) && may_use(p, here) &&
+		    waker_sleeps_soon(here, c, now, k);
 	s32 cpu;
 
-	if (is_sync(c, p, t, wake_flags, k) && may_use(p, here) &&
-	    waker_sleeps_soon(here, c, now, k)) {
+	if (sync && is_proven_waker(c, k)) {
 		*placement = reserve_at_waker(p, c, k);
 		return here;
 	}
@@ -160,6 +161,10 @@ static __always_inline s32 reserve_placement(struct task_struct *p, struct task_
 		placement->slice_ns = k->slice_max_ns;
 		placement->enq_flags = 0;
 		return cpu;
+	}
+	if (sync && nr_cpus_at_start > 1) {
+		*placement = reserve_at_waker(p, c, k);
+		return here;
 	}
 	cpu = find_victim(p, t, prev_cpu, now, k);
 	if (cpu >= 0) {

@@ -18,7 +18,7 @@ struct waker_profile {
 	 * after a wakeup. */
 	u32 wake_to_sleep_ns;
 	/* How often in a row it woke its own waker and no other task, and slept at once. < 0: it
-	 * has guessed wrong, and has to do so that many times more. */
+	 * has guessed wrong, and has to sleep at once after waking any that many times more. */
 	s16 reciprocal_streak;
 	u16 handed; /* handoffs since it last slept, or had to prove itself anew */
 } __attribute__((aligned(8)));

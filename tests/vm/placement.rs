@@ -149,8 +149,8 @@ fn players_of_ping_pong_share_a_cpu_whatever_they_play_over() {
 }
 
 /// Two that play ping-pong for a hundred round trips and then compute side by side: a task that hands over at
-/// the change stands beside an idle CPU until the tick. That happens, and is made up for with 2,000 proofs, so
-/// that few rounds have any hand-over at all.
+/// the change stands beside an idle CPU until the tick. That happens, and is made up for with a proof for each
+/// 256 ns, so that few rounds have any hand-over at all.
 #[test]
 #[ignore = "boots a VM"]
 fn handoff_that_delays_the_waker_needs_new_proofs() {
