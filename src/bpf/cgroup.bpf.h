@@ -13,18 +13,20 @@
  * Totals are kept, not summed up. A task is counted from when it is queued, when a tick finds it
  * running, or when it begins to run and runs for more than COUNTED_RUN_NS as a rule, until it
  * sleeps; a cgroup is counted in the total of its parent while its own is more than 0, and it has
- * used up no limit. So no work
- * grows with the number of cgroups or CPUs. The factor is made anew, of averages of the totals,
- * when a task of the cgroup is queued or runs and the factor is older than FACTOR_PERIOD_NS. Tasks
- * of the root are never counted, so that a machine without cgroups pays one test per wakeup.
+ * used up no limit. So no work grows with the number of cgroups or CPUs. The factor is made anew,
+ * of averages of the totals, when a task of the cgroup is queued or runs and the factor is older
+ * than FACTOR_PERIOD_NS. Tasks of the root are never counted, so that a machine without cgroups
+ * pays one test per wakeup.
  *
  * cpu.idle: weight 3 of 1024, as in EEVDF, and tasks as of policy SCHED_IDLE. Kernels before 6.19
  * have no callback for it: it is read from the kernel's own record when a factor is made.
  *
- * cpu.max: limit.bpf.h. Limits: the factor is one for all CPUs, as if a cgroup's tasks were spread
- *like all others. Short runs of tasks that need not wait are not counted: else each of them would
- *write lines that all CPUs share. What finds none of the TAKT_MAX_CGROUPS - 1 slots counts as part
- *of the root; the agent names it.
+ * cpu.max: limit.bpf.h.
+ *
+ * Limits: the factor is one for all CPUs, as if a cgroup's tasks were spread like all others. Short
+ * runs of tasks that need not wait are not counted: else each of them would write lines that all
+ * CPUs share. What finds none of the TAKT_MAX_CGROUPS - 1 slots counts as part of the root; the
+ * agent names it.
  */
 #ifndef TAKT_CGROUP_BPF_H
 #define TAKT_CGROUP_BPF_H
@@ -64,8 +66,7 @@ struct cgroup_ctx {
 	u16 parent;	/* slot; 0: the root */
 	u8 idle;	/* its cpu.idle */
 	u8 in_idle;	/* that, or one of a cgroup around it */
-	u16 limited_by; /* slot of the nearest of it and those around it that sets cpu.max; 0: none
-			 */
+	u16 limited_by; /* slot of the nearest, itself or around it, that sets cpu.max; 0: none */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct cgroup_ctx) == CACHE_LINE, "one line per cgroup");
