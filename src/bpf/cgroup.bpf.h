@@ -166,8 +166,8 @@ static __always_inline void read_settings(struct cgroup_ctx *g, u32 slot, u64 no
 	struct task_group___takt *group = NULL;
 	int idle = 0;
 
-	if (!bpf_core_field_exists(group->idle))
-		return;
+	if (!bpf_core_field_exists(group->idle) || !READ_ONCE(g->weight))
+		return; /* the cgroup is gone: a task of it that exits may still count */
 	bpf_core_read(&group, sizeof(group), &cgrp->subsys[id & 31]);
 	BPF_CORE_READ_INTO(&idle, group, idle);
 	g->idle = idle > 0;

@@ -180,7 +180,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 		u64 now = scx_bpf_now();
 		bool released = release_due(cpu, c, now);
 
-		stops = runnable && reaches_limit(prev, c, now);
+		stops = runnable && reaches_limit(prev, cpu, now);
 		if (released && runnable && !stops && continue_rest(prev, c, now))
 			return;
 	}
@@ -435,6 +435,7 @@ static __always_inline void forget_task(struct task_ctx *t)
 	count_weight(t, 0, scx_bpf_now());
 	uncount_waiting(t);
 	t->throttled_at = 0;
+	t->may_stop = false;
 	if (t->domain)
 		leave_domain(t->domain - 1);
 	t->domain = 0;

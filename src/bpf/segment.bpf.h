@@ -67,7 +67,8 @@ static __always_inline u64 account_runtime(s32 cpu, struct cpu_ctx *c, struct ta
 		WRITE_ONCE(c->given, 0);
 	}
 	t->runtime_ns = c->runtime_ns + ran_ns;
-	charge_running(c, t, now);
+	if (limits_used)
+		charge_running(limit_of(t), cpu, now);
 	c->unclocked_ns += ran_ns;
 	if (c->unclocked_ns >= CLOCK_GRAIN_NS)
 		update_clocks(cpu, t, nr_waiting(cpu), now);
@@ -80,7 +81,7 @@ static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct 
 {
 	c->slice_ns = slice_for(nr_waiting(cpu), c->weight_1024, k);
 	if (limits_used)
-		c->slice_ns = limited_slice(t, c->slice_ns, scx_bpf_now());
+		c->slice_ns = limited_slice(limit_of(t), c->slice_ns, scx_bpf_now());
 	set_protection(c, t, k);
 	scx_bpf_task_set_slice(prev, c->slice_ns);
 }
@@ -94,6 +95,7 @@ static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct 
  */
 static __always_inline void resume_segment(struct cpu_ctx *c, struct task_ctx *t, u64 now)
 {
+	t->may_stop = false;
 	if (!t->runtime_ns)
 		t->runtime_ns = t->slept_after_ns;
 	if (c->placed_in == PLACED_BEFORE_CHANGE)

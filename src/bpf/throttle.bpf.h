@@ -11,8 +11,8 @@
  *
  * A task may hold a lock of the kernel that others wait for (cgroup_mutex, as it moves into the cgroup:
  * all others that wanted to, hung for minutes). So it stops only where it holds none: a tick has
- * found it in user mode, it wakes from an interruptible sleep, or it is new (task_ctx.may_stop). EEVDF
- * does so from 6.18 on, as a task returns to user mode. Exiting tasks and kernel threads never stop. What
+ * found it in user mode, it wakes from an interruptible sleep (rarely with a lock held: FUSE, a tty), or
+ * it is new (task_ctx.may_stop). EEVDF does so from 6.18 on, as a task returns to user mode. Exiting tasks and kernel threads never stop. What
  * any of them runs is charged all the same.
  *
  * One that has been throttled for PASS_AFTER_NS gets a slice in any case: a crowd in a small budget
@@ -21,7 +21,8 @@
  * A budget that returns is not enough for a crowd. Tasks are released while there is room for a slice
  * of each in it; the others are looked at again when the budget may be used up.
  *
- * Limits: another limit counts for tasks that are throttled when their budget would have returned.
+ * Limits: another limit counts for tasks that are throttled when their budget would have returned, or
+ * after PASS_AFTER_NS. A task that computes inside the kernel at each tick is not stopped there.
  */
 /* clang-format on */
 #ifndef TAKT_THROTTLE_BPF_H
@@ -33,13 +34,13 @@
 #include "idle.bpf.h"
 #include "membership.bpf.h"
 #include "queue.bpf.h"
-#include "queueing.bpf.h"
 #include "task.bpf.h"
 
 #define PASS_AFTER_NS (10ULL * 1000 * 1000 * 1000)
 #define RELEASE_MAX   32	      /* tasks that a CPU looks at when it asks for work */
 #define LOOK_AGAIN_NS (1000LL * 1000) /* at the earliest, if there was no room */
 #define TIMER_MIN_NS  (50ULL * 1000)  /* from one expiry to the next */
+#define DUE_NOW	      1		      /* cpu_ctx.next_release */
 #define ORDERED_NS    (1ULL << 33)    /* of which release_order() makes half a millisecond */
 
 extern struct pt_regs *__irq_regs __ksym __weak; /* of each CPU: include/linux/irq_regs.h */
@@ -60,31 +61,43 @@ static __always_inline u32 throttled_of_cpu(s32 cpu)
 	return TAKT_THROTTLED + (u32)cpu;
 }
 
-/* Slot of the nearest cgroup around @t that sets a limit; 0: none does. */
+/* Slot of the nearest cgroup around @t that sets a limit; 0: none does, or @t is in the root. */
 static __always_inline u32 limit_of(const struct task_ctx *t)
 {
-	return limits_used && t->cgroup ? READ_ONCE(cgroup_at(t->cgroup)->limited_by) : 0;
+	return READ_ONCE(cgroup_at(t->cgroup)->limited_by);
 }
 
-/* May @p stop where it is? */
+/* May @p stop where it is? Without branches, as what follows: the verifier follows each way by
+ * itself. */
 static __always_inline bool may_stop(const struct task_struct *p, const struct task_ctx *t)
 {
-	return t->may_stop && !(p->flags & (PF_EXITING | PF_KTHREAD));
+	return t->may_stop & !(p->flags & (PF_EXITING | PF_KTHREAD));
 }
 
-/* Has @t, which is runnable, been throttled for so long that it gets a slice in any case? */
-static __always_inline bool passes(const struct task_ctx *t, u64 now)
+/* Has a task that is throttled since @throttled_at, or is not (0), been so for so long that it gets
+ * a slice in any case? */
+static __always_inline bool passes(u64 throttled_at, u64 now)
 {
-	return t->throttled_at && elapsed_ns(t->throttled_at, now) > PASS_AFTER_NS;
+	return throttled_at && elapsed_ns(throttled_at, now) >= PASS_AFTER_NS;
 }
 
-/* Does @p stop, as the budgets of @limit have nothing left? */
+/*
+ * The functions that are global are so that the verifier looks at each once, by itself: inlined
+ * into what calls them, they are too much for that of 6.12.
+ *
+ * Are the budgets of @limit used up, for a task that @may_stop and is throttled since
+ * @throttled_at?
+ */
+__noinline int stops_at_limit(u32 limit, bool may_stop, u64 throttled_at, u64 now)
+{
+	return limit && may_stop && charge_limits(limit, 0, now) <= 0 && !passes(throttled_at, now);
+}
+
+/* Does @p stop, as its budgets have nothing left? */
 static __always_inline bool is_throttled(const struct task_struct *p, const struct task_ctx *t,
 					 u64 now)
 {
-	u32 limit = limit_of(t);
-
-	return limit && may_stop(p, t) && charge_limits(limit, 0, now) <= 0 && !passes(t, now);
+	return stops_at_limit(limit_of(t), may_stop(p, t), t->throttled_at, now);
 }
 
 /*
@@ -97,6 +110,7 @@ static __always_inline u64 release_order(const struct task_ctx *t, u64 at)
 {
 	u64 age = min_u64(elapsed_ns(t->got_cpu_at, at), ORDERED_NS);
 
+	at = min_u64(at, t->throttled_at + PASS_AFTER_NS);
 	return at + ((ORDERED_NS - age) >> 14);
 }
 
@@ -107,8 +121,11 @@ static __always_inline void release_at(s32 cpu, struct cpu_ctx *c, u64 at, u64 n
 	struct release_timer *timer = bpf_map_lookup_elem(&release_timers, &key);
 
 	c->next_release = at;
-	if (timer)
-		bpf_timer_start(&timer->timer, max_u64(elapsed_ns(now, at), TIMER_MIN_NS), 0);
+	if (!timer ||
+	    bpf_timer_start(&timer->timer, max_u64(elapsed_ns(now, at), TIMER_MIN_NS), 0)) {
+		c->next_release = DUE_NOW; /* no memory: tries again */
+		scx_bpf_kick_cpu(cpu, 0);
+	}
 }
 
 /* @t is throttled no longer. That was no time in which it missed its share: it has no lag. */
@@ -117,13 +134,8 @@ static __always_inline void end_throttle(struct task_ctx *t)
 	t->vruntime = avg_vruntime(queue_ctx_of(t->queue));
 }
 
-/*
- * The functions that are global are so that the verifier looks at each once, by itself: inlined
- * into what calls them, they are too much for that of 6.12.
- *
- * @t becomes runnable on @cpu, or stays so, and is throttled. Returns by what it waits in
- * throttled_of_cpu().
- */
+/* @t becomes runnable on @cpu, or stays so, and is throttled. Returns by what it waits in
+ * throttled_of_cpu(). */
 __noinline u64 begin_throttle(struct task_ctx *t, s32 cpu, u64 now)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
@@ -158,10 +170,10 @@ static __always_inline bool try_throttle(struct task_struct *p, struct task_ctx 
 	return true;
 }
 
-/* How much of @slice_ns the budgets of @t have. A task that must not stop gets a short slice. */
-static __always_inline u64 limited_slice(const struct task_ctx *t, u64 slice_ns, u64 now)
+/* How much of @slice_ns the budgets of @limit have. A task that must not stop gets a short slice.
+ */
+__noinline u64 limited_slice(u32 limit, u64 slice_ns, u64 now)
 {
-	u32 limit = limit_of(t);
 	s64 left = limit ? charge_limits(limit, 0, now) : (s64)slice_ns;
 
 	return min_u64(slice_ns, left > 0 ? left : SLICE_FLOOR_NS);
@@ -171,37 +183,41 @@ static __always_inline u64 limited_slice(const struct task_ctx *t, u64 slice_ns,
 static __always_inline void limit_slice(struct task_struct *p, struct task_ctx *t, s32 cpu, u64 now)
 {
 	if (is_throttled(p, t, now)) {
+		scx_bpf_task_set_slice(p, 0);
 		scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
 		return;
 	}
 	t->may_stop = false;
 	t->throttled_at = 0;
 	t->got_cpu_at = now;
-	scx_bpf_task_set_slice(p, limited_slice(t, p->scx.slice, now));
+	scx_bpf_task_set_slice(p, limited_slice(limit_of(t), p->scx.slice, now));
 }
 
-/* @t runs on @c: takes what it ran since the last time off its budgets. */
-static __always_inline void charge_running(struct cpu_ctx *c, const struct task_ctx *t, u64 now)
+/* What runs on @cpu has @limit: takes what it ran since the last time off the budgets. */
+__noinline int charge_running(u32 limit, s32 cpu, u64 now)
 {
+	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	u64 since = max_u64(c->started_at, c->charged_at);
 
-	if (!limit_of(t))
-		return;
+	if (!limit || !c->started_at)
+		return 0;
 	c->charged_at = now;
-	charge_limits(limit_of(t), elapsed_ns(since, now), now);
+	charge_limits(limit, elapsed_ns(since, now), now);
+	return 0;
 }
 
-/* Has @p, which runs on @c, used up its budgets, and does it stop? */
-static __always_inline bool reaches_limit(struct task_struct *p, struct cpu_ctx *c, u64 now)
+/* Has @p, which runs on @cpu, used up its budgets, and does it stop? */
+static __always_inline bool reaches_limit(struct task_struct *p, s32 cpu, u64 now)
 {
 	struct task_ctx *t = task_ctx_of(p);
 
-	if (!t || !limit_of(t) || !c->started_at)
+	if (!t)
 		return false;
-	charge_running(c, t, now);
+	charge_running(limit_of(t), cpu, now);
 	if (is_throttled(p, t, now))
 		return true;
 	t->may_stop = false;
+	t->throttled_at = 0;
 	return false;
 }
 
@@ -233,7 +249,7 @@ static __always_inline void check_limits(struct task_struct *p, struct cpu_ctx *
 
 	if (t && limit_of(t)) {
 		t->may_stop = interrupts_user_mode(cpu);
-		if (reaches_limit(p, c, now))
+		if (reaches_limit(p, cpu, now))
 			scx_bpf_task_set_slice(p, 0);
 	}
 	if (c->next_release && now >= c->next_release)
@@ -262,7 +278,7 @@ __noinline u64 look_at_throttled(const struct task_ctx *t, u64 now)
 	u32 limit;
 	u64 at = 0;
 
-	if (!t || passes(t, now))
+	if (!t || passes(t->throttled_at, now))
 		return 0;
 	limit = limit_of(t);
 	if (limit)
@@ -271,22 +287,19 @@ __noinline u64 look_at_throttled(const struct task_ctx *t, u64 now)
 	return at ? release_order(t, at) : 0;
 }
 
-/* @t is released: it waits in @queue from now on, with the slice and deadline of @place. */
-__noinline int enter_queue_released(struct task_ctx *t, u32 queue, struct queue_place *place,
-				    u64 now)
+/* @t is released: it waits in @queue from now on. Returns its deadline, that of a task without lag.
+ */
+__noinline u64 enter_queue_released(struct task_ctx *t, u32 queue, u64 now)
 {
 	const struct takt_tunables *k = tunables_now();
 
-	if (!t || !place)
-		return 0;
+	if (!t)
+		return now;
 	t->ready_at = now;
-	if (!passes(t, now))
-		t->throttled_at = 0;
 	move_to_queue(t, queue);
 	end_throttle(t);
-	place->slice_ns = slice_for(count_waiting(t, queue, k), t->weight_1024, k);
-	place->deadline = deadline_of(t, t->weight_1024, now, k);
-	return 0;
+	count_waiting(t, queue, k);
+	return is_background(t) ? now + k->latency_ns : now;
 }
 
 /*
@@ -297,7 +310,6 @@ __noinline int enter_queue_released(struct task_ctx *t, u32 queue, struct queue_
 __noinline int release_throttled(s32 cpu, u64 now)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	struct queue_place place = {};
 	struct task_struct *p;
 	u32 queue;
 	u64 at;
@@ -315,9 +327,8 @@ __noinline int release_throttled(s32 cpu, u64 now)
 			continue;
 		}
 		queue = queue_for(p, t, cpu, 0);
-		enter_queue_released(t, queue, &place, now);
-		scx_bpf_dsq_move_set_slice(BPF_FOR_EACH_ITER, place.slice_ns);
-		scx_bpf_dsq_move_set_vtime(BPF_FOR_EACH_ITER, place.deadline);
+		at = enter_queue_released(t, queue, now);
+		scx_bpf_dsq_move_set_vtime(BPF_FOR_EACH_ITER, at);
 		if (scx_bpf_dsq_move_vtime(BPF_FOR_EACH_ITER, p, queue, 0) &&
 		    !is_queue_of_one_cpu(queue))
 			kick_idle_cpu(p, cpu);
@@ -354,10 +365,14 @@ static __always_inline bool continue_rest(struct task_struct *prev, const struct
 	return true;
 }
 
-/* The timer of CPU @key has expired: it asks for work now. (If busy ones waited for their tick,
- * idle ones had used up the budget until then: 3 of 6 tasks on 2 CPUs had nothing.) */
+/*
+ * The timer of CPU @key has expired: it asks for work now, even if it is a little early by the
+ * clock of the scheduler, which is another. (If busy CPUs waited for their tick, idle ones had used
+ * up the budget until then: 3 of 6 tasks on 2 CPUs had nothing.)
+ */
 static int expire_release_timer(void *map, u32 *key, struct release_timer *timer)
 {
+	WRITE_ONCE(cpu_ctx_of(*key)->next_release, DUE_NOW);
 	scx_bpf_kick_cpu(*key, SCX_KICK_PREEMPT);
 	return 0;
 }
@@ -369,8 +384,9 @@ static __always_inline s32 create_throttled(s32 cpu)
 
 	if (!timer)
 		return -ENOENT;
-	bpf_timer_init(&timer->timer, &release_timers, CLOCK_MONOTONIC);
-	bpf_timer_set_callback(&timer->timer, expire_release_timer);
+	if (bpf_timer_init(&timer->timer, &release_timers, CLOCK_MONOTONIC) ||
+	    bpf_timer_set_callback(&timer->timer, expire_release_timer))
+		return -ENOMEM;
 	return scx_bpf_create_dsq(throttled_of_cpu(cpu), -1);
 }
 

@@ -82,8 +82,8 @@ struct cpu_ctx {
 	u64 busy_ns; /* ns that tasks ran since then, without unclocked_ns */
 
 	u64 charged_at;	  /* ns; until when the running task was charged to its limits */
-	u64 next_release; /* ns; when the first throttled task is to be released; 0: there is none
-			   */
+	u64 next_release; /* ns; when the first throttled task is to be released; 0: there is none;
+			     DUE_NOW: written by its timer, without the lock */
 	u32 nr_looked_at; /* throttled tasks that release_throttled() has looked at */
 } __attribute__((aligned(CACHE_LINE)));
 
