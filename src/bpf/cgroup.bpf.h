@@ -228,6 +228,13 @@ __noinline int make_factor(u32 slot, u32 weight, u64 now)
 	return 0;
 }
 
+/* What has @slot from now on, if anything, sets no limit as far as is known. */
+static __always_inline void clear_limit(u32 slot)
+{
+	cgroup_at(slot)->limited_by = 0;
+	limit_at(slot)->quota_ns = 0;
+}
+
 /* Which of the cgroup in @slot and those around it set a limit, by what was read of each. */
 __noinline int chain_limits(u32 slot)
 {
@@ -342,8 +349,7 @@ static void add_cgroup(struct cgroup *cgrp, u32 weight)
 	g->parent = find_or_take_slot(parent, parent, 0);
 	g->cgrp = (u64)cgrp;
 	g->weight = weight;
-	g->limited_by = 0;
-	limit_at(slot)->quota_ns = 0;
+	clear_limit(slot);
 	make_factor(slot, 100, now);
 	g->factor_at = 0;
 	cgroups_used = true;
@@ -359,8 +365,7 @@ static void remove_cgroup(struct cgroup *cgrp)
 		return;
 	g->weight = 0;
 	g->idle = false;
-	g->limited_by = 0; /* a session may have the slot next */
-	limit_at(slot)->quota_ns = 0;
+	clear_limit(slot); /* a session may have the slot next */
 	add_to_total(slot, 0, scx_bpf_now());
 	g->id = 0;
 }

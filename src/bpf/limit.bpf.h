@@ -36,10 +36,9 @@ struct limit_ctx {
 	u32 outer; /* slot of the next cgroup around it that sets a limit; 0: none does */
 
 	s64 budget_ns __attribute__((aligned(CACHE_LINE)));
-	u64 refilled_at;  /* ns; when the period began */
-	s64 room_ns;	  /* for tasks that are released now: throttle.bpf.h */
-	u64 room_until;	  /* ns; until when that counts */
-	u64 nr_throttled; /* how often a task was throttled by it */
+	u64 refilled_at; /* ns; when the period began */
+	s64 room_ns;	 /* for tasks that are released now: throttle.bpf.h */
+	u64 room_until;	 /* ns; until when that counts */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct limit_ctx) == 2 * CACHE_LINE, "two lines per cgroup");

@@ -33,7 +33,6 @@
 #include "perf.bpf.h"
 #include "domain.bpf.h"
 #include "queue.bpf.h"
-#include "queueing.bpf.h"
 #include "idle.bpf.h"
 #include "capacity.bpf.h"
 #include "handoff.bpf.h"
@@ -46,6 +45,33 @@
 #include "selftest.bpf.h"
 #include "tasks.bpf.h"
 #include "dump.bpf.h"
+
+struct queue_place {
+	u64 slice_ns;
+	u64 deadline;
+};
+
+/*
+ * @p, which waits since t->ready_at, is about to be put into the queue of @t. Counts it there and
+ * in its cgroup, and brings its weight up to date. Its deadline is that of its lag. A task that was
+ * preempted gets the rest of its slice, and a deadline lag_max before ready_at: it is near the
+ * front. Apart from queue_task(), as the verifier then follows 1,700 instructions fewer.
+ */
+static __always_inline struct queue_place
+enter_queue(const struct task_struct *p, struct task_ctx *t, const struct takt_tunables *k, u64 now)
+{
+	struct queue_place place;
+
+	update_membership(p, t, true, now);
+	reweight(p, t);
+	place.slice_ns = slice_for(count_waiting(t, t->queue, k), t->weight_1024, k);
+	place.deadline = deadline_of(t, t->weight_1024, t->ready_at, k);
+	if (policy_enabled(KEEP_SLICE) && t->slice_left_ns && !is_background(t)) {
+		place.slice_ns = min_u64(place.slice_ns, t->slice_left_ns);
+		place.deadline = t->ready_at - k->lag_max_ns;
+	}
+	return place;
+}
 
 /* Puts @p, which waits since t->ready_at, into the queue of @t. */
 static __always_inline void queue_task(struct task_struct *p, struct task_ctx *t,
@@ -115,12 +141,10 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 	if (limits_used && try_throttle(p, t, cpu, enq_flags, now))
 		return;
-	if (enq_flags & SCX_ENQ_WAKEUP) {
-		if (p->nr_cpus_allowed == 1 &&
-		    reserve_pinned_placement(p, t, cpu, now, k, &placement)) {
-			apply_placement(p, &placement);
-			return;
-		}
+	if ((enq_flags & SCX_ENQ_WAKEUP) && p->nr_cpus_allowed == 1 &&
+	    reserve_pinned_placement(p, t, cpu, now, k, &placement)) {
+		apply_placement(p, &placement);
+		return;
 	}
 	if (insert_big_or_last(p, cpu_ctx_of(cpu), cpu, k->slice_max_ns, enq_flags))
 		return;
@@ -180,7 +204,7 @@ void BPF_STRUCT_OPS(takt_dispatch, s32 cpu, struct task_struct *prev)
 		u64 now = scx_bpf_now();
 		bool released = release_due(cpu, c, now);
 
-		stops = runnable && reaches_limit(prev, cpu, now);
+		stops = runnable && reaches_limit(prev, task_ctx_of(prev), cpu, now);
 		if (released && runnable && !stops && continue_rest(prev, c, now))
 			return;
 	}
@@ -283,7 +307,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 {
 	s32 cpu = cpu_of(p); /* of nohz_full CPUs, another one has their tick */
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
-	struct task_ctx *t;
+	struct task_ctx *t = NULL;
 	u64 now = scx_bpf_now();
 	u32 nr;
 
@@ -299,7 +323,7 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	if (nr && c->pid == p->pid)
 		shrink_slice(p, c, nr);
 	if (limits_used)
-		check_limits(p, c, cpu, now);
+		check_limits(p, t, c, cpu, now);
 	if (nr_cpus_at_start == 1)
 		return;
 	request_big(p, c, cpu, now);

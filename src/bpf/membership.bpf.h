@@ -52,9 +52,8 @@ __noinline int move_to_session(struct task_ctx *t, u64 group, u64 now)
 	if (slot) {
 		cgroup_at(slot)->cgrp = 0;
 		cgroup_at(slot)->parent = 0;
-		cgroup_at(slot)->limited_by = 0;
 		cgroup_at(slot)->idle = false;
-		limit_at(slot)->quota_ns = 0;
+		clear_limit(slot);
 		cgroups_used = true;
 	}
 	move_to_slot(t, slot, slot, now);

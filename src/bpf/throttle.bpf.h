@@ -12,8 +12,8 @@
  * A task may hold a lock of the kernel that others wait for (cgroup_mutex, as it moves into the cgroup:
  * all others that wanted to, hung for minutes). So it stops only where it holds none: a tick has
  * found it in user mode, it wakes from an interruptible sleep (rarely with a lock held: FUSE, a tty), or
- * it is new (task_ctx.may_stop). EEVDF does so from 6.18 on, as a task returns to user mode. Exiting tasks and kernel threads never stop. What
- * any of them runs is charged all the same.
+ * it is new (task_ctx.may_stop). EEVDF does so from 6.18 on, as a task returns to user mode. Exiting
+ * tasks and kernel threads never stop. What any of them runs is charged all the same.
  *
  * One that has been throttled for PASS_AFTER_NS gets a slice in any case: a crowd in a small budget
  * would else meet the watchdog of the kernel (30 s).
@@ -102,9 +102,9 @@ static __always_inline bool is_throttled(const struct task_struct *p, const stru
 
 /*
  * When @t, whose budgets return at @at, is released: within half a millisecond, those first that
- * have not had a CPU for longest. (By when they were throttled, tasks that were released and found
- * the budget used up went behind those that had used it: 40 in a budget of 5 ms had 0.1 to 120 ms
- * of a second.)
+ * have not had a CPU for longest. (In order of when they were throttled, tasks that were released
+ * but got nothing of the budget waited longer than those that got it: 40 in a budget of 5 ms had
+ * 0.1 to 120 ms of a second.)
  */
 static __always_inline u64 release_order(const struct task_ctx *t, u64 at)
 {
@@ -145,7 +145,6 @@ __noinline u64 begin_throttle(struct task_ctx *t, s32 cpu, u64 now)
 		return now;
 	add_to_total(limit_of(t), 0, now); /* it counts no longer in its parent */
 	uncount_waiting(t);
-	limit_at(limit_of(t))->nr_throttled++;
 	t->slice_left_ns = 0;
 	if (!t->throttled_at)
 		t->throttled_at = now;
@@ -207,10 +206,9 @@ __noinline int charge_running(u32 limit, s32 cpu, u64 now)
 }
 
 /* Has @p, which runs on @cpu, used up its budgets, and does it stop? */
-static __always_inline bool reaches_limit(struct task_struct *p, s32 cpu, u64 now)
+static __always_inline bool reaches_limit(const struct task_struct *p, struct task_ctx *t, s32 cpu,
+					  u64 now)
 {
-	struct task_ctx *t = task_ctx_of(p);
-
 	if (!t)
 		return false;
 	charge_running(limit_of(t), cpu, now);
@@ -241,18 +239,23 @@ static __always_inline bool interrupts_user_mode(s32 cpu)
 #endif
 }
 
+/* Is it time to release throttled tasks of the CPU of @c? */
+static __always_inline bool is_release_due(const struct cpu_ctx *c, u64 now)
+{
+	return c->next_release && now >= c->next_release;
+}
+
 /* The tick of @p, which runs on @cpu: its slice ends if its budgets are used up, or if a throttled
  * task is to be released. */
-static __always_inline void check_limits(struct task_struct *p, struct cpu_ctx *c, s32 cpu, u64 now)
+static __always_inline void check_limits(struct task_struct *p, struct task_ctx *t,
+					 const struct cpu_ctx *c, s32 cpu, u64 now)
 {
-	struct task_ctx *t = task_ctx_of(p);
-
 	if (t && limit_of(t)) {
 		t->may_stop = interrupts_user_mode(cpu);
-		if (reaches_limit(p, cpu, now))
+		if (reaches_limit(p, t, cpu, now))
 			scx_bpf_task_set_slice(p, 0);
 	}
-	if (c->next_release && now >= c->next_release)
+	if (is_release_due(c, now))
 		scx_bpf_task_set_slice(p, 0);
 }
 
@@ -343,7 +346,7 @@ __noinline int release_throttled(s32 cpu, u64 now)
 /* @cpu asks for work: releases throttled tasks that are due; false: none is. */
 static __always_inline bool release_due(s32 cpu, const struct cpu_ctx *c, u64 now)
 {
-	if (!c->next_release || now < c->next_release)
+	if (!is_release_due(c, now))
 		return false;
 	release_throttled(cpu, now);
 	return true;

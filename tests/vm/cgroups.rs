@@ -118,9 +118,9 @@ fn sessions_are_equal(kernel: &str) {
     }
 }
 
-/// `cpu.max`: alone, beside a free task, several tasks, short and long periods, nested. Each group of tasks has what EEVDF
-/// gives it, within 2 % of a CPU, and is divided inside: the limit of the inner one of two equal tasks counts, where EEVDF
-/// may give it less than that.
+/// `cpu.max`: alone, beside a free task, several tasks, short and long periods, nested. A limited group of tasks has what
+/// EEVDF gives it, within 2 % of a CPU, and none of them less than half of its part. Of two cgroups inside a limited one,
+/// the sum is checked, and that the inner limit is kept: EEVDF may give that cgroup less than its limit.
 fn limits_hold(vm: Vm) {
     let found = under_both_in_cgroups(
         vm,
