@@ -145,6 +145,7 @@ pub enum PolicyRule {
     ParkCurrent = intf::takt_without_TAKT_WITHOUT_PARK_CURRENT,
     Handoff = intf::takt_without_TAKT_WITHOUT_HANDOFF,
     Sync = intf::takt_without_TAKT_WITHOUT_SYNC,
+    SliceTimer = intf::takt_without_TAKT_WITHOUT_SLICE_TIMER,
     ContinueCurrent = intf::takt_without_TAKT_WITHOUT_CONTINUE_CURRENT,
     Cgroup = intf::takt_without_TAKT_WITHOUT_CGROUP,
     KeepSlice = intf::takt_without_TAKT_WITHOUT_KEEP_SLICE,

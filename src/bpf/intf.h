@@ -132,6 +132,8 @@ enum takt_without {
 	TAKT_WITHOUT_HANDOFF = 1 << 4,
 	/* A wakee is not placed behind a waker that sleeps soon. */
 	TAKT_WITHOUT_SYNC = 1 << 5,
+	/* Slices end with ticks, in a crowd too. */
+	TAKT_WITHOUT_SLICE_TIMER = 1 << 6,
 	/* A used-up slice ends a run, whatever the deadlines. */
 	TAKT_WITHOUT_CONTINUE_CURRENT = 1 << 7,
 	/* cpu.weight counts for nothing. */

@@ -40,6 +40,7 @@
 #include "hooks.bpf.h"
 #include "placement.bpf.h"
 #include "throttle.bpf.h"
+#include "slice_timer.bpf.h"
 #include "segment.bpf.h"
 #include "balance.bpf.h"
 #include "selftest.bpf.h"
@@ -254,6 +255,8 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	c->slice_ns = p->scx.slice;
 	c->profile = t->profile;
 	c->pid = p->pid;
+	if (c->slice_timer == SLICE_TIMER_WANTED)
+		start_slice_timer(cpu);
 }
 
 /*
@@ -322,6 +325,8 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	nr = nr_waiting(cpu);
 	if (nr && c->pid == p->pid)
 		shrink_slice(p, c, nr);
+	if (policy_enabled(SLICE_TIMER))
+		check_crowd(cpu, c, nr);
 	if (limits_used)
 		check_limits(p, t, c, cpu, now);
 	if (nr_cpus_at_start == 1)
@@ -569,6 +574,8 @@ s32 BPF_STRUCT_OPS_SLEEPABLE(takt_init)
 		err = create_queue(queue_of_cpu(i), 1, llc_of(i));
 		if (!err)
 			err = create_throttled(i);
+		if (!err)
+			err = create_slice_timer(i);
 		if (err)
 			return err;
 	}

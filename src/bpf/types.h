@@ -85,6 +85,7 @@ struct cpu_ctx {
 	u64 next_release; /* ns; when the first throttled task is to be released; 0: there is none;
 			     DUE_NOW: written by its timer, without the lock */
 	u32 nr_looked_at; /* throttled tasks that release_throttled() has looked at */
+	u8 slice_timer; /* enum slice_timer_state; written by its timer as well, without the lock */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(__builtin_offsetof(struct cpu_ctx, profile) == CACHE_LINE, "others read one line");
