@@ -244,6 +244,11 @@ pub struct StatsArgs {
     #[arg(long)]
     pub openmetrics: bool,
 
+    /// The same with the 20 cgroups that use most CPU time: their weight, their limit, and how
+    /// often and how long it has throttled them.
+    #[arg(long)]
+    pub cgroups: bool,
+
     /// Watch for so many seconds, and print what happens in them.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub seconds: f64,

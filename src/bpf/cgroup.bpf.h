@@ -231,8 +231,14 @@ __noinline int make_factor(u32 slot, u32 weight, u64 now)
 /* What has @slot from now on, if anything, sets no limit as far as is known. */
 static __always_inline void clear_limit(u32 slot)
 {
+	struct limit_ctx *l = limit_at(slot);
+
 	cgroup_at(slot)->limited_by = 0;
-	limit_at(slot)->quota_ns = 0;
+	l->quota_ns = 0;
+	l->nr_periods = 0;
+	l->nr_throttled = 0;
+	l->throttled_ns = 0;
+	l->throttled_at = 0;
 }
 
 /* Which of the cgroup in @slot and those around it set a limit, by what was read of each. */

@@ -27,7 +27,9 @@
  * lock, by any CPU that makes the factor of a cgroup inside: all of them would write the same. Of
  * the second, budget_ns and refilled_at are changed atomically by any CPU, and room_ns and
  * room_until are written without a lock by CPUs that release tasks: what is lost there releases
- * some tasks too many, which are throttled anew.
+ * some tasks too many, which are throttled anew. The counts are for people, no decision uses them:
+ * written without a lock by the CPU that refills the budget as a period ends, throttled_at as a
+ * task is throttled as well. Of two at once a count may be lost.
  */
 struct limit_ctx {
 	u64 quota_ns; /* 0: it sets no limit */
@@ -36,9 +38,13 @@ struct limit_ctx {
 	u32 outer; /* slot of the next cgroup around it that sets a limit; 0: none does */
 
 	s64 budget_ns __attribute__((aligned(CACHE_LINE)));
-	u64 refilled_at; /* ns; when the period began */
-	s64 room_ns;	 /* for tasks that are released now: throttle.bpf.h */
-	u64 room_until;	 /* ns; until when that counts */
+	u64 refilled_at;  /* ns; when the period began */
+	s64 room_ns;	  /* for tasks that are released now: throttle.bpf.h */
+	u64 room_until;	  /* ns; until when that counts */
+	u64 nr_periods;	  /* that have ended, in which a task of it ran or waited for the budget */
+	u64 nr_throttled; /* of them, those at whose end tasks were throttled */
+	u64 throttled_ns; /* from the first throttled task of a period until the budget returned */
+	u64 throttled_at; /* ns; since when that is to be counted; 0: no task is throttled */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct limit_ctx) == 2 * CACHE_LINE, "two lines per cgroup");
@@ -101,26 +107,47 @@ static __always_inline bool has_budget(u32 slot)
 	return !limits_used || !READ_ONCE(l->quota_ns) || READ_ONCE(l->budget_ns) > 0;
 }
 
-/* Adds what the periods that have ended until @now bring. Of several CPUs one does. */
-static __always_inline void refill(struct limit_ctx *l, u64 now)
+/*
+ * The functions below are global so that the verifier looks at each once, by itself: in a loop it
+ * would follow each of their ways in each round.
+ *
+ * @nr_periods of the limit in @slot, the first of which began at @since, have ended: adds what they
+ * bring to the budget, and counts them.
+ */
+__noinline int end_periods(u32 slot, u64 since, u64 nr_periods)
 {
+	struct limit_ctx *l = limit_at(slot);
+	s64 budget = READ_ONCE(l->budget_ns);
+	s64 refilled = refilled_ns(budget, l->quota_ns, l->burst_ns, nr_periods);
+	u64 used_up = used_up_periods(budget, l->quota_ns, nr_periods);
+	u64 end = since + used_up * l->period_ns, at = READ_ONCE(l->throttled_at);
+
+	__sync_fetch_and_add(&l->budget_ns, refilled - budget);
+	WRITE_ONCE(l->room_until, 0);
+	l->nr_periods += max_u64(used_up, 1);
+	if (!at)
+		return 0;
+	l->nr_throttled += used_up;
+	l->throttled_ns += elapsed_ns(at, end);
+	WRITE_ONCE(l->throttled_at, refilled > 0 ? 0 : end);
+	return 0;
+}
+
+/* Adds what the periods that have ended until @now bring. Of several CPUs one does. */
+static __always_inline void refill(u32 slot, u64 now)
+{
+	struct limit_ctx *l = limit_at(slot);
 	u64 since = READ_ONCE(l->refilled_at), period = READ_ONCE(l->period_ns), nr;
-	s64 budget;
 
 	if (!period || elapsed_ns(since, now) < period)
 		return;
 	nr = (now - since) / period;
-	if (__sync_val_compare_and_swap(&l->refilled_at, since, since + nr * period) != since)
-		return;
-	budget = READ_ONCE(l->budget_ns);
-	__sync_fetch_and_add(&l->budget_ns,
-			     refilled_ns(budget, l->quota_ns, l->burst_ns, nr) - budget);
-	WRITE_ONCE(l->room_until, 0);
+	if (__sync_val_compare_and_swap(&l->refilled_at, since, since + nr * period) == since)
+		end_periods(slot, since, nr);
 }
 
 /*
- * The functions below are global so that the verifier looks at each once, by itself. @slot is that
- * of a cgroup that sets a limit: they look at it and those around it.
+ * @slot is that of a cgroup that sets a limit: these look at it and those around it.
  *
  * Takes @ran_ns off the budgets. Returns what is left of the smallest one, up to 1 s, in ns; 0 or
  * less: it is used up.
@@ -135,7 +162,7 @@ __noinline s64 charge_limits(u32 slot, u64 ran_ns, u64 now)
 
 		if (!slot)
 			break;
-		refill(l, now);
+		refill(slot, now);
 		if (ran_ns)
 			__sync_fetch_and_add(&l->budget_ns, -ran_ns);
 		budget = READ_ONCE(l->budget_ns);
@@ -146,8 +173,9 @@ __noinline s64 charge_limits(u32 slot, u64 ran_ns, u64 now)
 	return left;
 }
 
-/* When none of the budgets is used up any longer, if no task runs until then; 0: now. */
-__noinline u64 budgets_return_at(u32 slot)
+/* A task is throttled: when none of the budgets is used up any longer, if no task runs until then;
+ * 0: now. */
+__noinline u64 budgets_return_at(u32 slot, u64 now)
 {
 	u64 at = 0, end;
 	s64 budget;
@@ -162,6 +190,7 @@ __noinline u64 budgets_return_at(u32 slot)
 		if (l->quota_ns && budget <= 0) {
 			end = l->refilled_at + periods_in_debt(budget, l->quota_ns) * l->period_ns;
 			at = max_u64(at, end);
+			__sync_val_compare_and_swap(&l->throttled_at, 0, now);
 		}
 		slot = l->outer;
 	}

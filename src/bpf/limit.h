@@ -39,4 +39,10 @@ static __always_inline u64 periods_in_debt(s64 budget_ns, u64 quota_ns)
 	return (u64)-budget_ns / (quota_ns | !quota_ns) + 1;
 }
 
+/* At the end of how many of @nr_periods, each of @quota_ns, is @budget_ns used up? */
+static __always_inline u64 used_up_periods(s64 budget_ns, u64 quota_ns, u64 nr_periods)
+{
+	return budget_ns > 0 ? 0 : min_u64(nr_periods, periods_in_debt(budget_ns, quota_ns));
+}
+
 #endif /* TAKT_LIMIT_H */

@@ -148,7 +148,7 @@ __noinline u64 begin_throttle(struct task_ctx *t, s32 cpu, u64 now)
 	t->slice_left_ns = 0;
 	if (!t->throttled_at)
 		t->throttled_at = now;
-	at = release_order(t, budgets_return_at(limit_of(t)));
+	at = release_order(t, budgets_return_at(limit_of(t), now));
 	if (!c->next_release || at < c->next_release)
 		release_at(cpu, c, at, now);
 	return at;
@@ -286,7 +286,7 @@ __noinline u64 look_at_throttled(const struct task_ctx *t, u64 now)
 	limit = limit_of(t);
 	if (limit)
 		at = charge_limits(limit, 0, now) > 0 ? wait_for_room(limit, now)
-						      : budgets_return_at(limit);
+						      : budgets_return_at(limit, now);
 	return at ? release_order(t, at) : 0;
 }
 

@@ -4,8 +4,10 @@
 //! Nothing here runs unless a reader watches.
 
 mod activity;
+mod cgroups;
 mod costs;
 mod cpus;
+mod limits;
 mod tasks;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +18,9 @@ use scx_ops::kernel;
 use scx_ops::sched_ext::{self, Active};
 
 pub use activity::Layout;
+pub use cgroups::{Cgroups, Counted};
 pub use costs::{Costs, of_this_process as cost_of_this_process};
+pub use limits::of as limits_of;
 pub use tasks::{Local as LocalTasks, Policy, TaskIterator};
 
 pub use crate::base::clock::monotonic_ns;

@@ -12,7 +12,7 @@ use crate::signals::Interrupt;
 use crate::snapshot::{Delta, Snapshot};
 use crate::stats::metrics::Metrics;
 use crate::stats::source::Source;
-use crate::stats::{openmetrics, text};
+use crate::stats::{cgroups, openmetrics, text};
 
 /// `--help-stats`.
 ///
@@ -30,11 +30,14 @@ pub fn help() -> Result<ExitCode> {
 /// `scx_takt stats`: what happens on this machine, once.
 ///
 /// # Errors
-/// If standard output cannot be written to.
+/// If standard output cannot be written to, or cgroups are asked for and there are none.
 pub fn run(args: &StatsArgs) -> Result<ExitCode> {
     libbpf_rs::set_print(None);
     let interrupt = Interrupt::catch()?;
     let mut source = Source::new();
+    if args.cgroups {
+        source.watch_cgroups()?;
+    }
     let mut earlier = source.sample();
     if source.is_opening_local() {
         earlier = source.sample();
@@ -53,7 +56,11 @@ pub fn run(args: &StatsArgs) -> Result<ExitCode> {
             .trim_end()
             .to_owned()
     } else {
-        text::line(&earlier, &now)
+        let table = args.cgroups.then(|| cgroups::table(&now.cgroups));
+        let line = [text::line(&earlier, &now)].into_iter();
+        line.chain(table.unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     let _ = output::print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -49,6 +49,11 @@ figures! {
         level tunables: BTreeMap<String, u64>,
         /// The last change of the tunables.
         level last_change: Option<Change>,
+        /// The cgroups that used most CPU time, most first; none unless a reader asks for them.
+        level cgroups: Vec<Cgroup>,
+        /// What scx_takt has counted of all cgroups that set `cpu.max`, on its way to `cgroups`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        level limits: Option<Vec<Limit>>,
         /// What scheduling and watching cost.
         count cost: Cost,
         /// The latest events, oldest first.
@@ -182,6 +187,44 @@ figures! {
         level from_ns: u64,
         /// Its value after.
         level to_ns: u64,
+    }
+
+    /// One cgroup of version 2.
+    pub struct Cgroup {
+        /// Where it is below the mount, as `/system.slice`; control characters and backslashes are escaped.
+        level path: String,
+        /// As the kernel numbers it: the inode of its folder.
+        level id: u64,
+        /// Its `cpu.weight`; 0: `cpu.idle` is set. `None`: it has no cpu controller.
+        level weight: Option<u64>,
+        /// The quota of its `cpu.max`; `None`: no limit, or no cpu controller.
+        level quota_ns: Option<u64>,
+        /// The period of its `cpu.max`; 0: no cpu controller.
+        level period_ns: u64,
+        /// CPU time that it has used since it was made, with the cgroups inside.
+        level used_ns: u64,
+        /// The same of the last period, in thousandths of a CPU.
+        level used_permille: u64,
+        /// What its limit did; `None`: not known, as the scheduler counts nothing.
+        level throttling: Option<Throttling>,
+    }
+
+    /// What a `cpu.max` did since the cgroup was made, or its scheduler was loaded.
+    pub struct Throttling {
+        /// Periods that have ended, in which a task ran or was throttled.
+        level nr_periods: u64,
+        /// Of these, periods at whose end tasks were throttled.
+        level nr_throttled: u64,
+        /// How long tasks were throttled.
+        level throttled_ns: u64,
+    }
+
+    /// A cgroup that sets `cpu.max`, as scx_takt knows it.
+    pub struct Limit {
+        /// As [`Cgroup::id`].
+        level id: u64,
+        /// What it did.
+        level throttling: Throttling,
     }
 
     /// What scheduling and watching cost.

@@ -1,13 +1,16 @@
 //! OpenMetrics over HTTP: `GET /metrics`, and nothing else.
 //!
-//! One request per connection. Of its head only the first line counts; a body is not read.
+//! One request per connection. Of its head only the first line counts; a body is not read. `GET /metrics?cgroups` gives
+//! the cgroups as well that have used most CPU time since they were made: as those seldom change, so do the labels.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::openmetrics;
 use super::server::{LastHeard, SEND_TIMEOUT, read_until, write_until};
 use super::snapshot_channel::SnapshotChannel;
+use super::{openmetrics, source};
+use crate::collect::Cgroups;
+use crate::snapshot::Snapshot;
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -60,6 +63,8 @@ fn read_head(stream: &TcpStream, deadline: Instant) -> Option<Result<Vec<u8>, Re
 /// What is asked for.
 struct Request {
     path: String,
+    /// The query asks for cgroups.
+    cgroups: bool,
     /// GET, not HEAD.
     body: bool,
 }
@@ -88,8 +93,13 @@ impl Request {
                 return Err(response);
             }
         };
-        let path = target.split('?').next().unwrap_or_default().to_owned();
-        Ok(Self { path, body })
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut names = query.split('&').map(|part| part.split('=').next());
+        Ok(Self {
+            path: path.to_owned(),
+            cgroups: names.any(|name| name == Some("cgroups")),
+            body,
+        })
     }
 }
 
@@ -97,10 +107,20 @@ fn respond(request: &Request, channel: &SnapshotChannel) -> Response {
     if request.path != "/metrics" {
         return Response::text("404 Not Found", "see /metrics\n");
     }
+    if request.cgroups {
+        channel.want_limits();
+    }
     let Some((snapshot, delta)) = channel.ask_with_delta(INTERVAL) else {
         let text = "the scheduler has not answered yet\n";
         return Response::text("503 Service Unavailable", text);
     };
+    let mut snapshot = Snapshot::clone(&snapshot);
+    if request.cgroups {
+        match Cgroups::open() {
+            Ok(mut cgroups) => source::add_cgroups(&mut snapshot, &mut cgroups),
+            Err(error) => return Response::text("404 Not Found", &format!("{error:#}\n")),
+        }
+    }
     match openmetrics::text(&snapshot, delta.as_ref()) {
         Ok(body) => Response {
             status: "200 OK",

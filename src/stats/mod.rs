@@ -1,5 +1,6 @@
 //! Readers of a snapshot.
 
+pub mod cgroups;
 mod http;
 pub mod metrics;
 pub mod openmetrics;

@@ -39,6 +39,7 @@ pub fn text(snapshot: &Snapshot, delta: Option<&Snapshot>) -> Result<String> {
     add_waits(&mut registry, wakeup, &snapshot.wakeups);
     add_cpus(&mut registry, snapshot);
     add_tasks(&mut registry, snapshot);
+    add_cgroups(&mut registry, snapshot);
     add_cost(&mut registry, snapshot);
     let mut text = String::new();
     encode(&mut text, &registry).context("cannot write OpenMetrics text")?;
@@ -233,6 +234,48 @@ fn add_tasks(registry: &mut Registry, snapshot: &Snapshot) {
     registry.register_with_unit("tunable", help, Unit::Seconds, tunables);
 }
 
+/// Those that a reader has asked for.
+fn add_cgroups(registry: &mut Registry, snapshot: &Snapshot) {
+    if snapshot.cgroups.is_empty() {
+        return;
+    }
+    let (cpu, throttled) = (Seconds::default(), Seconds::default());
+    let (periods, throttled_periods) = (Counters::default(), Counters::default());
+    let (weight, quota, period) = (Gauges::default(), Gauges::default(), Gauges::default());
+    for cgroup in &snapshot.cgroups {
+        let labels = vec![("cgroup", cgroup.path.clone())];
+        cpu.get_or_create(&labels).inc_by(seconds(cgroup.used_ns));
+        if let Some(value) = cgroup.weight {
+            weight.get_or_create(&labels).set(value as f64);
+        }
+        let Some(quota_ns) = cgroup.quota_ns else {
+            continue;
+        };
+        quota.get_or_create(&labels).set(seconds(quota_ns));
+        period.get_or_create(&labels).set(seconds(cgroup.period_ns));
+        if let Some(known) = &cgroup.throttling {
+            periods.get_or_create(&labels).inc_by(known.nr_periods);
+            throttled_periods
+                .get_or_create(&labels)
+                .inc_by(known.nr_throttled);
+            throttled
+                .get_or_create(&labels)
+                .inc_by(seconds(known.throttled_ns));
+        }
+    }
+    let s = || Unit::Seconds;
+    registry.register_with_unit("cgroup_cpu", "CPU time of each cgroup", s(), cpu);
+    registry.register("cgroup_weight", "cpu.weight; 0: cpu.idle", weight);
+    registry.register_with_unit("cgroup_quota", "Quota of cpu.max", s(), quota);
+    registry.register_with_unit("cgroup_period", "Period of cpu.max", s(), period);
+    let help = "Periods that have ended, in which a task ran or was throttled";
+    registry.register("cgroup_periods", help, periods);
+    let help = "Of these, periods at whose end tasks were throttled";
+    registry.register("cgroup_throttled_periods", help, throttled_periods);
+    let help = "How long tasks were throttled";
+    registry.register_with_unit("cgroup_throttled", help, s(), throttled);
+}
+
 fn add_cost(registry: &mut Registry, snapshot: &Snapshot) {
     let (calls, time) = (Counters::default(), Seconds::default());
     for (callback, timed) in &snapshot.cost.callbacks {
@@ -326,6 +369,7 @@ mod tests {
         let mut snapshot = testing::snapshot(3);
         let activity = snapshot.activity.as_mut().unwrap();
         activity.counters.insert("run_ns".into(), 1);
+        snapshot.cgroups = testing::cgroups(3);
         let text = text(&snapshot, None).unwrap();
         let words = page.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
         let families: Vec<_> = words.filter(|word| word.starts_with("takt_")).collect();
@@ -347,6 +391,34 @@ mod tests {
         assert_eq!(healthy(&earlier, &now), Some(0.0), "lost in this period");
         earlier.cost.events_lost = 5;
         assert_eq!(healthy(&earlier, &now), Some(1.0), "lost before it");
+    }
+
+    #[test]
+    fn cgroups_are_there_if_they_were_asked_for() {
+        let mut snapshot = testing::snapshot(2);
+        snapshot.cgroups = testing::cgroups(2);
+        let shown = text(&snapshot, None).unwrap();
+        assert!(openmetrics_parser::openmetrics::parse_openmetrics(&shown).is_ok());
+        for (sample, expected) in [
+            (
+                "takt_cgroup_cpu_seconds_total{cgroup=\"/a.slice/web\"}",
+                0.4,
+            ),
+            (
+                "takt_cgroup_throttled_seconds_total{cgroup=\"/a.slice/web\"}",
+                0.16,
+            ),
+            ("takt_cgroup_quota_seconds{cgroup=\"/a.slice/web\"}", 0.02),
+            ("takt_cgroup_weight{cgroup=\"/a.slice\"}", 100.0),
+        ] {
+            assert_eq!(
+                value(&shown, sample),
+                Some(expected),
+                "{sample} in\n{shown}"
+            );
+        }
+        snapshot.cgroups.clear();
+        assert!(!text(&snapshot, None).unwrap().contains("cgroup"));
     }
 
     /// Names may hold anything that a program or an administrator chose.

@@ -2,7 +2,7 @@
 //!
 //! The crate's own server reads lines of any length from any number of connections; ours has bounds, and
 //! is the same to its clients. Targets: `top` (the default) gives [`Metrics`] since this connection last
-//! asked, `snapshot` the whole snapshot.
+//! asked, `snapshot` the whole snapshot, `limits` the same with what `cpu.max` did to each cgroup.
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
@@ -126,16 +126,19 @@ impl Client {
             other => bail!("unknown command {other:?}; known are stats, stats_meta, keep"),
         }
         let target = request.args.get("target").map_or("top", String::as_str);
-        if !["top", "snapshot"].contains(&target) {
-            bail!("unknown target {target:?}; known are top, snapshot");
+        if !["top", "snapshot", "limits"].contains(&target) {
+            bail!("unknown target {target:?}; known are top, snapshot, limits");
         }
         let interval = self.asked_at.map_or(Duration::ZERO, |at| at.elapsed());
         self.asked_at = Some(Instant::now());
+        if target == "limits" {
+            channel.want_limits();
+        }
         let now = channel.ask(interval);
         let now = now
             .context("the scheduler has not answered yet")
             .context(StatsErrno(Errno::EAGAIN as i32))?;
-        if target == "snapshot" {
+        if target != "top" {
             return Ok(serde_json::to_value(&*now)?);
         }
         let nothing = Snapshot::default();

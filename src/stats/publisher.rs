@@ -12,7 +12,7 @@ use super::snapshot_channel::SnapshotChannel;
 use crate::base::clock;
 use crate::bpf_abi::{BpfSkel, intf};
 use crate::cli::RunArgs;
-use crate::collect::{Agent, Attachment};
+use crate::collect::{self, Agent, Attachment};
 use crate::config::profile::Profile;
 use crate::events::{self, Printer};
 use crate::tuner::Change;
@@ -109,7 +109,11 @@ impl Publisher {
         }
         if let Some(attachment) = &mut self.attachment {
             match self.agent.snapshot(skel, attachment) {
-                Ok(snapshot) => self.channel.publish(snapshot),
+                Ok(mut snapshot) => {
+                    let wanted = self.channel.wants_limits();
+                    snapshot.limits = wanted.then(|| collect::limits_of(skel));
+                    self.channel.publish(snapshot);
+                }
                 Err(error) => {
                     complain(error);
                     self.attachment = None;

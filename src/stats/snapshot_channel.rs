@@ -43,6 +43,7 @@ pub struct SnapshotChannel {
     changed: Condvar,
     wanted: EventFd,
     watched_until_ns: AtomicU64,
+    limits_until_ns: AtomicU64,
     /// The scheduler is on trial, and a reader may keep it; then: one has.
     on_trial: AtomicBool,
     kept: AtomicBool,
@@ -60,6 +61,7 @@ impl SnapshotChannel {
             changed: Condvar::new(),
             wanted: wanted.context("cannot make an event")?,
             watched_until_ns: AtomicU64::new(0),
+            limits_until_ns: AtomicU64::new(0),
             on_trial: AtomicBool::new(false),
             kept: AtomicBool::new(false),
         }))
@@ -73,6 +75,11 @@ impl SnapshotChannel {
     /// For the agent: whether a reader's lease still runs.
     pub fn watched(&self) -> bool {
         monotonic_ns() < self.watched_until_ns.load(Ordering::Relaxed)
+    }
+
+    /// For the agent: whether a reader wants to know what limits did ([`Snapshot::limits`]).
+    pub fn wants_limits(&self) -> bool {
+        monotonic_ns() < self.limits_until_ns.load(Ordering::Relaxed)
     }
 
     /// For the agent: it is on trial.
@@ -134,6 +141,12 @@ impl SnapshotChannel {
         Some((now, delta))
     }
 
+    /// For a reader, before it asks: the snapshots of the next seconds say what limits did.
+    pub fn want_limits(&self) {
+        let until_ns = monotonic_ns() + LEASE.as_nanos() as u64;
+        self.limits_until_ns.fetch_max(until_ns, Ordering::Relaxed);
+    }
+
     /// For a reader that will be back after about `interval`: a snapshot that is fresh, or the last one
     /// when the agent does not answer within two seconds; `None`: there never was one.
     pub fn ask(&self, interval: Duration) -> Option<Arc<Snapshot>> {
@@ -144,6 +157,7 @@ impl SnapshotChannel {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(snapshot) = &state.latest
             && now.saturating_sub(snapshot.at_ns) < FRESH.as_nanos() as u64
+            && (snapshot.limits.is_some() || !self.wants_limits())
         {
             return Some(Arc::clone(snapshot));
         }

@@ -11,7 +11,7 @@ use scx_stats::StatsClient;
 use super::server::SOCKET;
 use crate::base::clock::monotonic_ns;
 use crate::base::units::duration;
-use crate::collect::{LocalTasks, Policy, System};
+use crate::collect::{Cgroups, Counted, LocalTasks, Policy, System};
 use crate::observe::{Class, Group, Histogram, Observer, Reading};
 use crate::snapshot::{self, Snapshot, Waits};
 
@@ -27,6 +27,7 @@ pub struct Source {
     socket: PathBuf,
     client: Option<StatsClient>,
     local: Option<Local>,
+    cgroups: Option<Cgroups>,
     /// When the agent last failed to answer, and how.
     failed: Option<(Instant, String)>,
     /// What cannot be seen, and why; empty: all can.
@@ -40,13 +41,41 @@ impl Source {
             socket: Path::new(SOCKET).to_owned(),
             client: None,
             local: None,
+            cgroups: None,
             failed: None,
             unavailable: String::new(),
         }
     }
 
+    /// Looks at cgroups as well from now on.
+    ///
+    /// # Errors
+    /// If there is no version 2 of them.
+    pub fn watch_cgroups(&mut self) -> Result<()> {
+        if self.cgroups.is_none() {
+            self.cgroups = Some(Cgroups::open()?);
+        }
+        Ok(())
+    }
+
+    /// Looks at cgroups no longer.
+    pub fn ignore_cgroups(&mut self) {
+        self.cgroups = None;
+    }
+
     /// Takes a snapshot. Where the agent cannot be asked, less is seen, and `unavailable` says so.
     pub fn sample(&mut self) -> Snapshot {
+        let mut snapshot = self.sample_without_cgroups();
+        if let Some(cgroups) = &mut self.cgroups {
+            add_cgroups(&mut snapshot, cgroups);
+            if self.unavailable.is_empty() && !counts_throttling(&snapshot) {
+                self.unavailable = NOT_COUNTED.to_owned();
+            }
+        }
+        snapshot
+    }
+
+    fn sample_without_cgroups(&mut self) -> Snapshot {
         self.unavailable.clear();
         let ours =
             matches!(sched_ext::active(), Ok(Active::SchedExt(ops)) if snapshot::is_takt(&ops));
@@ -98,10 +127,31 @@ impl Source {
             Some(client) => client,
             None => connect(&self.socket)?,
         };
-        let answer = client.request("stats", vec![("target".into(), "snapshot".into())])?;
+        let target = self.cgroups.as_ref().map_or("snapshot", |_| "limits");
+        let answer = client.request("stats", vec![("target".into(), target.into())])?;
         self.client = Some(client);
         Ok(answer)
     }
+}
+
+/// What to say where a limit may have throttled tasks, and it is not known how often.
+const NOT_COUNTED: &str =
+    "periods and throttling of cgroups are not known: only EEVDF and scx_takt count them";
+
+fn counts_throttling(snapshot: &Snapshot) -> bool {
+    let mut limited = snapshot.cgroups.iter().filter(|one| one.quota_ns.is_some());
+    limited.all(|one| one.throttling.is_some())
+}
+
+/// Adds the cgroups that used most CPU time since `cgroups` were last looked at.
+pub fn add_cgroups(snapshot: &mut Snapshot, cgroups: &mut Cgroups) {
+    let limits = snapshot.limits.take();
+    let counted = match &limits {
+        Some(limits) => Counted::ByTakt(limits),
+        None if snapshot.scheduler.name == Snapshot::KERNELS_OWN => Counted::ByKernel,
+        None => Counted::Unknown,
+    };
+    snapshot.cgroups = cgroups.sample(&counted);
 }
 
 /// A connection to the agent.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::snapshot::{Activity, Callback, Cpu, Queue, Snapshot, Task, Waits};
+use crate::snapshot::{Activity, Callback, Cgroup, Cpu, Queue, Snapshot, Task, Throttling, Waits};
 
 /// A busy machine after so many seconds, each like the one before.
 pub fn snapshot(second: u64) -> Snapshot {
@@ -81,6 +81,39 @@ pub fn snapshot(second: u64) -> Snapshot {
         },
     )]);
     snapshot
+}
+
+/// A slice without a limit, a cgroup in it that is throttled in each period, and one of which less is known.
+pub fn cgroups(second: u64) -> Vec<Cgroup> {
+    let slice = Cgroup {
+        path: "/a.slice".into(),
+        weight: Some(100),
+        period_ns: 100_000_000,
+        used_ns: 900_000_000 * second,
+        used_permille: 900,
+        throttling: Some(Throttling::default()),
+        ..Default::default()
+    };
+    let web = Cgroup {
+        path: "/a.slice/web".into(),
+        weight: Some(0),
+        quota_ns: Some(20_000_000),
+        used_ns: 200_000_000 * second,
+        used_permille: 200,
+        throttling: Some(Throttling {
+            nr_periods: 10 * second,
+            nr_throttled: 10 * second,
+            throttled_ns: 80_000_000 * second,
+        }),
+        ..slice.clone()
+    };
+    let other = Cgroup {
+        path: "/other".into(),
+        used_ns: 5_000_000 * second,
+        used_permille: 5,
+        ..Default::default()
+    };
+    vec![slice, web, other]
 }
 
 /// A CPU that is busy for half of the time, in pairs of a core, four to an LLC.

@@ -25,6 +25,7 @@ pub fn draw(frame: &mut Frame<'_>, view: &View) {
         Page::Overview => overview(frame, body, view),
         Page::Task => page(frame, body, view, pages::task(view)),
         Page::Events => page(frame, body, view, pages::events(view)),
+        Page::Cgroups => page(frame, body, view, pages::cgroups(view)),
         Page::Help => page(frame, body, view, pages::help()),
     }
     frame.render_widget(footer(view, foot.width), foot);
@@ -109,9 +110,7 @@ fn footer(view: &View, width: u16) -> Line<'static> {
     }
     let keys = match view.page {
         Page::Overview if width < 60 => "q quit  ? help",
-        Page::Overview => {
-            "q quit  ? help  up/down select  enter task  e events  s save  PgUp/PgDn CPUs"
-        }
+        Page::Overview => "q quit  ? help  up/down select  enter task  e events  c cgroups  s save",
         _ => "esc back  q quit  up/down scroll",
     };
     span(view, Tone::Dim, keys).into()

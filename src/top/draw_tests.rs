@@ -174,6 +174,7 @@ fn many_cpus_scroll() {
 #[test]
 fn pages() {
     let mut view = view(RICH, |snapshot| {
+        snapshot.cgroups = testing::cgroups(snapshot.at_ns / 1_000_000_000);
         snapshot.events = vec![Event {
             at_ns: snapshot.at_ns - 500_000_000,
             text: "long wait: gcc (pid 41) waited 60 ms for CPU 1 behind pid 42".into(),
@@ -182,6 +183,7 @@ fn pages() {
     for (page, name) in [
         (Page::Task, "task"),
         (Page::Events, "events"),
+        (Page::Cgroups, "cgroups"),
         (Page::Help, "help"),
     ] {
         view.page = page;
@@ -254,7 +256,13 @@ fn no_figure_is_cut() {
 /// No size is too small, no state too empty.
 #[test]
 fn any_size_can_be_drawn() {
-    for page in [Page::Overview, Page::Task, Page::Events, Page::Help] {
+    for page in [
+        Page::Overview,
+        Page::Task,
+        Page::Events,
+        Page::Cgroups,
+        Page::Help,
+    ] {
         for empty in [false, true] {
             let mut view = with_cpus(512);
             if empty {

@@ -29,6 +29,7 @@ pub fn press(view: &mut View, key: KeyEvent) -> Action {
         KeyCode::Esc => show(view, Page::Overview),
         KeyCode::Char('?' | 'h') | KeyCode::F(1) => show(view, Page::Help),
         KeyCode::Char('e') => show(view, Page::Events),
+        KeyCode::Char('c') => show(view, Page::Cgroups),
         KeyCode::Enter | KeyCode::Char('t') => {
             view.choose();
             show(view, Page::Task);
@@ -93,6 +94,8 @@ mod tests {
         let mut view = view();
         presses(&mut view, &[KeyCode::Char('e'), KeyCode::Down]);
         assert_eq!((view.page, view.scroll), (Page::Events, 1));
+        presses(&mut view, &[KeyCode::Char('c')]);
+        assert_eq!((view.page, view.scroll), (Page::Cgroups, 0));
         presses(&mut view, &[KeyCode::Char('?')]);
         assert_eq!((view.page, view.scroll), (Page::Help, 0));
         presses(&mut view, &[KeyCode::Char('?')]);

@@ -31,7 +31,7 @@ use crate::stats::source::Source;
 use crate::stats::text;
 use keys::Action;
 use screen::{Input, Screen};
-use view::{Theme, View};
+use view::{Page, Theme, View};
 
 /// Wakeups that make a baseline of EEVDF.
 const BASELINE_WAKEUPS: u64 = 1_000;
@@ -138,6 +138,7 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
     let mut screen = Screen::open()?;
     let mut samples = 0;
     loop {
+        watch_cgroups(&mut source, &mut view);
         let now = source.sample();
         view.unavailable.clone_from(&source.unavailable);
         view.baseline = baseline
@@ -169,11 +170,27 @@ fn full_screen(args: &TopArgs) -> Result<ExitCode> {
                 Input::Key(key) => match keys::press(&mut view, key) {
                     Action::Quit => return Ok(ExitCode::SUCCESS),
                     Action::Save => view.note = save(&view.now),
+                    Action::None if wants_cgroups(&view) => break,
                     Action::None => {}
                 },
             }
         }
     }
+}
+
+/// Looks at cgroups while their page is open; without any, back to the overview.
+fn watch_cgroups(source: &mut Source, view: &mut View) {
+    if view.page != Page::Cgroups {
+        source.ignore_cgroups();
+    } else if let Err(error) = source.watch_cgroups() {
+        view.page = Page::Overview;
+        view.note = format!("{error:#}");
+    }
+}
+
+/// Has their page been opened just now?
+fn wants_cgroups(view: &View) -> bool {
+    view.page == Page::Cgroups && view.now.cgroups.is_empty()
 }
 
 /// Writes the snapshot to a file of its own in the current folder; what to tell the viewer.

@@ -6,6 +6,7 @@ use super::draw::{label, span};
 use super::glyphs::Tone;
 use super::view::View;
 use crate::base::units::time;
+use crate::stats::cgroups::table;
 
 /// The task that is selected.
 pub fn task(view: &View) -> Vec<Line<'static>> {
@@ -84,12 +85,30 @@ pub fn latest_events(view: &View) -> impl Iterator<Item = String> + '_ {
     })
 }
 
+/// The cgroups that use most CPU time, most first.
+pub fn cgroups(view: &View) -> Vec<Line<'static>> {
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    if !view.unavailable.is_empty() {
+        lines.push(span(view, Tone::Warn, &view.unavailable).into());
+    }
+    let mut tone = Tone::Strong;
+    for line in table(&view.now.cgroups) {
+        lines.push(span(view, tone, line).into());
+        tone = Tone::Plain;
+    }
+    if view.now.cgroups.is_empty() {
+        lines.push(span(view, Tone::Dim, "none yet").into());
+    }
+    lines
+}
+
 /// Keys and words.
 pub fn help() -> Vec<Line<'static>> {
     const TEXT: &str = "\
 keys
   q, ctrl-C      quit                 up, down     select a task; scroll a page
   enter          the task's page      e            events
+  c              cgroups: the 20 that use most CPU time, with their limits (cpu.max)
   s              save this snapshot as JSON in the current folder
   PgUp, PgDn     scroll the CPUs      esc          back to the overview
   ?, h           this page

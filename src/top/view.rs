@@ -28,6 +28,8 @@ pub enum Page {
     Task,
     /// The latest events.
     Events,
+    /// The cgroups that use most CPU time.
+    Cgroups,
     /// Keys and words.
     Help,
 }

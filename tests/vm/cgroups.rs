@@ -1,7 +1,10 @@
 //! cgroups: CPU time by `cpu.weight` and `cpu.idle`, each as EEVDF divides it in the same guest.
 
+use serde_json::Value;
+
 use super::cases::{Found, cpu_s, spread, sum, under_both};
 use super::common::{KERNEL_6_12, Vm};
+use super::control::marked;
 
 /// Makes the cgroups of `script` possible. `cgroup PATH` makes one, whose children may have weights.
 const SET_UP: &str = r#"
@@ -195,6 +198,76 @@ fn throttled_tasks_go_on(vm: Vm) {
         "#
     ));
     assert!(text.contains("20 cgroups took"));
+}
+
+/// `stats --cgroups`: periods and throttling as EEVDF's `cpu.stat` has them, beside CPU time, weight and limit; of 2,000
+/// cgroups 20, while some come and go; names with control characters; without root; as metrics if asked for.
+#[test]
+#[ignore = "boots a VM"]
+fn limits_are_shown() {
+    let text = Vm::new("7.2").deterministic().passes(&format!(
+        r#"{SET_UP}
+        cgroup a; cgroup free; mkdir "$root/odd$(printf '\033')[31mname"
+        echo 300 >$root/a/cpu.weight; echo '20000 100000' >$root/a/cpu.max
+        spins() {{ sh -c 'echo $$ >'$root/$1'/cgroup.procs; i=0; while :; do i=$((i + 1)); done' & }}
+        spins a; tasks=$!; spins a; tasks="$tasks $!"; spins free; tasks="$tasks $!"
+        joined() {{ [ "$(cat $root/a/cgroup.procs $root/free/cgroup.procs | wc -l)" -eq 3 ]; }}
+        await 20 joined || fail "the tasks do not join"
+        json() {{ echo "$1 $(scx_takt stats --cgroups --json --seconds 2 | tr -d '\n')"; }}
+        json EEVDF; json EEVDF
+        start_agent --metrics 9101
+        json TAKT; json TAKT
+        scx_takt stats --cgroups >/tmp/table || fail "status $?"
+        cat /tmp/table
+        egrep '^ +[0-9.]+ +300 +20/100 +[1-9][0-9]* +[1-9][0-9]* +[1-9][0-9]*  /a$' /tmp/table || fail "no limit"
+        egrep '^ +[0-9.]+ +100 +max +0 +0 +0  /free$' /tmp/table || fail "no free one"
+        grep -F '/odd\u{{1b}}[31mname' /tmp/table || fail "a name is shown as it is"
+
+        say "as metrics"
+        wget -q -O /tmp/metrics http://127.0.0.1:9101/metrics || fail "no metrics"
+        grep takt_cgroup /tmp/metrics && fail "cgroups that were not asked for"
+        wget -q -O /tmp/metrics 'http://127.0.0.1:9101/metrics?cgroups' || fail "no metrics of cgroups"
+        egrep '^takt_cgroup_throttled_periods_total.cgroup="/a". [1-9]' /tmp/metrics || fail "$(cat /tmp/metrics)"
+
+        say "many, and some that go"
+        (cd $root/free && mkdir $(seq 2000)) || fail "no cgroups"
+        (while :; do mkdir $root/gone; rmdir $root/gone; done) & tasks="$tasks $!"
+        scx_takt stats --cgroups >/tmp/table || fail "status $?"
+        [ "$(wc -l </tmp/table)" -eq 22 ] || fail "$(cat /tmp/table)"
+
+        say "without root"
+        as_plain_user scx_takt stats --cgroups >/tmp/table 2>/tmp/agent.err || fail "status $?"
+        grep '/a$' /tmp/table || fail "no cgroup: $(cat /tmp/table)"
+        [ "$(wc -l </tmp/agent.err)" -eq 1 ] || fail "$(cat /tmp/agent.err)"
+        kill -9 $tasks
+        stop_agent INT
+        say "without version 2"
+        mount -t tmpfs none $root
+        rejects 1 'no cgroup version 2' scx_takt stats --cgroups
+        "#
+    ));
+    // What happened between the two readings under each scheduler.
+    let between = |mark: &str| {
+        let of = |snapshot: &Value, name: &str| {
+            let mut cgroups = snapshot["cgroups"].as_array().unwrap().iter();
+            let limited = cgroups.find(|cgroup| cgroup["path"] == "/a").unwrap();
+            let counted = limited["throttling"][name].as_u64().unwrap();
+            (counted as f64, limited["used_permille"].as_u64().unwrap())
+        };
+        let found = marked(&text, mark);
+        ["nr_periods", "nr_throttled", "throttled_ns"].map(|name| {
+            let used_permille = of(&found[1], name).1;
+            assert!((190..=210).contains(&used_permille), "{used_permille}");
+            of(&found[1], name).0 - of(&found[0], name).0
+        })
+    };
+    for mark in ["EEVDF", "TAKT"] {
+        let [periods, throttled, throttled_ns] = between(mark);
+        println!("{mark}: {throttled} of {periods} periods throttled, for {throttled_ns} ns");
+        assert!(periods >= 20.0 && (throttled - periods).abs() <= 1.0);
+        // With three times the weight of the free task a quota of 20 ms lasts for 27.
+        assert!((60e6..82e6).contains(&(throttled_ns / throttled)));
+    }
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn rules_hold_at_exec_and_after_reload() {
 }
 
 /// The objects of JSON that stand behind `mark` at the beginning of a line.
-fn marked(text: &str, mark: &str) -> Vec<Value> {
+pub fn marked(text: &str, mark: &str) -> Vec<Value> {
     text.lines()
         .filter_map(|line| serde_json::from_str(line.trim().strip_prefix(mark)?.trim()).ok())
         .collect()

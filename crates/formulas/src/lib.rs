@@ -56,6 +56,12 @@ pub fn periods_in_debt(budget_ns: i64, quota_ns: u64) -> u64 {
     unsafe { bindings::periods_in_debt(budget_ns, quota_ns) }
 }
 
+/// `used_up_periods()` of `src/bpf/limit.h`.
+pub fn used_up_periods(budget_ns: i64, quota_ns: u64, nr_periods: u64) -> u64 {
+    // SAFETY: arithmetic on its arguments.
+    unsafe { bindings::used_up_periods(budget_ns, quota_ns, nr_periods) }
+}
+
 /// `limit_wait()` of `src/bpf/vtime.h`.
 pub fn limit_wait(
     wait_ns: u64,

@@ -61,6 +61,16 @@ proptest! {
     }
 
     #[test]
+    fn a_budget_is_used_up_at_the_end_of_as_many_periods_as_it_takes(
+        budget in -(DAY_NS as i64)..DAY_NS as i64, quota in MS..=DAY_NS, periods in 0..200_u64,
+    ) {
+        // Period by period, as each end sees the budget before it is refilled.
+        let before = |period: u64| i128::from(budget) + i128::from(quota) * i128::from(period);
+        let exact = (0..periods).filter(|period| before(*period) <= 0).count() as u64;
+        prop_assert_eq!(used_up_periods(budget, quota, periods), exact);
+    }
+
+    #[test]
     fn delta_vruntime_grows_with_time_and_falls_with_weight(
         ran in 0..DAY_NS, more in 0..DAY_NS, weight in WEIGHTS, heavier in WEIGHTS,
     ) {
