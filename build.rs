@@ -1,4 +1,4 @@
-//! Compiles `src/bpf` into skeletons: of the scheduler, the observer, and the wait check. Headers and vmlinux.h
+//! Compiles `src/bpf` into skeletons: of the scheduler and of its observers. Headers and vmlinux.h
 //! come from the scx_cargo crate.
 
 fn main() -> anyhow::Result<()> {
@@ -18,5 +18,8 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     scx_cargo::BpfBuilder::new()?
         .enable_skel("src/bpf/wait_check.bpf.c", "wait_check")
+        .build()?;
+    scx_cargo::BpfBuilder::new()?
+        .enable_skel("src/bpf/why.bpf.c", "why")
         .build()
 }

@@ -41,6 +41,11 @@ pub mod wait_check {
     include!(concat!(env!("OUT_DIR"), "/wait_check_skel.rs"));
 }
 
+/// The skeleton of `src/bpf/why.bpf.c`.
+pub mod why {
+    include!(concat!(env!("OUT_DIR"), "/why_skel.rs"));
+}
+
 /// A task's name as the kernel holds it: up to its first zero.
 pub fn name_in(comm: &[std::ffi::c_char]) -> String {
     let bytes = comm.iter().map(|&c| c as u8).take_while(|&byte| byte != 0);
@@ -62,6 +67,13 @@ unsafe impl plain::Plain for intf::obs_cpu {}
 unsafe impl plain::Plain for intf::obs_idle {}
 // SAFETY: as above.
 unsafe impl plain::Plain for intf::wait_check_cpu {}
+
+// SAFETY: as above.
+unsafe impl plain::Plain for intf::why_wait {}
+// SAFETY: as above.
+unsafe impl plain::Plain for intf::why_segment {}
+// SAFETY: as above.
+unsafe impl plain::Plain for intf::why_cpu {}
 
 impl Default for intf::takt_task {
     fn default() -> Self {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -180,6 +181,12 @@ pub enum Command {
     Bench(BenchArgs),
     /// How long the tasks of this machine wait for a CPU, under whatever scheduler runs.
     Observe(ObserveArgs),
+    /// Why a task waited for a CPU: what had it, and what was the first cause. Under any scheduler.
+    #[command(after_help = "Examples:\n  \
+        sudo scx_takt why pipewire                all tasks of this name, for 10 s\n  \
+        sudo scx_takt why 1234 --over 1ms         a process: waits of 1 ms and longer\n  \
+        sudo scx_takt why --unit nginx --json     all tasks of a systemd unit")]
+    Why(WhyArgs),
     /// A mixed load that tries to break a scheduler (for tests).
     #[command(hide = true)]
     Stress(StressArgs),
@@ -358,6 +365,30 @@ pub struct ObserveArgs {
     pub json: bool,
 }
 
+/// Flags of `scx_takt why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// PID of a process or a thread, or a name: of all tasks that have it.
+    #[arg(value_name = "PID|NAME", required_unless_present = "unit")]
+    pub target: Option<String>,
+
+    /// All tasks of this systemd unit.
+    #[arg(long, value_name = "UNIT", conflicts_with = "target")]
+    pub unit: Option<String>,
+
+    /// How long to watch, in seconds (0.1 to 3600); ctrl-C ends it early.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub seconds: f64,
+
+    /// Explain waits that are at least this long: 500us, 5ms, 1s.
+    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = parse_time)]
+    pub over: Duration,
+
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Flags of `scx_takt stress`.
 #[derive(Debug, Args)]
 pub struct StressArgs {
@@ -517,6 +548,19 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number with `us`, `ms` or `s`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let units = [("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
+    let unit = units
+        .iter()
+        .find_map(|(name, ns)| Some((text.strip_suffix(name)?, *ns)));
+    let parsed = unit.and_then(|(number, ns)| number.parse::<u64>().ok()?.checked_mul(ns));
+    match parsed {
+        Some(ns @ 10_000..=60_000_000_000) => Ok(Duration::from_nanos(ns)),
+        _ => Err("takes a time from 10us to 60s, such as 500us, 5ms or 1s".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -535,6 +579,26 @@ mod tests {
         assert_eq!(address("[::1]:80"), Ok("[::1]:80".into()));
         for wrong in ["", "70000", "localhost", "1.2.3.4"] {
             assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        let time = |text| parse_time(text).map(|time| time.as_micros());
+        assert_eq!(
+            [time("500us"), time("5ms"), time("1s")],
+            [Ok(500), Ok(5_000), Ok(1_000_000)]
+        );
+        for wrong in [
+            "5",
+            "ms",
+            "1us",
+            "61s",
+            "-5ms",
+            "1.5ms",
+            "18446744073709551615s",
+        ] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
         }
     }
 

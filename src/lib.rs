@@ -22,6 +22,7 @@ mod top;
 mod topology;
 mod tuner;
 mod wakeups;
+mod why;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Some(cli::Command::Keep) => commands::keep::run(),
         Some(cli::Command::Bench(args)) => bench::run(args),
         Some(cli::Command::Observe(args)) => commands::observe::run(&args),
+        Some(cli::Command::Why(args)) => commands::why::run(&args),
         Some(cli::Command::Stress(args)) => stress::run(args),
         Some(cli::Command::Load { args }) => bench::load::run(args),
     };

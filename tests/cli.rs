@@ -58,6 +58,7 @@ fn help_names_the_commands_and_hides_the_hidden() {
         "--stats",
         "--profile",
         "observe",
+        "why",
         "--stats",
         "--events",
         "--version",
@@ -95,6 +96,9 @@ fn wrong_usage_is_status_2() {
     }
     is_wrong_usage(&["--events=xml"], &["--events", "lines, json"]);
     is_wrong_usage(&["observe", "--seconds", "0"], &["--seconds"]);
+    is_wrong_usage(&["why"], &["PID|NAME"]);
+    is_wrong_usage(&["why", "1", "--unit", "x"], &["--unit"]);
+    is_wrong_usage(&["why", "1", "--over", "5"], &["--over", "5ms"]);
 }
 
 fn config_file(text: &str) -> tempfile::NamedTempFile {

@@ -38,6 +38,8 @@ mod top;
 mod trial;
 #[path = "vm/wakeups.rs"]
 mod wakeups;
+#[path = "vm/why.rs"]
+mod why;
 
 #[path = "vm/aarch64.rs"]
 mod aarch64;

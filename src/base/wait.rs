@@ -1,5 +1,6 @@
 //! Waiting without polling: for processes and for the kernel.
 
+use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::process::Child;
 use std::time::Duration;
@@ -24,10 +25,18 @@ pub fn ready(fds: &[BorrowedFd<'_>], limit: Duration) -> Option<usize> {
 /// # Errors
 /// If the kernel refuses.
 pub fn pidfd(child: &Child) -> Result<OwnedFd> {
+    pidfd_of(child.id() as i32).context("cannot watch a process")
+}
+
+/// A descriptor that can be read once the process `pid` has ended.
+///
+/// # Errors
+/// If there is none, or the kernel refuses.
+pub fn pidfd_of(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: a plain system call; the result is checked below.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if fd < 0 {
-        return Err(std::io::Error::last_os_error()).context("cannot watch a process");
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })

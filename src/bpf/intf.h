@@ -14,6 +14,7 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
+typedef short s16;
 typedef int s32;
 typedef long long s64;
 #endif
@@ -348,6 +349,157 @@ struct wait_check_cpu {
 	u32 pad;
 	struct wait_check_wait longest; /* by wait_ns */
 	struct wait_check_wait worst;	/* by left_ns / limit_ns */
+};
+
+/*
+ * Why tasks waited (why.bpf.c; src/why/), an object of its own that runs beside any scheduler.
+ */
+enum why_consts {
+	WHY_SEGMENTS = 256,   /* run segments that are kept per CPU: a power of two */
+	WHY_MAX_TASKS = 8192, /* watched tasks that wait at the same time */
+	WHY_DELAYED = 4096,   /* slots for tasks that waited for long: a power of two */
+	WHY_MASK_CPUS = 64,   /* CPUs that fit into a mask */
+	WHY_RING_BYTES = 1 << 20,
+	WHY_NO_TASK = 255, /* why_task.class: the CPU was idle */
+};
+
+/* Which tasks are watched. */
+enum why_target {
+	WHY_TARGET_THREAD,  /* one thread */
+	WHY_TARGET_PROCESS, /* all threads of a process */
+	WHY_TARGET_COMM,    /* all threads of a name */
+	WHY_TARGET_CGROUP,  /* all tasks of a cgroup and of those below it */
+};
+
+/* What a record is about. */
+enum why_record_type {
+	WHY_PART, /* a part of a wait: then the task was moved to another CPU */
+	WHY_WAIT, /* a wait, or its last part: the task got a CPU */
+	WHY_LOCK, /* a sleep in futex(), ended by a task that had waited for a CPU meanwhile */
+};
+
+/* How a wait began. */
+enum why_begin {
+	WHY_WOKEN_BY_TASK,
+	WHY_WOKEN_BY_TIMER,
+	WHY_WOKEN_BY_IRQ,     /* @vector: number of the interrupt */
+	WHY_WOKEN_BY_SOFTIRQ, /* @vector: which */
+	WHY_NEW,	      /* a new task */
+	WHY_PREEMPTED,	      /* another task took its CPU */
+	WHY_NR_BEGINS,
+};
+#define WHY_NO_VECTOR (~0U)
+
+/* What scx_takt knows of the task that ran where the wakee was to run: preempt.bpf.h. */
+enum why_rule {
+	WHY_RULE_UNKNOWN,	  /* another scheduler, or not asked */
+	WHY_RULE_RUNS_NEXT,	  /* the wakee was placed on its CPU */
+	WHY_RULE_THROTTLED,	  /* the budget of its cgroup was used up: cpu.max */
+	WHY_RULE_NEVER_PREEMPTS,  /* the wakee is of class background or SCHED_BATCH */
+	WHY_RULE_NOT_OURS,	  /* a task of a higher scheduling class ran, or none */
+	WHY_RULE_PLACED_BEFORE,	  /* another task had been placed there to run next */
+	WHY_RULE_PROTECTED_SHORT, /* it was protected: short-running */
+	WHY_RULE_PROTECTED_BEGIN, /* it was protected: had run for less than preempt_after */
+	WHY_RULE_LAG,	/* it had had less of its share than the wakee, or about as much */
+	WHY_RULE_SLICE, /* no wakeup: the task waits in a queue for its next slice */
+};
+
+/* How a run segment ended. */
+enum why_end {
+	WHY_END_SLEEP,
+	WHY_END_READY, /* preempted, or its slice was over */
+	WHY_END_OPEN,  /* it goes on */
+};
+
+/* One task at one moment. 32 bytes. */
+struct why_task {
+	s32 pid;
+	s32 tgid;
+	u32 shares; /* weight of its cgroup or session: 1024 is cpu.weight 100 */
+	s16 prio;   /* kernel's: < 0 deadline, < 100 real-time, 120 nice 0 */
+	u8 class;   /* enum obs_class, or WHY_NO_TASK */
+	u8 kernel_thread;
+	char comm[TAKT_COMM_LEN];
+};
+
+/* A task had a CPU. 64 bytes. */
+struct why_segment {
+	u64 from_ns; /* 0: since before any watched task waited */
+	u64 to_ns;
+	u32 irq_us;	/* of it, hard interrupts of devices */
+	u32 softirq_us; /* of it, softirqs */
+	u32 end;	/* enum why_end */
+	u32 pad;
+	struct why_task task;
+};
+
+/* A watched task that waits, or sleeps in futex(); head of a record. */
+struct why_wait {
+	u64 at_ns;	  /* when the wait, or the sleep, began */
+	u64 part_ns;	  /* the same, of this part */
+	u64 end_ns;	  /* when this part ended */
+	u64 throttled_ns; /* by cpu.max under the kernel's scheduler, until the end; summed over
+			     CPUs */
+	u64 dsq;	  /* the dispatch queue of sched_ext that it waited in; TAKT_NO_DSQ: none */
+	u64 protect_ns;	  /* WHY_RULE_PROTECTED_SHORT: for how long since its wakeup */
+	u64 allowed_cpus; /* of the first 64 */
+	u64 idle_cpus;	  /* of the first 64, those that were idle for half of this part */
+	u64 held_ns;	  /* LOCK: how long the waker had waited for a CPU */
+	u32 type;	  /* enum why_record_type */
+	u32 begin;	  /* enum why_begin */
+	u32 vector;	  /* of the interrupt or softirq that woke it */
+	u32 cpu;	  /* where it waited in this part */
+	u32 first_cpu;	  /* where it was placed first */
+	u32 nr_allowed;	  /* CPUs that it may use */
+	u32 nr_moves;	  /* times that it was moved to another CPU so far */
+	u32 rule;	  /* enum why_rule, of the begin */
+	u32 nr_segments;  /* that follow, in order of time */
+	u32 throttled;	  /* 1: its cgroups might not run as it began to wait (cpu.max) */
+	u32 placed;	  /* 1: the kernel has put it on a run queue */
+	u32 pad;
+	struct why_task task;
+	struct why_task other; /* the waker; PREEMPTED: the task that took its CPU */
+	struct why_task
+		ruled; /* the task that @rule is about; LOCK: the task that the waker waited for */
+};
+
+/* One CPU; written by that CPU only. */
+struct why_cpu {
+	u64 from_ns;	/* when the running task got the CPU; 0: before any watched task waited */
+	u64 irq_at;	/* when the interrupt that goes on began; 1: before; 0: none goes on */
+	u64 softirq_at; /* the same */
+	u64 irq_ns;	/* in this segment */
+	u64 softirq_ns;
+	u64 nested_ns;	/* hard interrupts since softirq_at */
+	u64 nr_waits;	/* of watched tasks that ended here, all of them */
+	u64 wait_ns;	/* in sum */
+	u64 longest_ns; /* of them */
+	u64 nr_long;	/* beyond the limit */
+	u64 long_ns;	/* in sum */
+	u64 nr_lost;	/* records that found no room in the ring */
+	u64 nr_unseen;	/* waits whose beginning is not known */
+	u64 nr_sleeps;	/* in futex(), beyond the limit, that a task ended that had not waited */
+	u32 irq;	/* number of the interrupt that goes on */
+	u32 softirq;	/* number of the softirq that goes on */
+	u32 next;	/* segments so far */
+	u32 idle;	/* 1: it idles */
+	u64 ran_until;	/* rq clock; when the last task that ran for long lost the CPU:
+			   note_long_run() */
+	struct why_task ran; /* that task */
+	u32 in_timer;	     /* 1: a high-resolution timer's function is called */
+	u32 pad;
+	/* The last ones, each twice: at i and at i + WHY_SEGMENTS, so that any run of them is
+	 * whole. */
+	struct why_segment segments[2 * WHY_SEGMENTS];
+};
+
+/* A task that waited for long, watched or not. */
+struct why_delayed {
+	u64 ended_ns;
+	u64 waited_ns;
+	s32 pid;
+	u32 cpu;
+	struct why_task before; /* the last that ran there for long meanwhile, or the last */
 };
 
 #endif /* TAKT_INTF_H */

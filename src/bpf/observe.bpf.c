@@ -29,26 +29,20 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include "buckets.h"
+#include "sched_class.bpf.h"
 
-#define PF_KTHREAD  0x00200000
-#define SCHED_IDLE  5
-#define MAX_RT_PRIO 100
-#define DELAY_BITS  55
-#define DELAY_MASK  ((1ULL << DELAY_BITS) - 1)
-#define LEFT	    (1ULL << DELAY_BITS) /* switched out at this time, unknown to the kernel */
-#define KNOWN	    (1ULL << (DELAY_BITS + 1)) /* the word is in use */
-#define SLEPT	    (1ULL << (DELAY_BITS + 2)) /* lowest bit of nvcsw */
-#define PID_SHIFT   (DELAY_BITS + 3)
+#define PF_KTHREAD 0x00200000
+#define DELAY_BITS 55
+#define DELAY_MASK ((1ULL << DELAY_BITS) - 1)
+#define LEFT	   (1ULL << DELAY_BITS)	      /* switched out at this time, unknown to the kernel */
+#define KNOWN	   (1ULL << (DELAY_BITS + 1)) /* the word is in use */
+#define SLEPT	   (1ULL << (DELAY_BITS + 2)) /* lowest bit of nvcsw */
+#define PID_SHIFT  (DELAY_BITS + 3)
 
 char _license[] SEC("license") = "GPL";
 
 /* Set by the reader: number of words less one. */
 const volatile u32 slot_mask = OBS_MIN_SLOTS - 1;
-
-/* Kernels up to 7.0 have the states of a sched_ext task in an enum of their own. */
-enum scx_task_state___own {
-	SCX_TASK_ENABLED___own,
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -79,37 +73,6 @@ static __always_inline void add_to_hist(struct obs_hist *h, u64 ns)
 		h->max_ns = ns;
 }
 
-/* Is @p in the care of a sched_ext scheduler? */
-static __always_inline bool is_ext(const struct task_struct *p)
-{
-	u32 enabled;
-
-	if (!bpf_core_field_exists(p->scx.flags))
-		return false;
-	if (bpf_core_enum_value_exists(enum scx_ent_flags, SCX_TASK_ENABLED))
-		enabled = bpf_core_enum_value(enum scx_ent_flags, SCX_TASK_ENABLED);
-	else if (bpf_core_enum_value_exists(enum scx_task_state___own, SCX_TASK_ENABLED___own))
-		enabled = bpf_core_enum_value(enum scx_task_state___own, SCX_TASK_ENABLED___own)
-			  << bpf_core_enum_value(enum scx_ent_flags, SCX_TASK_STATE_SHIFT);
-	else
-		return false;
-	return (p->scx.flags & bpf_core_enum_value(enum scx_ent_flags, SCX_TASK_STATE_MASK)) ==
-	       enabled;
-}
-
-/* The class that @p runs in at this moment: by its priority, inherited or not. class_of() in
- * sample.bpf.h goes by the policy. */
-static __always_inline u32 class_of(const struct task_struct *p)
-{
-	if (p->prio < 0)
-		return OBS_DL;
-	if (p->prio < MAX_RT_PRIO)
-		return OBS_RT;
-	if (is_ext(p))
-		return OBS_EXT;
-	return p->policy == SCHED_IDLE ? OBS_IDLE : OBS_FAIR;
-}
-
 static __always_inline u32 group_of(const struct task_struct *p)
 {
 	return 2 * class_of(p) + !!(p->flags & PF_KTHREAD);
@@ -118,11 +81,6 @@ static __always_inline u32 group_of(const struct task_struct *p)
 static __always_inline struct obs_group *group_here(u32 group)
 {
 	return bpf_map_lookup_elem(&groups, &group);
-}
-
-static __always_inline bool is_on_cpu(const struct task_struct *task)
-{
-	return BPF_CORE_READ_BITFIELD(task, on_cpu); /* its size differs between kernels */
 }
 
 static __always_inline struct obs_cpu *cpu_here(void)

@@ -45,7 +45,8 @@ s32 agent_tgid; /* our own agent, in class background so that it delays no other
 
 struct takt_tunable_slots tunables SEC(".data.tunables");
 
-struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS];
+/* In a map of its own, which why.bpf.c reads. */
+struct cpu_ctx cpu_ctxs[TAKT_MAX_CPUS] SEC(".data.cpus");
 
 struct queue_ctx queue_ctxs[TAKT_NR_QUEUES];
 

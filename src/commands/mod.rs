@@ -5,3 +5,4 @@ pub mod config;
 pub mod keep;
 pub mod observe;
 pub mod stats;
+pub mod why;

@@ -4,6 +4,7 @@
 //! tasks, which system call. The tests in VMs put the same question to EEVDF and to scx_takt (`tests/vm/cases`). Each
 //! prints one line of JSON; times in it are CLOCK_MONOTONIC or CPU time.
 
+mod culprit;
 mod flipper;
 mod shares;
 mod sleeper;
@@ -29,6 +30,8 @@ struct LoadArgs {
 
 #[derive(Debug, Subcommand)]
 enum Load {
+    /// A task that is made to wait, and what makes it wait.
+    Culprit(culprit::CulpritArgs),
     /// CPU time of tasks that compute without end, in groups.
     Shares(shares::SharesArgs),
     /// A task that computes and changes an attribute of its own again and again, beside others and a timer.
@@ -48,6 +51,7 @@ enum Load {
 pub fn run(words: Vec<OsString>) -> Result<ExitCode> {
     let args = LoadArgs::parse_from(iter::once("scx_takt load".into()).chain(words));
     let found = match &args.load {
+        Load::Culprit(args) => serde_json::to_value(args.run()?),
         Load::Shares(args) => serde_json::to_value(args.run()?),
         Load::Flipper(args) => serde_json::to_value(args.run()?),
         Load::Sleeper(args) => serde_json::to_value(args.run()?),

@@ -27,7 +27,7 @@ const CRATES: [Rules; 2] = [
             &["config", "snapshot", "tuner"],
             &["cli", "state"],
             // Each reads the kernel for one purpose.
-            &["collect", "events", "observe"],
+            &["collect", "events", "observe", "why"],
             // The agent, its readers and the commands.
             &["agent", "commands", "stats", "top"],
             // Load and measurements of any scheduler: the agent does not need them.
