@@ -456,7 +456,7 @@ struct why_wait {
 	u32 nr_segments;  /* that follow, in order of time */
 	u32 throttled;	  /* 1: its cgroups might not run as it began to wait (cpu.max) */
 	u32 placed;	  /* 1: the kernel has put it on a run queue */
-	u32 pad;
+	u32 used;	  /* 1: the slot has a task */
 	struct why_task task;
 	struct why_task other; /* the waker; PREEMPTED: the task that took its CPU */
 	struct why_task

@@ -12,6 +12,7 @@
  *
  * Costs. While no watched task waits, a switch costs the question whether either task is watched,
  * and whether the next one has waited for long: why_delayed. All else is paid for by watched tasks.
+ * Nothing here allocates or takes a lock but that of the ring.
  *
  * Limits: 256 segments per CPU. Interrupts of a CPU's own timer and calls from other CPUs count for
  * the task that they interrupt; what such a call wakes seems to be woken by that task. A lock whose
@@ -101,7 +102,10 @@ static __noinline int send_wait(struct why_wait *w, u32 type, u32 end, u64 now)
 		if (cpu != w->cpu && was_idle(cpu, w->part_ns, now))
 			w->idle_cpus |= 1ULL << cpu;
 	}
-	count_segments(w, c, end, w->part_ns);
+	if (type == WHY_LOCK)
+		w->nr_segments = 0;
+	else
+		count_segments(w, c, end, w->part_ns);
 	n = min_u64(READ_ONCE(w->nr_segments), WHY_SEGMENTS);
 	start = (end - n) & (WHY_SEGMENTS - 1);
 	if (bpf_ringbuf_reserve_dynptr(&records, sizeof(*w) + n * sizeof(struct why_segment), 0,
@@ -121,7 +125,9 @@ static __noinline int send_wait(struct why_wait *w, u32 type, u32 end, u64 now)
 
 /*
  * Sends the part of the wait of @p that ends now, as it is moved away from its CPU. What runs there
- * runs on: its segment so far takes the place of the next one, under the lock of the run queue.
+ * runs on: its segment so far takes the place of the next one. The lock of that run queue is held
+ * (detach_task() in kernel/sched/fair.c, move_remote_task_to_local_dsq() in ext.c): no switch comes
+ * in between there.
  */
 static __noinline int send_part(struct why_wait *w, struct task_struct *p, u64 now)
 {
@@ -144,32 +150,35 @@ static __noinline int send_part(struct why_wait *w, struct task_struct *p, u64 n
 	return send_wait(w, WHY_PART, c->next + 1, now);
 }
 
-/* @p begins to wait; @other woke it, or took its CPU. */
-static __noinline int open_wait(const struct task_struct *p, u32 begin, u32 vector,
-				const struct task_struct *other, u64 now)
+/* @p begins to wait; @other woke it, or took its CPU. Returns the wait; NULL: it is not noted. */
+static __always_inline struct why_wait *open_wait(const struct task_struct *p, u32 begin,
+						  u32 vector, const struct task_struct *other,
+						  u64 now)
 {
-	struct why_wait w = {.at_ns = now,
-			     .part_ns = now,
-			     .begin = begin,
-			     .vector = vector,
-			     .type = WHY_WAIT,
-			     .dsq = TAKT_NO_DSQ};
-	u32 pid = p->pid;
+	struct why_wait *w = claim_wait(p);
 
-	fill_task(&w.task, p);
-	fill_task(&w.other, other);
-	if (bpf_map_update_elem(&waits, &pid, &w, BPF_ANY)) {
-		__sync_fetch_and_add(&nr_dropped, 1);
-		return 0;
-	}
+	if (!w)
+		return NULL;
+	w->type = WHY_WAIT;
+	w->at_ns = now;
+	w->part_ns = now;
+	w->begin = begin;
+	w->vector = vector;
+	w->dsq = TAKT_NO_DSQ;
+	w->protect_ns = 0;
+	w->held_ns = 0;
+	w->nr_moves = 0;
+	w->rule = WHY_RULE_UNKNOWN;
+	w->placed = 0;
+	fill_task(&w->other, other);
 	if (!__sync_fetch_and_add(&nr_open, 1))
 		open_since = now;
-	return 0;
+	return w;
 }
 
-static __always_inline void close_wait(u32 pid)
+static __always_inline void close_wait(struct why_wait *w)
 {
-	bpf_map_delete_elem(&waits, &pid);
+	w->used = 0;
 	__sync_fetch_and_add(&nr_open, -1);
 }
 
@@ -191,32 +200,27 @@ static __always_inline void note_placed(struct why_wait *w, struct task_struct *
 static __always_inline void note_preempted(struct task_struct *p, const struct task_struct *next,
 					   u64 now)
 {
-	u32 pid = p->pid;
-	struct why_wait *w;
+	struct why_wait *w = open_wait(p, WHY_PREEMPTED, WHY_NO_VECTOR, next, now);
 
-	open_wait(p, WHY_PREEMPTED, WHY_NO_VECTOR, next, now);
-	w = bpf_map_lookup_elem(&waits, &pid);
 	if (w)
 		note_placed(w, p, false);
 }
 
 /* @p goes to sleep in futex(). */
-static __noinline int note_futex(const struct task_struct *p, u64 now)
+static __always_inline void note_futex(const struct task_struct *p, u64 now)
 {
-	struct why_wait w = {.at_ns = now, .type = WHY_LOCK};
-	u32 pid = p->pid;
+	struct why_wait *w = claim_wait(p);
 
-	fill_task(&w.task, p);
-	if (bpf_map_update_elem(&waits, &pid, &w, BPF_ANY))
-		__sync_fetch_and_add(&nr_dropped, 1);
-	return 0;
+	if (!w)
+		return;
+	w->type = WHY_LOCK;
+	w->at_ns = now;
 }
 
 /* @p gets the CPU of @c. */
 static __always_inline void end_wait(struct why_cpu *c, struct task_struct *p, u64 now)
 {
-	u32 pid = p->pid;
-	struct why_wait *w = bpf_map_lookup_elem(&waits, &pid);
+	struct why_wait *w = wait_of(p);
 	u64 wait_ns;
 
 	if (!w) {
@@ -224,7 +228,7 @@ static __always_inline void end_wait(struct why_cpu *c, struct task_struct *p, u
 		return;
 	}
 	if (w->type == WHY_LOCK) { /* its wakeup was not seen */
-		bpf_map_delete_elem(&waits, &pid);
+		w->used = 0;
 		c->nr_unseen++;
 		return;
 	}
@@ -239,7 +243,7 @@ static __always_inline void end_wait(struct why_cpu *c, struct task_struct *p, u
 		fill_task(&w->task, p);
 		send_wait(w, WHY_WAIT, c->next, now);
 	}
-	close_wait(pid);
+	close_wait(w);
 }
 
 /* @prev has had the CPU: notes the last that had it for long. */
@@ -341,7 +345,7 @@ int BPF_PROG(why_waking, struct task_struct *p)
 {
 	struct why_cpu *c;
 	struct why_wait *w;
-	u32 pid = p->pid, begin, vector;
+	u32 begin, vector;
 	u64 now;
 
 	if (!is_watched(p))
@@ -351,7 +355,7 @@ int BPF_PROG(why_waking, struct task_struct *p)
 		return 0;
 	now = bpf_ktime_get_ns();
 	begin = waker_kind(c, &vector);
-	w = bpf_map_lookup_elem(&waits, &pid);
+	w = wait_of(p);
 	if (w && w->type != WHY_LOCK)
 		return 0; /* it is ready already, and goes on waiting */
 	if (w && begin == WHY_WOKEN_BY_TASK)
@@ -363,16 +367,15 @@ int BPF_PROG(why_waking, struct task_struct *p)
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(why_wakeup, struct task_struct *p)
 {
-	u32 pid = p->pid;
 	struct why_wait *w;
 
 	if (!is_watched(p))
 		return 0;
-	w = bpf_map_lookup_elem(&waits, &pid);
+	w = wait_of(p);
 	if (!w || w->type == WHY_LOCK || w->placed)
 		return 0;
 	if (is_on_cpu(p)) /* it was on its way to sleep, and has its CPU still */
-		close_wait(pid);
+		close_wait(w);
 	else
 		note_placed(w, p, true);
 	return 0;
@@ -381,13 +384,11 @@ int BPF_PROG(why_wakeup, struct task_struct *p)
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(why_wakeup_new, struct task_struct *p)
 {
-	u32 pid = p->pid;
 	struct why_wait *w;
 
 	if (!is_watched(p))
 		return 0;
-	open_wait(p, WHY_NEW, WHY_NO_VECTOR, bpf_get_current_task_btf(), bpf_ktime_get_ns());
-	w = bpf_map_lookup_elem(&waits, &pid);
+	w = open_wait(p, WHY_NEW, WHY_NO_VECTOR, bpf_get_current_task_btf(), bpf_ktime_get_ns());
 	if (w)
 		note_placed(w, p, true);
 	return 0;
@@ -398,15 +399,15 @@ int BPF_PROG(why_wakeup_new, struct task_struct *p)
 SEC("tp_btf/sched_migrate_task")
 int BPF_PROG(why_migrate, struct task_struct *p, int dest_cpu)
 {
-	u64 now = bpf_ktime_get_ns();
-	u32 pid = p->pid;
 	struct why_wait *w;
+	u64 now;
 
 	if (!is_watched(p))
 		return 0;
-	w = bpf_map_lookup_elem(&waits, &pid);
+	w = wait_of(p);
 	if (!w || w->type == WHY_LOCK || !w->placed)
 		return 0;
+	now = bpf_ktime_get_ns();
 	if (now - w->part_ns >= over_ns / 16)
 		send_part(w, p, now);
 	w->part_ns = now;

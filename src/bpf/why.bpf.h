@@ -53,9 +53,9 @@ struct {
 	__type(value, struct why_cpu);
 } cpus SEC(".maps");
 
-/* By PID: watched tasks that wait, or sleep in futex(). */
+/* By the low bits of the PID: watched tasks that wait, or sleep in futex(). */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WHY_MAX_TASKS);
 	__type(key, u32);
 	__type(value, struct why_wait);
@@ -77,6 +77,21 @@ struct {
 static __always_inline struct why_cpu *cpu_of(u32 cpu)
 {
 	return bpf_map_lookup_elem(&cpus, &cpu);
+}
+
+static __always_inline struct why_wait *slot_of(const struct task_struct *p)
+{
+	u32 slot = p->pid & (WHY_MAX_TASKS - 1);
+
+	return bpf_map_lookup_elem(&waits, &slot);
+}
+
+/* What is noted of @p, which waits or sleeps; NULL: nothing. */
+static __always_inline struct why_wait *wait_of(const struct task_struct *p)
+{
+	struct why_wait *w = slot_of(p);
+
+	return w && w->used && w->task.pid == p->pid ? w : NULL;
 }
 
 static __always_inline bool has_target_comm(const struct task_struct *p)
@@ -135,7 +150,22 @@ static __always_inline void fill_task(struct why_task *task, const struct task_s
 	task->class = p->pid ? class_of(p) : WHY_NO_TASK;
 	task->kernel_thread = !!(p->flags & PF_KTHREAD);
 	task->shares = p->sched_task_group->shares / 1024;
-	__builtin_memcpy(task->comm, p->comm, sizeof(task->comm));
+	__builtin_memcpy(task->comm, __builtin_assume_aligned(p->comm, 8), sizeof(task->comm));
+}
+
+/* Takes the slot of @p; NULL: another task that waits has it. */
+static __always_inline struct why_wait *claim_wait(const struct task_struct *p)
+{
+	struct why_wait *w = slot_of(p);
+
+	if (!w)
+		return NULL;
+	if ((!w->used || w->task.pid != p->pid) && __sync_val_compare_and_swap(&w->used, 0, 1)) {
+		__sync_fetch_and_add(&nr_dropped, 1);
+		return NULL;
+	}
+	fill_task(&w->task, p);
+	return w;
 }
 
 /* For how long it has been since @at, BEFORE included. */

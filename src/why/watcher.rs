@@ -162,7 +162,8 @@ impl Watcher {
             };
             let wait = plain::from_bytes::<why_wait>(&value)
                 .map_err(|error| anyhow!("a wait of a wrong size: {error:?}"))?;
-            let is_wait = wait.type_ != intf::why_record_type_WHY_LOCK && wait.placed != 0;
+            let is_wait =
+                wait.used != 0 && wait.type_ != intf::why_record_type_WHY_LOCK && wait.placed != 0;
             if is_wait && now_ns.saturating_sub(wait.at_ns) >= over_ns {
                 open.push(self.open_wait(wait, now_ns)?);
             }
