@@ -209,6 +209,23 @@ fn why_names_the_culprit_on_6_12() {
     one_cpu(KERNEL_6_12);
 }
 
+/// Under scx_takt the rule is named that lets a wakee wait: a short-running task is protected.
+#[test]
+#[ignore = "boots a VM"]
+fn why_names_the_rule_that_protects() {
+    let found = answers(
+        Vm::new("7.2").deterministic(),
+        "start_agent
+         ask protected 2ms --kind bursts --burst-ms 7",
+    );
+    expect(
+        &found,
+        "protected",
+        "task",
+        &["culprit", "was protected: short-running"],
+    );
+}
+
 /// What cannot be watched is said in one line, and what ends meanwhile ends the watch.
 #[test]
 #[ignore = "boots a VM"]

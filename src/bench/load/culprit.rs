@@ -33,6 +33,8 @@ const FILTER_INSNS: usize = 4_000;
 pub enum Kind {
     /// Nothing else.
     Idle,
+    /// A task like the victim that runs in bursts.
+    Bursts,
     /// A real-time task that runs in bursts.
     Rt,
     /// A task that computes without end.
