@@ -16,6 +16,7 @@ mod package;
 mod peers;
 mod setup;
 mod side_by_side;
+mod sim;
 mod steps;
 mod test;
 mod topology;
@@ -63,6 +64,9 @@ enum Command {
     Peers(peers::PeersArgs),
     /// Compare scx_takt with EEVDF and peers in a virtual machine
     Bench(bench::BenchArgs),
+    /// Run the policy on simulated machines, and check its invariants
+    #[command(disable_help_flag = true)]
+    Sim(sim::SimArgs),
     /// Make a Debian package
     Package(package::PackageArgs),
     /// Check the documentation, layers, licences and words of the tree
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Peers(args) => peers::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::Package(args) => package::run(&args),
         Command::Check(command) => check::run(&command),
         Command::Test(args) => test::run(&args),

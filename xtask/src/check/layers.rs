@@ -17,7 +17,7 @@ struct Rules {
     layers: &'static [&'static [&'static str]],
 }
 
-const CRATES: [Rules; 2] = [
+const CRATES: [Rules; 3] = [
     Rules {
         folder: "src",
         layers: &[
@@ -47,7 +47,19 @@ const CRATES: [Rules; 2] = [
             &["cross", "kernel", "peers", "side_by_side"],
             &["vm"],
             // The other commands.
-            &["bench", "check", "demo", "package", "test"],
+            &["bench", "check", "demo", "package", "sim", "test"],
+        ],
+    },
+    Rules {
+        folder: "crates/takt_sim/src",
+        layers: &[
+            &["dsq", "event", "mask", "random", "violation"],
+            &["idle", "policy", "topology"],
+            &["world"],
+            &["task"],
+            &["machine"],
+            &["strategy"],
+            &["search"],
         ],
     },
 ];
