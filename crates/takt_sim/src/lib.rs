@@ -20,3 +20,4 @@ pub mod task;
 pub mod topology;
 pub mod violation;
 pub mod world;
+pub mod world_text;

@@ -1,13 +1,15 @@
 //! Runs random worlds, and prints a summary, or the smallest world that fails.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use takt_sim::search::{Limit, search, survey, world_of};
 use takt_sim::strategy::Wishes;
 use takt_sim::topology::Topology;
+use takt_sim::{machine, world_text};
 
 /// Run the policy on simulated machines, and check its invariants
 #[derive(Parser)]
@@ -31,6 +33,9 @@ struct Cli {
     /// Known faults of the policy count, too
     #[arg(long)]
     strict: bool,
+    /// Run the world of this file, as --show and failures print it, and print how it goes
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "worlds", "seconds", "cpus", "topology"])]
+    world: Option<PathBuf>,
     /// Print the world of the seed, and do not run it
     #[arg(long)]
     show: bool,
@@ -68,6 +73,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         topology,
         is_strict: cli.strict,
     };
+    if let Some(file) = &cli.world {
+        return run_file(file, cli.strict, &mut out);
+    }
     if cli.show {
         if let Some(world) = world_of(cli.seed, wishes) {
             write!(out, "{world}")?;
@@ -91,6 +99,38 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         None => ExitCode::SUCCESS,
         Some(failure) => {
             writeln!(out, "\n{failure}")?;
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Runs one world, and prints the last of what happens, CPU time and longest waits.
+fn run_file(file: &Path, is_strict: bool, out: &mut impl Write) -> Result<ExitCode> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut world =
+        world_text::parse(&text).with_context(|| format!("{} is no world", file.display()))?;
+    world.is_strict = is_strict;
+    let outcome = machine::run_recorded(&world);
+    for line in &outcome.timeline {
+        writeln!(out, "{line}")?;
+    }
+    for (task, (ran_ns, wait_ns)) in outcome
+        .ran_ns
+        .iter()
+        .zip(&outcome.longest_wait_ns)
+        .enumerate()
+    {
+        let (ran_ms, wait_ms) = (*ran_ns as f64 / 1e6, *wait_ns as f64 / 1e6);
+        writeln!(
+            out,
+            "T{task}: ran for {ran_ms:.3} ms, waited for {wait_ms:.3} ms at most"
+        )?;
+    }
+    Ok(match outcome.violation {
+        None => ExitCode::SUCCESS,
+        Some(violation) => {
+            writeln!(out, "{violation}")?;
             ExitCode::FAILURE
         }
     })

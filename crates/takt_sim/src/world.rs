@@ -199,6 +199,20 @@ impl fmt::Display for ChangeKind {
     }
 }
 
+impl fmt::Display for Costs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "costs: switch {}, wake {}, tick {}, interrupt {}, idle exit {}",
+            Ns(self.switch_ns),
+            Ns(self.wake_ns),
+            Ns(self.tick_ns),
+            Ns(self.ipi_ns),
+            Ns(self.idle_exit_ns)
+        )
+    }
+}
+
 impl fmt::Display for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ticks = if self.ticks_at_once {
@@ -214,6 +228,9 @@ impl fmt::Display for World {
             Ns(self.duration_ns),
             self.seed
         )?;
+        if self.costs != Costs::default() {
+            writeln!(f, "{}", self.costs)?;
+        }
         for (number, task) in self.tasks.iter().enumerate() {
             write!(
                 f,

@@ -56,7 +56,7 @@ const CRATES: [Rules; 3] = [
             &["dsq", "event", "mask", "random", "violation"],
             &["idle", "policy", "topology"],
             &["world"],
-            &["task"],
+            &["task", "world_text"],
             &["machine"],
             &["strategy"],
             &["search"],
