@@ -163,16 +163,12 @@ void sim_reset(struct sim_machine *machine)
 struct sim_numbers sim_numbers(void)
 {
 	return (struct sim_numbers){
-		.domains = TAKT_QUEUE_DOMAINS,
 		.cpus = TAKT_QUEUE_CPUS,
 		.throttled = TAKT_THROTTLED,
 		.nr_domains = TAKT_MAX_DOMAINS,
 		.slice_max_ns = tunables.slot[0].slice_max_ns,
-		.lead_max_ns = tunables.slot[0].lead_max_ns,
 		.scx_queued = SCX_TASK_QUEUED,
 		.pf_exiting = PF_EXITING,
-		.ops_flags =
-			SCX_OPS_ENQ_LAST | SCX_OPS_ENQ_EXITING | SCX_OPS_ENQ_MIGRATION_DISABLED,
 	};
 }
 
@@ -199,7 +195,6 @@ struct sim_task_view sim_task_new(int pid, char *comm)
 		.weight = &p->scx.weight,
 		.policy = &p->policy,
 		.nr_cpus_allowed = &p->nr_cpus_allowed,
-		.migration_disabled = &p->migration_disabled,
 		.cpus_mask = (unsigned long long *)p->cpus_mask.bits,
 		.slice_ns = &p->scx.slice,
 		.dsq_vtime = &p->scx.dsq_vtime,
@@ -229,18 +224,9 @@ struct sim_task_record sim_task_record(void *p)
 	if (!task->has_record)
 		return (struct sim_task_record){};
 	return (struct sim_task_record){
-		.vruntime = t->vruntime,
-		.ready_at = t->ready_at,
-		.runtime_ns = t->runtime_ns,
-		.slice_left_ns = t->slice_left_ns,
-		.weight_1024 = t->weight_1024,
-		.lag_ns = lag_of(t),
-		.queue = t->queue,
 		.own_queue = t->own_queue,
 		.cpu_bound_in = t->cpu_bound_in,
 		.domain = t->domain,
-		.cgroup = t->cgroup,
-		.counted = t->counted,
 		.exists = 1,
 	};
 }
@@ -250,25 +236,14 @@ struct sim_queue_record sim_queue_record(unsigned int queue)
 	struct queue_ctx *q = queue_ctx_of(queue);
 
 	return (struct sim_queue_record){
-		.avg_vruntime = q->avg_vruntime,
 		.nr_queued = q->nr_queued,
 		.nr_cpu_bound = q->nr_cpu_bound,
 	};
 }
 
-unsigned long long sim_max_progress(void)
-{
-	return max_progress.ns;
-}
-
 int sim_domain_tasks(unsigned int number)
 {
 	return domains[number & (TAKT_MAX_DOMAINS - 1)].nr_tasks;
-}
-
-int sim_cpu_runs(int cpu)
-{
-	return cpu_ctx_of(cpu)->started_at != 0;
 }
 
 /* What is not in the table is not called, as in the kernel. */

@@ -19,7 +19,6 @@ struct sim_task_view {
 	unsigned int *weight;
 	unsigned int *policy;
 	int *nr_cpus_allowed;
-	unsigned short *migration_disabled;
 	unsigned long long *cpus_mask; /* SIM_WORDS of them are in use */
 	unsigned long long *slice_ns;
 	unsigned long long *dsq_vtime;
@@ -27,24 +26,14 @@ struct sim_task_view {
 
 /* What the policy's own record of a task says. */
 struct sim_task_record {
-	unsigned long long vruntime;
-	unsigned long long ready_at;
-	unsigned long long runtime_ns;
-	unsigned long long slice_left_ns;
-	unsigned long long weight_1024;
-	long long lag_ns;
-	unsigned int queue;
 	unsigned int own_queue;
 	unsigned int cpu_bound_in;
 	unsigned int domain;
-	unsigned int cgroup;
-	unsigned int counted;
 	unsigned int exists;
 };
 
 /* What the policy's own record of a queue says. */
 struct sim_queue_record {
-	unsigned long long avg_vruntime;
 	unsigned int nr_queued;
 	unsigned int nr_cpu_bound;
 };
@@ -59,15 +48,12 @@ struct sim_machine {
 
 /* Numbers of queues: intf.h. */
 struct sim_numbers {
-	unsigned int domains;
 	unsigned int cpus;
 	unsigned int throttled;
 	unsigned int nr_domains;
 	unsigned long long slice_max_ns;
-	unsigned long long lead_max_ns;
 	unsigned int scx_queued;
 	unsigned int pf_exiting;
-	unsigned long long ops_flags;
 };
 
 /* An iterator over a dispatch queue. */
@@ -89,9 +75,7 @@ void sim_task_free(void *task);
 int sim_task_pid(void *task);
 struct sim_task_record sim_task_record(void *task);
 struct sim_queue_record sim_queue_record(unsigned int queue);
-unsigned long long sim_max_progress(void);
 int sim_domain_tasks(unsigned int number);
-int sim_cpu_runs(int cpu);
 void sim_set_prio(void *task, int prio);
 
 int sim_init(void);

@@ -40,11 +40,6 @@ impl IdleMasks {
         }
     }
 
-    /// Is it marked as idle?
-    pub fn is_idle(&self, cpu: usize) -> bool {
-        self.cpus.has(cpu)
-    }
-
     /// Claims a CPU; false: it is not idle. `scx_idle_test_and_clear_cpu()`.
     pub fn test_and_clear(&mut self, cpu: usize) -> bool {
         if self.topology.threads > 1 {
