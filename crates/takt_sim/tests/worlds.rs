@@ -151,4 +151,26 @@ fn known_faults_are_found() {
     assert_eq!(found(141, three), Some(Invariant::IdleWhileWaiting));
     let six = Some(Topology::flat(6));
     assert_eq!(found(931, six), Some(Invariant::WeightedShares));
+    let violation = machine::run(&flipping(110 * US)).violation;
+    let invariant = violation.map(|violation| violation.invariant);
+    assert_eq!(invariant, Some(Invariant::EqualShares));
+    run(&flipping(MS));
+}
+
+/// Four equal tasks on a CPU, and one that sleeps; the policy of the first one is changed again and again.
+fn flipping(every_ns: u64) -> World {
+    let sleeper = task(0, &[Op::Compute(50 * US), Op::Sleep(2 * MS)]);
+    let mut tasks = vec![cpu_bound(0); 4];
+    tasks.push(sleeper);
+    let mut world = world(1, 1, S, tasks);
+    world.changes = (1..S / every_ns)
+        .map(|number| Change {
+            at_ns: number * every_ns,
+            kind: ChangeKind::Policy {
+                task: 0,
+                policy: if number % 2 == 1 { 3 } else { 0 },
+            },
+        })
+        .collect();
+    world
 }
