@@ -11,7 +11,9 @@
  * A pull is made at once where it leaves neither LLC with more tasks per CPU than the other has now.
  * Else (5 equal tasks on 2 LLCs of 2 CPUs: 3 and 2) it is made when the progress of the other LLC is
  * slower by 1/32, and has fallen behind by more than ROTATE_NS, so that tasks take turns in the slower
- * LLC; what the task has fallen behind by, it brings along as lag. Progress is V plus an offset; it is
+ * LLC; what the task has fallen behind by, it brings along as lag. One that is pulled
+ * from an LLC that is ahead gives that up, or tasks that go to and fro gain (9 tasks of nice -2 to 5 on
+ * 2 LLCs of 1 CPU, 4 s simulated: tasks of nice 0 had 0.76 to 2.66 s). Progress is V plus an offset; it is
  * held within PROGRESS_WINDOW_NS of the LLC that is furthest ahead, and set to that when a CPU has
  * idled. Not when no task waits: the task that a pull leaves alone has fallen behind as well. (6 equal
  * tasks on 4 LLCs of 1 CPU, 8 s, 8 times: the farthest from the mean was 2 to 7 % off; now 2 to 3.)
@@ -132,7 +134,7 @@ static bool try_pull(s32 cpu, u64 now)
 
 /*
  * @t starts to run on a CPU of @llc. If it waited in another LLC, it moves into the clock of this
- * one, with its lag; if it was pulled, with what its LLC had fallen behind, too.
+ * one, with its lag; if it was pulled, with what its LLC had fallen behind, or was ahead, too.
  */
 static __always_inline void arrive_in_llc(struct task_ctx *t, struct cpu_ctx *c, u32 llc)
 {
@@ -145,8 +147,7 @@ static __always_inline void arrive_in_llc(struct task_ctx *t, struct cpu_ctx *c,
 	if (!c->pulled)
 		return;
 	behind = progress_of(llc) - progress_of(from);
-	if (behind > 0)
-		t->vruntime -= min_u64(behind, PROGRESS_WINDOW_NS);
+	t->vruntime -= clamp_s64(behind, PROGRESS_WINDOW_NS);
 }
 
 /*

@@ -462,7 +462,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 static __always_inline void forget_task(struct task_ctx *t)
 {
 	count_weight(t, 0, scx_bpf_now());
-	uncount_waiting(t);
+	uncount_untaken(t);
 	t->throttled_at = 0;
 	t->may_stop = false;
 	if (t->domain)

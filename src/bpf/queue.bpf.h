@@ -173,8 +173,20 @@ static __always_inline void add_to_count(u32 *count, s32 change)
 		__sync_fetch_and_add(count, change);
 }
 
-/* @t waits no longer: it runs, leaves the scheduler, or is queued anew. Takes back what its record
- * says that it is counted as. */
+/* Counts a task that has left @queue. */
+static __always_inline void count_taken(u32 queue)
+{
+	u32 nr;
+
+	if (is_queue_of_one_cpu(queue))
+		return;
+	nr = nr_queued_in(queue);
+	if (nr)
+		WRITE_ONCE(queue_ctx_of(queue)->nr_queued, nr - 1);
+}
+
+/* @t waits no longer: it runs, or leaves its queue. Takes back what its record says that it is
+ * counted as, but for waits_in: the CPU that took it has counted that. */
 static __always_inline void uncount_waiting(struct task_ctx *t)
 {
 	if (t->cpu_bound_in) {
@@ -185,19 +197,29 @@ static __always_inline void uncount_waiting(struct task_ctx *t)
 		add_to_count(&queue_ctx_of(t->own_queue)->nr_queued, -1);
 		t->own_queue = 0;
 	}
+	t->waits_in = 0;
+}
+
+/* @t leaves the queue that it waits in, if it does, without a CPU that takes it: it is queued anew,
+ * is throttled, or leaves the scheduler. */
+static __always_inline void uncount_untaken(struct task_ctx *t)
+{
+	if (t->waits_in)
+		count_taken(t->waits_in - 1);
+	uncount_waiting(t);
 }
 
 /*
  * Counts @t, which is about to wait in @queue. Returns how many tasks wait there already.
  *
- * When the nice value, affinity or cgroup of a waiting task changes, the kernel takes it out of its
- * queue by itself and enqueues it anew: it is then counted twice. Most queues are counted anew by
- * the next tick. Two counts are not. That of one CPU's queue must never be less than what waits
- * there, which a tick that sets it could break. The number of CPU-bound tasks is known to no tick.
- * So the record of the task says in which of these two it is counted, and uncount_waiting() takes
- * it back when the task runs or is queued anew. (With an addition at each insertion and a
- * subtraction at each take, the first count grew beside tasks that changed, and a task waited for
- * tasks that were not there: 0.7 s where 14 shared two CPUs.)
+ * When the nice value, policy, affinity or cgroup of a waiting task changes, the kernel takes it
+ * out of its queue by itself and enqueues it anew. So the record of the task says where it is
+ * counted, and what does not hold any longer is taken back as it is queued anew, or runs. (With an
+ * addition at each insertion and a subtraction at each take, a task that changed its policy every
+ * 110 us made its queue seem hundreds long: equal tasks had 0.18 to 0.30 s of a second, and others
+ * waited for 280 ms.) A count may be too low by a task that another CPU has taken as it changes,
+ * which the next tick sets right. Two are atomic: that of one CPU's queue, which must never be less
+ * than what waits there, and the number of CPU-bound tasks, which no tick knows.
  */
 static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
 					 const struct takt_tunables *k)
@@ -205,7 +227,7 @@ static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
 	struct queue_ctx *q = queue_ctx_of(queue);
 	u32 nr;
 
-	uncount_waiting(t);
+	uncount_untaken(t);
 	if (is_cpu_bound(t, k)) {
 		t->cpu_bound_in = queue + 1;
 		add_to_count(&q->nr_cpu_bound, 1);
@@ -213,22 +235,11 @@ static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
 	if (!is_queue_of_one_cpu(queue)) {
 		nr = nr_queued_in(queue);
 		WRITE_ONCE(q->nr_queued, nr + 1);
+		t->waits_in = queue + 1;
 		return nr;
 	}
 	t->own_queue = queue;
 	return __sync_fetch_and_add(&q->nr_queued, 1);
-}
-
-/* Counts a task that has left @queue for a local DSQ. */
-static __always_inline void count_taken(u32 queue)
-{
-	u32 nr;
-
-	if (is_queue_of_one_cpu(queue))
-		return;
-	nr = nr_queued_in(queue);
-	if (nr)
-		WRITE_ONCE(queue_ctx_of(queue)->nr_queued, nr - 1);
 }
 
 /* Takes the first task of @queue that may run here; false: there is none. */

@@ -144,7 +144,7 @@ __noinline u64 begin_throttle(struct task_ctx *t, s32 cpu, u64 now)
 	if (!t)
 		return now;
 	add_to_total(limit_of(t), 0, now); /* it counts no longer in its parent */
-	uncount_waiting(t);
+	uncount_untaken(t);
 	t->slice_left_ns = 0;
 	if (!t->throttled_at)
 		t->throttled_at = now;

@@ -164,6 +164,7 @@ struct task_ctx {
 	u32 cgroup;	   /* slot of its cgroup, or session; 0: the root */
 	u32 counted;	   /* the weight that its cgroup has counted it with; 0: not counted */
 	u32 own_queue;	   /* the queue of one CPU that has counted it; 0: none has */
+	u32 waits_in;	   /* any other queue that has, plus 1; 0: none has since it last ran */
 	u32 cpu_bound_in;  /* the queue that has counted it as CPU-bound, plus 1; 0: none has */
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */

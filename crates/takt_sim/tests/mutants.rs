@@ -161,7 +161,7 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "a task counted anew keeps its old count",
         "queue.bpf.h",
-        "	uncount_waiting(t);\n	if (is_cpu_bound(t, k)) {",
+        "	uncount_untaken(t);\n	if (is_cpu_bound(t, k)) {",
         "	if (is_cpu_bound(t, k)) {",
     ),
     mutant(

@@ -146,14 +146,18 @@ fn known_faults_are_found() {
         let first = survey(seed, wishes, 1).pop();
         first.map(|(_, violation)| violation.invariant)
     };
-    assert_eq!(found(72, None), Some(Invariant::EqualShares));
+    assert_eq!(found(260, None), Some(Invariant::EqualShares));
     let three = Some(Topology::flat(3));
     assert_eq!(found(141, three), Some(Invariant::IdleWhileWaiting));
     let six = Some(Topology::flat(6));
     assert_eq!(found(931, six), Some(Invariant::WeightedShares));
-    let violation = machine::run(&flipping(110 * US)).violation;
-    let invariant = violation.map(|violation| violation.invariant);
-    assert_eq!(invariant, Some(Invariant::EqualShares));
+}
+
+/// A task that is queued anew thousands of times per second counts once (it made its queue seem hundreds long: equal tasks
+/// had 0.18 to 0.30 s of a second).
+#[test]
+fn a_task_that_changes_again_and_again_counts_once() {
+    run(&flipping(110 * US));
     run(&flipping(MS));
 }
 
