@@ -17,6 +17,19 @@ pub fn release() -> String {
         .unwrap_or_default()
 }
 
+/// Is this kernel of that release or a later one? For what its type information does not show.
+pub fn is_at_least(major: u32, minor: u32) -> bool {
+    parse_release(&release()).is_some_and(|found| found >= (major, minor))
+}
+
+/// Major and minor number of a release string.
+fn parse_release(release: &str) -> Option<(u32, u32)> {
+    let (major, rest) = release.split_once('.')?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit());
+    let minor = &rest[..digits.unwrap_or(rest.len())];
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 /// Does the kernel describe its types (BTF)?
 pub fn has_btf() -> bool {
     Path::new(BTF).exists()
@@ -102,5 +115,28 @@ pub fn require() -> Result<()> {
         Active::Unsupported => Err(Error::NoSchedExt { release: release() }),
         Active::Kernel => Ok(()),
         other => Err(Error::OtherScheduler(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_of_distributions_have_two_numbers() {
+        for (release, expected) in [
+            ("7.0.0-rc7", Some((7, 0))),
+            ("6.18.15-takt", Some((6, 18))),
+            ("7.2.13+deb13-cloud-amd64", Some((7, 2))),
+            ("7.3-rc1", Some((7, 3))),
+            ("6.12", Some((6, 12))),
+            ("7", None),
+            ("", None),
+            ("x.y", None),
+        ] {
+            assert_eq!(parse_release(release), expected, "{release}");
+        }
+        assert!(is_at_least(3, 0));
+        assert!(!is_at_least(1_000, 0));
     }
 }

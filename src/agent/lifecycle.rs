@@ -212,6 +212,13 @@ pub fn configure(
     ] {
         skel.struct_ops.takt_ops_mut().flags |= types.scx_enumerator(flag).unwrap_or(0);
     }
+    // A CPU does part of the work of a wakeup by itself instead of leaving it to the waker. Before 7.0 (6.18.22) the
+    // kernel keeps a placement by select_cpu for a task that leaves us before it is enqueued, and warns at the next
+    // one (scx_dsq_insert_commit()): rare as long as the waker does both at once.
+    if machine.nr_cpus > 1 && kernel::is_at_least(7, 0) {
+        let flag = types.scx_enumerator("SCX_OPS_ALLOW_QUEUED_WAKEUP");
+        skel.struct_ops.takt_ops_mut().flags |= flag.unwrap_or(0);
+    }
     // One of the two reports real-time tasks that take a CPU: see main.bpf.c.
     let traces_switches = types.has_function(compat::REENQUEUE_FROM_ANYWHERE)
         && !kfuncs

@@ -595,9 +595,9 @@ void BPF_STRUCT_OPS(takt_exit, struct scx_exit_info *ei)
 
 /*
  * The agent sets .flags before the load (src/agent/lifecycle.rs): SCX_OPS_ENQ_EXITING and
- * SCX_OPS_ENQ_MIGRATION_DISABLED, and SCX_OPS_ENQ_LAST. Never
- * SCX_OPS_ALLOW_QUEUED_WAKEUP: so each wakeup of a task that may use several CPUs passes
- * takt_select_cpu().
+ * SCX_OPS_ENQ_MIGRATION_DISABLED, SCX_OPS_ENQ_LAST, and from 7.0 on SCX_OPS_ALLOW_QUEUED_WAKEUP:
+ * then a task that is woken before it has left its CPU comes to takt_enqueue() of that CPU without
+ * takt_select_cpu() (try_to_wake_up() in kernel/sched/core.c), and is queued.
  */
 SCX_OPS_DEFINE(takt_ops, .select_cpu = (void *)takt_select_cpu, .enqueue = (void *)takt_enqueue,
 	       .dispatch = (void *)takt_dispatch, .running = (void *)takt_running,

@@ -225,6 +225,11 @@ pub const DIFFERENCES: &[Difference] = &[
         "[limitations](../user/limitations.md)",
     ),
     difference(
+        "before 7.0",
+        "a placement by select_cpu outlives a task that leaves the scheduler before it is enqueued",
+        "no queued wakeups (`SCX_OPS_ALLOW_QUEUED_WAKEUP`), which make that likely",
+    ),
+    difference(
         "from 6.19",
         "`cpu_release` is deprecated, and 7.2 says so in its log at each load",
         "a BPF program at `sched_switch` in its place, on machines with more than one CPU",
