@@ -45,7 +45,7 @@ pub fn run(
             event => break event,
         }
     };
-    match event {
+    let run = match event {
         Some(0) => finished(&mut process),
         Some(1) => Ok(Run::Interrupted),
         Some(_) => Ok(Run::SchedulerGone),
@@ -53,7 +53,11 @@ pub fn run(
             "did not end within {} s",
             limit.as_secs()
         ))),
-    }
+    };
+    // Killed if it runs on; what it would have removed at its end is removed here.
+    drop(process);
+    workload::cgroups::remove_leftovers();
+    run
 }
 
 fn command(workload: &str, setting: &Setting) -> Result<Command> {

@@ -65,7 +65,7 @@ impl Plan {
     /// Checks the flags and the machine.
     pub fn new(args: &BenchArgs) -> Result<Self> {
         let rules = gate::parse(&args.gate).map_err(|error| Usage(format!("--gate: {error:#}")))?;
-        let workloads = chosen_workloads(args)?;
+        let workloads = possible(chosen_workloads(args)?)?;
         check_rules(&rules, &workloads)?;
         let schedulers = schedulers(args)?;
         Ok(Self {
@@ -189,6 +189,24 @@ fn chosen_workloads(args: &BenchArgs) -> Result<Vec<&'static dyn Workload>> {
         .copied()
         .filter(|workload| wanted(workload.name()))
         .collect())
+}
+
+/// Leaves out, with the reason, what this machine cannot run.
+fn possible(chosen: Vec<&'static dyn Workload>) -> Result<Vec<&'static dyn Workload>> {
+    let (mut possible, mut left_out) = (Vec::new(), Vec::new());
+    for workload in chosen {
+        match workload.obstacle() {
+            None => possible.push(workload),
+            Some(why) => left_out.push(format!("{} is left out: {why}", workload.name())),
+        }
+    }
+    if possible.is_empty() {
+        bail!("there is no workload to run: {}", left_out.join("; "));
+    }
+    for line in left_out {
+        eprintln!("{line}");
+    }
+    Ok(possible)
 }
 
 fn check_rules(rules: &[Rule], workloads: &[&dyn Workload]) -> Result<()> {

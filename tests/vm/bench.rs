@@ -76,3 +76,36 @@ fn idle_while_runnable_is_what_a_limit_takes_away() {
         "one CPU cannot idle beside a waiting task: {text}"
     );
 }
+
+/// `containers` and `quota` leave no cgroup behind: at their end, at SIGINT, and at the next start what a benchmark that
+/// was killed has left. Without root they are left out, with the reason.
+#[test]
+#[ignore = "boots a VM"]
+fn workloads_in_cgroups_clean_up() {
+    Vm::new("7.2").deterministic().passes(
+        r#"
+        place=/sys/fs/cgroup/scx_takt_bench
+        takes_part() { grep -q . $place/pod59/app/cgroup.procs 2>/dev/null; }
+        flags="--deterministic --no-self --against eevdf --rounds 1 --no-callbacks --no-waits"
+        scx_takt bench $flags --workloads containers >/dev/null 2>&1 &
+        await 60 takes_part || fail "no pods"
+        kill -TERM $!
+        wait $! && fail "was interrupted, and ends with status 0"
+        [ -e $place ] && fail "cgroups are left behind: $(find $place -type d)"
+
+        scx_takt bench $flags --workloads containers >/dev/null 2>&1 &
+        await 60 takes_part || fail "no pods"
+        kill -KILL $!
+        await 20 gone $! || fail "cannot be killed"
+        [ -e $place/pod59 ] || fail "they are gone already"
+        scx_takt bench $flags --workloads fairness,quota --json - >/tmp/results || fail "status $?"
+        [ -e $place ] && fail "cgroups are left behind: $(find $place -type d)"
+        egrep -q '"metric": "cgroup_error"' /tmp/results && egrep -q '"metric": "six_10ms"' /tmp/results || fail "$(cat /tmp/results)"
+
+        as_plain_user scx_takt bench --deterministic --against eevdf --rounds 1 --no-callbacks --no-waits \
+            --workloads quota,pipe >/tmp/out 2>&1 || fail "$(cat /tmp/out)"
+        grep 'quota is left out: making cgroups takes root' /tmp/out || fail "$(cat /tmp/out)"
+        rejects 1 'containers is left out: making cgroups takes root' as_plain_user scx_takt bench --workloads containers
+        "#,
+    );
+}

@@ -276,6 +276,29 @@ fn limits() {
     limits_hold(Vm::new("7.2").deterministic());
 }
 
+/// CPUs of two last-level caches that run at the same time take from one budget: it is kept within 2 % over 1 s, be it less
+/// than one CPU or more, beside tasks without a limit on all CPUs. (Short periods: where in a period the second ends
+/// changes what is counted by a part of one quota.)
+#[test]
+#[ignore = "boots a VM"]
+fn limits_on_two_llcs() {
+    let found = under_both_in_cgroups(
+        Vm::new("7.2").cpus(4).topology("2:2:1").side_by_side(),
+        r#"cgroup a
+         limit() { echo "$1" >$root/a/cpu.max; }
+         limit '2000 10000'; load shares --seconds 1 6xa:cgroup=a 4xfree
+         limit '15000 10000'; load shares --seconds 1 6xa:cgroup=a 4xfree
+         limit '5000 10000'; load shares --seconds 1 6xa:cgroup=a 4xfree"#,
+    );
+    for (found, quota_s) in found.iter().zip([0.2, 1.5, 0.5]) {
+        let [eevdf, takt] = [&found.eevdf, &found.takt].map(|shares| cpu_s(shares, 0));
+        let seconds = found.takt["seconds"].as_f64().unwrap();
+        println!("{quota_s} s of {seconds:.3}: EEVDF {eevdf:.3?} s, scx_takt {takt:.3?} s");
+        let error = sum(&takt) / (quota_s * seconds) - 1.0;
+        assert!(error.abs() < 0.02, "the limit is off by {error:.3}");
+    }
+}
+
 /// No callback tells of `cpu.max` there; and two CPUs take from one budget.
 #[test]
 #[ignore = "boots a VM"]

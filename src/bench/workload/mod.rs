@@ -9,6 +9,8 @@ mod burst;
 pub mod cgroups;
 mod command;
 mod compute;
+mod containers;
+mod crowd;
 mod eventfd;
 mod fairness;
 mod fanout;
@@ -21,6 +23,7 @@ mod longrun;
 mod messaging;
 mod pipe;
 mod probe;
+mod quota;
 mod requests;
 mod roundtrip;
 mod socket;
@@ -137,6 +140,10 @@ pub trait Workload: Sync {
     fn about(&self) -> &'static str;
     /// The metrics it yields, the most important first.
     fn metrics(&self) -> &'static [Metric];
+    /// Why it cannot be run on this machine, if so; by default it can.
+    fn obstacle(&self) -> Option<String> {
+        None
+    }
     /// Runs it once, in this process.
     fn run(&self, setting: &Setting) -> Result<Outcome>;
 }
@@ -159,6 +166,8 @@ pub static ALL: &[&dyn Workload] = &[
     &compute::Compute,
     &build::Build,
     &fairness::Fairness,
+    &containers::Containers,
+    &quota::Quota,
     &idle::Idle,
     &command::UserCommand,
 ];
