@@ -284,7 +284,7 @@ fn limits() {
 fn limits_on_two_llcs() {
     let found = under_both_in_cgroups(
         Vm::new("7.2").cpus(4).topology("2:2:1").side_by_side(),
-        r#"cgroup a
+        r#"cgroup a; echo 1000 >$root/a/cpu.weight
          limit() { echo "$1" >$root/a/cpu.max; }
          limit '2000 10000'; load shares --seconds 1 6xa:cgroup=a 4xfree
          limit '15000 10000'; load shares --seconds 1 6xa:cgroup=a 4xfree
