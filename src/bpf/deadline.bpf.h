@@ -50,10 +50,6 @@ static __always_inline s64 lag_of(const struct task_ctx *t)
  * rule, a cgroup's weight, and each task that comes to a cgroup or leaves it. (Else a task that
  * came out of a cgroup of weight 1 would have next to nothing for 100 times as long as it ran
  * there.)
- *
- * Not for a task of a cgroup whose weight falls: most often that of all tasks around falls with it,
- * as cgroups that slept wake, and the rate of V takes a while to follow. Its lag would grow to what
- * it takes a second to make up for (see note_sleeping_lag()).
  */
 static __always_inline void reweight(const struct task_struct *p, struct task_ctx *t)
 {
@@ -64,7 +60,7 @@ static __always_inline void reweight(const struct task_struct *p, struct task_ct
 		return;
 	v = avg_vruntime(queue_ctx_of(t->queue));
 	beyond = t->vruntime - v;
-	if (beyond > 0 && (!t->cgroup || weight_1024 > t->weight_1024))
+	if (beyond > 0)
 		t->vruntime = v + rescale(beyond, t->weight_1024, weight_1024);
 	t->weight_1024 = weight_1024;
 }
@@ -140,28 +136,10 @@ static __always_inline void clamp_lag(struct task_ctx *t, u64 v, const struct ta
 		t->vruntime = oldest;
 }
 
-/*
- * @t goes to sleep: notes its lag, if it is negative. As it wakes it owes no more than that, even
- * if V has gone back meanwhile, towards tasks that had had less: that is none of its doing. (58
- * quiet cgroups beside two busy ones, 4 CPUs: as some woke together, all weights fell to a tenth, V
- * went back by 0.1 s, and one wakeup in a hundred waited for 130 to 180 ms. With both rules: 0.05
- * to 0.14 ms.)
- */
-static __always_inline void note_sleeping_lag(struct task_ctx *t)
-{
-	s64 lag = avg_vruntime(queue_ctx_of(t->queue)) - t->vruntime;
-
-	t->kept_lag_ns = lag < 0 ? lag : 0;
-}
-
 /* What a task that wakes brings along. */
 static __always_inline void clamp_wakeup_lag(struct task_ctx *t, const struct takt_tunables *k)
 {
-	u64 v = avg_vruntime(queue_ctx_of(t->queue)), latest = v - t->kept_lag_ns;
-
-	clamp_lag(t, v, k);
-	if ((s64)(latest - t->vruntime) < 0)
-		t->vruntime = latest;
+	clamp_lag(t, avg_vruntime(queue_ctx_of(t->queue)), k);
 }
 
 /*
