@@ -39,6 +39,7 @@
 #include "preempt.bpf.h"
 #include "hooks.bpf.h"
 #include "placement.bpf.h"
+#include "cpu_timer.bpf.h"
 #include "throttle.bpf.h"
 #include "slice_timer.bpf.h"
 #include "segment.bpf.h"

@@ -31,7 +31,6 @@
 #include "buckets.h"
 #include "sched_class.bpf.h"
 
-#define PF_KTHREAD 0x00200000
 #define DELAY_BITS 55
 #define DELAY_MASK ((1ULL << DELAY_BITS) - 1)
 #define LEFT	   (1ULL << DELAY_BITS)	      /* switched out at this time, unknown to the kernel */

@@ -10,8 +10,9 @@
 #include <bpf/bpf_helpers.h>
 #include "intf.h"
 
-#define SCHED_IDLE  5	/* include/uapi/linux/sched.h */
-#define MAX_RT_PRIO 100 /* include/linux/sched/prio.h */
+#define PF_KTHREAD  0x00200000 /* include/linux/sched.h */
+#define SCHED_IDLE  5	       /* include/uapi/linux/sched.h */
+#define MAX_RT_PRIO 100	       /* include/linux/sched/prio.h */
 
 /* Kernels up to 7.0 have the states of a sched_ext task in an enum of their own. */
 enum scx_task_state___own {

@@ -12,22 +12,13 @@
 #ifndef TAKT_SLICE_TIMER_BPF_H
 #define TAKT_SLICE_TIMER_BPF_H
 
+#include "cpu_timer.bpf.h"
 #include "queue.bpf.h"
 #include "task.bpf.h"
 
-#define CROWD		   8	       /* tasks that wait for each CPU */
-#define SLICE_TIMER_MIN_NS (50 * 1000) /* from one expiry to the next */
+#define CROWD 8 /* tasks that wait for each CPU */
 
-struct slice_timer {
-	struct bpf_timer timer;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TAKT_MAX_CPUS);
-	__type(key, u32);
-	__type(value, struct slice_timer);
-} slice_timers SEC(".maps");
+CPU_TIMERS(slice_timers);
 
 /* cpu_ctx.slice_timer: no crowd waits for the CPU; one does, and no timer runs; one runs. */
 enum slice_timer_state {
@@ -53,12 +44,12 @@ __noinline int start_slice_timer(s32 cpu)
 {
 	struct cpu_ctx *c = cpu_ctx_of(cpu);
 	u32 key = cpu;
-	struct slice_timer *timer = bpf_map_lookup_elem(&slice_timers, &key);
+	struct takt_timer *timer = bpf_map_lookup_elem(&slice_timers, &key);
 
 	if (!timer)
 		return 0;
 	WRITE_ONCE(c->slice_timer, SLICE_TIMER_RUNS); /* before: it may expire on another CPU */
-	if (bpf_timer_start(&timer->timer, max_u64(slice_ends_in(c), SLICE_TIMER_MIN_NS), 0))
+	if (!start_cpu_timer(timer, slice_ends_in(c)))
 		WRITE_ONCE(c->slice_timer, SLICE_TIMER_WANTED);
 	return 0;
 }
@@ -68,13 +59,12 @@ __noinline int start_slice_timer(s32 cpu)
  * before, it goes on for the one that is now; else that is over, and the next task starts it. What
  * it reads of the task may belong to two segments: at worst a slice ends early, or with the tick.
  */
-static int expire_slice_timer(void *map, u32 *key, struct slice_timer *timer)
+static int expire_slice_timer(void *map, u32 *key, struct takt_timer *timer)
 {
 	struct cpu_ctx *c = cpu_ctx_of(*key);
 	u64 left_ns = slice_ends_in(c);
 
-	if (left_ns && is_crowd(*key, nr_waiting(*key)) &&
-	    !bpf_timer_start(&timer->timer, max_u64(left_ns, SLICE_TIMER_MIN_NS), 0))
+	if (left_ns && is_crowd(*key, nr_waiting(*key)) && start_cpu_timer(timer, left_ns))
 		return 0;
 	WRITE_ONCE(c->slice_timer, SLICE_TIMER_WANTED);
 	if (!left_ns)
@@ -95,15 +85,7 @@ static __always_inline void check_crowd(s32 cpu, struct cpu_ctx *c, u32 nr)
 
 static __always_inline s32 create_slice_timer(s32 cpu)
 {
-	u32 key = cpu;
-	struct slice_timer *timer = bpf_map_lookup_elem(&slice_timers, &key);
-
-	if (!timer)
-		return -ENOENT;
-	if (bpf_timer_init(&timer->timer, &slice_timers, CLOCK_MONOTONIC) ||
-	    bpf_timer_set_callback(&timer->timer, expire_slice_timer))
-		return -ENOMEM;
-	return 0;
+	return create_cpu_timer(&slice_timers, cpu, expire_slice_timer);
 }
 
 #endif /* TAKT_SLICE_TIMER_BPF_H */

@@ -30,6 +30,7 @@
 
 #include "capacity.bpf.h"
 #include "cgroup.bpf.h"
+#include "cpu_timer.bpf.h"
 #include "deadline.bpf.h"
 #include "idle.bpf.h"
 #include "membership.bpf.h"
@@ -39,22 +40,12 @@
 #define PASS_AFTER_NS (10ULL * 1000 * 1000 * 1000)
 #define RELEASE_MAX   32	      /* tasks that a CPU looks at when it asks for work */
 #define LOOK_AGAIN_NS (1000LL * 1000) /* at the earliest, if there was no room */
-#define TIMER_MIN_NS  (50ULL * 1000)  /* from one expiry to the next */
 #define DUE_NOW	      1		      /* cpu_ctx.next_release */
 #define ORDERED_NS    (1ULL << 33)    /* of which release_order() makes half a millisecond */
 
 extern struct pt_regs *__irq_regs __ksym __weak; /* of each CPU: include/linux/irq_regs.h */
 
-struct release_timer {
-	struct bpf_timer timer;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TAKT_MAX_CPUS);
-	__type(key, u32);
-	__type(value, struct release_timer);
-} release_timers SEC(".maps");
+CPU_TIMERS(release_timers);
 
 static __always_inline u32 throttled_of_cpu(s32 cpu)
 {
@@ -118,11 +109,10 @@ static __always_inline u64 release_order(const struct task_ctx *t, u64 at)
 static __always_inline void release_at(s32 cpu, struct cpu_ctx *c, u64 at, u64 now)
 {
 	u32 key = cpu;
-	struct release_timer *timer = bpf_map_lookup_elem(&release_timers, &key);
+	struct takt_timer *timer = bpf_map_lookup_elem(&release_timers, &key);
 
 	c->next_release = at;
-	if (!timer ||
-	    bpf_timer_start(&timer->timer, max_u64(elapsed_ns(now, at), TIMER_MIN_NS), 0)) {
+	if (!timer || !start_cpu_timer(timer, elapsed_ns(now, at))) {
 		c->next_release = DUE_NOW; /* no memory: tries again */
 		scx_bpf_kick_cpu(cpu, 0);
 	}
@@ -373,7 +363,7 @@ static __always_inline bool continue_rest(struct task_struct *prev, const struct
  * clock of the scheduler, which is another. (If busy CPUs waited for their tick, idle ones had used
  * up the budget until then: 3 of 6 tasks on 2 CPUs had nothing.)
  */
-static int expire_release_timer(void *map, u32 *key, struct release_timer *timer)
+static int expire_release_timer(void *map, u32 *key, struct takt_timer *timer)
 {
 	WRITE_ONCE(cpu_ctx_of(*key)->next_release, DUE_NOW);
 	scx_bpf_kick_cpu(*key, SCX_KICK_PREEMPT);
@@ -382,15 +372,9 @@ static int expire_release_timer(void *map, u32 *key, struct release_timer *timer
 
 static __always_inline s32 create_throttled(s32 cpu)
 {
-	u32 key = cpu;
-	struct release_timer *timer = bpf_map_lookup_elem(&release_timers, &key);
+	s32 err = create_cpu_timer(&release_timers, cpu, expire_release_timer);
 
-	if (!timer)
-		return -ENOENT;
-	if (bpf_timer_init(&timer->timer, &release_timers, CLOCK_MONOTONIC) ||
-	    bpf_timer_set_callback(&timer->timer, expire_release_timer))
-		return -ENOMEM;
-	return scx_bpf_create_dsq(throttled_of_cpu(cpu), -1);
+	return err ?: scx_bpf_create_dsq(throttled_of_cpu(cpu), -1);
 }
 
 #endif /* TAKT_THROTTLE_BPF_H */

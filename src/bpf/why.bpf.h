@@ -12,7 +12,6 @@
 #include "sched_class.bpf.h"
 #include "types.h"
 
-#define PF_KTHREAD    0x00200000
 #define NSEC_PER_TICK 10000000 /* of the start time in /proc/PID/stat: USER_HZ is 100 */
 #define BEFORE	      1	       /* irq_at, softirq_at: since before any watched task waited */
 #define IDLE_SEGMENTS 8	       /* how many segments of another CPU are looked at */

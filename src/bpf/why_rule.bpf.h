@@ -12,6 +12,7 @@
 #define TAKT_WHY_RULE_BPF_H
 
 #include "why.bpf.h"
+#include "run_length.h"
 
 #define SCHED_BATCH 3 /* include/uapi/linux/sched.h */
 
@@ -33,7 +34,6 @@ static __always_inline u32 rule_of(const struct cpu_ctx *c, const struct task_ct
 {
 	const struct takt_tunables *k = &tunables.slot[READ_ONCE(tunables.active) & 1];
 	u64 started_at = c->started_at, ran_ns = now - started_at;
-	bool very_short = t->est_run_ns && t->est_run_ns <= k->preempt_after_ns;
 
 	if (t->latency_class == TAKT_LAT_BACKGROUND || t->policy == SCHED_BATCH)
 		return WHY_RULE_NEVER_PREEMPTS;
@@ -43,7 +43,7 @@ static __always_inline u32 rule_of(const struct cpu_ctx *c, const struct task_ct
 		return WHY_RULE_PLACED_BEFORE;
 	if ((s64)ran_ns < 0)
 		return WHY_RULE_PROTECTED_BEGIN;
-	if (very_short) {
+	if (is_very_short(t, k)) {
 		if (c->runtime_ns + ran_ns <= c->protect_ns)
 			return c->is_short ? WHY_RULE_PROTECTED_SHORT : WHY_RULE_PROTECTED_BEGIN;
 	} else if (c->is_short) {
