@@ -1,5 +1,6 @@
-//! What everything else stands on: clock, units, quantiles, output, waiting, the place of cgroups. It imports nothing of ours.
+//! What everything else stands on: clock, units, quantiles, output, waiting, cgroups. It imports nothing of ours.
 
+pub mod cgroup;
 pub mod clock;
 pub mod output;
 pub mod quantile;

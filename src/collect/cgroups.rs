@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 
 use crate::base::CGROUP_MOUNT;
+use crate::base::cgroup::figure;
 use crate::base::clock::monotonic_ns;
 use crate::snapshot::{Cgroup, Limit, Throttling};
 
@@ -101,7 +102,7 @@ impl Cgroups {
 
     fn look_at(&self, folder: PathBuf) -> Option<Found> {
         let id = fs::symlink_metadata(&folder).ok()?.ino();
-        let used_ns = 1_000 * field(&read(&folder, "cpu.stat")?, "usage_usec")?;
+        let used_ns = 1_000 * figure(&read(&folder, "cpu.stat")?, "usage_usec")?;
         let earlier_ns = self.earlier.get(&id).copied().unwrap_or(0);
         Some(Found {
             folder,
@@ -143,12 +144,6 @@ fn read(folder: &Path, file: &str) -> Option<String> {
     fs::read_to_string(folder.join(file)).ok()
 }
 
-/// A figure of a file that has a name and a number in each line.
-fn field(text: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    lines.find(|(key, _)| *key == name)?.1.trim().parse().ok()
-}
-
 /// Quota and period of a `cpu.max`, in nanoseconds.
 fn limit(text: &str) -> (Option<u64>, u64) {
     let mut words = text.split_whitespace().map(|word| word.parse::<u64>().ok());
@@ -159,9 +154,9 @@ fn limit(text: &str) -> (Option<u64>, u64) {
 
 fn of_kernel(stat: &str) -> Option<Throttling> {
     Some(Throttling {
-        nr_periods: field(stat, "nr_periods")?,
-        nr_throttled: field(stat, "nr_throttled")?,
-        throttled_ns: 1_000 * field(stat, "throttled_usec")?,
+        nr_periods: figure(stat, "nr_periods")?,
+        nr_throttled: figure(stat, "nr_throttled")?,
+        throttled_ns: 1_000 * figure(stat, "throttled_usec")?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What had the CPU while a task waited, and which of them is the first cause. No BPF in it.
 
-use super::record::{Begin, Class, Kind, Record, Rule, Task};
+use super::record::{Begin, Kind, Record, Rule, Task};
+use crate::observe::Class;
 
 /// Tasks that take turns and are called a crowd.
 const CROWD: usize = 3;
@@ -175,8 +176,8 @@ fn add_segments(shares: &mut Vec<Share>, part: &Record) {
         add(shares, Holder::Irq, irq_ns);
         add(shares, Holder::Softirq, softirq_ns);
         let holder = match segment.task.class {
-            Class::NoTask => Holder::Idle,
-            _ => Holder::Task(segment.task.clone()),
+            None => Holder::Idle,
+            Some(_) => Holder::Task(segment.task.clone()),
         };
         add(shares, holder, left_ns);
     }
@@ -192,7 +193,7 @@ fn cause_of(last: &Record, wait_ns: u64, idle_cpus: u64, shares: &[Share]) -> Ca
     };
     let is_half = |ns: u64| 2 * ns >= wait_ns;
     let tasks: Vec<&Task> = shares.iter().filter_map(task_of).collect();
-    let realtime = |task: &Task| matches!(task.class, Class::Realtime | Class::Deadline);
+    let realtime = |task: &Task| matches!(task.class, Some(Class::Realtime | Class::Deadline));
     // The time that an open wait was throttled for is known at its end only.
     let begins_throttled = last.kind == Kind::Open && last.throttled;
     if last.rule == Rule::Throttled || begins_throttled || is_half(last.throttled_ns) {

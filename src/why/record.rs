@@ -4,23 +4,7 @@ use scx_ops::ring;
 
 use crate::bpf_abi::intf::{self, why_segment, why_task, why_wait};
 use crate::bpf_abi::name_in;
-
-/// Which scheduling class a task is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// `SCHED_OTHER` and `SCHED_BATCH` under the kernel's own scheduler.
-    Fair,
-    /// `SCHED_IDLE` there.
-    Idle,
-    /// A sched_ext scheduler, whatever the policy.
-    Ext,
-    /// `SCHED_FIFO`, `SCHED_RR`, tasks boosted so, and the CPU stoppers.
-    Realtime,
-    /// `SCHED_DEADLINE`.
-    Deadline,
-    /// No task: the CPU was idle.
-    NoTask,
-}
+use crate::observe::Class;
 
 /// A task at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +13,8 @@ pub struct Task {
     pub pid: i32,
     /// Its name; control characters are escaped.
     pub comm: String,
-    /// Its class then, by its priority, inherited or not.
-    pub class: Class,
+    /// Its class then, by its priority, inherited or not; `None`: no task, the CPU was idle.
+    pub class: Option<Class>,
     /// The kernel's priority: below 0 deadline, below 100 real-time, 120 nice 0.
     pub prio: i32,
     /// Weight of its cgroup or session; 1024 is `cpu.weight` 100.
@@ -39,18 +23,10 @@ pub struct Task {
 
 impl From<&why_task> for Task {
     fn from(raw: &why_task) -> Self {
-        let class = match u32::from(raw.class) {
-            intf::obs_class_OBS_FAIR => Class::Fair,
-            intf::obs_class_OBS_IDLE => Class::Idle,
-            intf::obs_class_OBS_EXT => Class::Ext,
-            intf::obs_class_OBS_RT => Class::Realtime,
-            intf::obs_class_OBS_DL => Class::Deadline,
-            _ => Class::NoTask,
-        };
         Self {
             pid: raw.pid,
             comm: escaped(&name_in(&raw.comm)),
-            class,
+            class: Class::ALL.get(usize::from(raw.class)).copied(),
             prio: raw.prio.into(),
             shares: raw.shares,
         }

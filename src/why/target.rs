@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::record::escaped;
-use crate::base::wait;
+use crate::base::{CGROUP_MOUNT, wait};
 use crate::bpf_abi::intf;
 
 /// The kernel's limit of a name, without its zero.
@@ -93,11 +93,14 @@ impl Target {
     }
 
     fn unit(unit: &str) -> Result<Self> {
-        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let mount = Path::new(CGROUP_MOUNT);
+        let roots = [mount.to_owned(), mount.join("unified")];
         let root = roots
-            .into_iter()
+            .iter()
             .find(|root| root.join("cgroup.procs").exists())
-            .context("--unit needs cgroup v2, which is not mounted at /sys/fs/cgroup")?;
+            .with_context(|| {
+                format!("--unit needs cgroup v2, which is not mounted at {CGROUP_MOUNT}")
+            })?;
         let name = if unit.contains('.') {
             unit.to_owned()
         } else {

@@ -1,9 +1,10 @@
 //! Records as the kernel side sends them, and what is made of them.
 
 use super::attribution::{Cause, Holder, judge};
-use super::record::{Begin, Class, Kind, Record, Rule, Segment, Task};
+use super::record::{Begin, Kind, Record, Rule, Segment, Task};
 use super::report::{Findings, Frame, Report, WAITS_KEPT};
 use super::watcher::Counts;
+use crate::observe::Class;
 
 const MS: u64 = 1_000_000;
 
@@ -11,7 +12,7 @@ fn task(pid: i32, comm: &str) -> Task {
     Task {
         pid,
         comm: comm.to_owned(),
-        class: if pid == 0 { Class::NoTask } else { Class::Fair },
+        class: (pid != 0).then_some(Class::Fair),
         prio: 120,
         shares: 1024,
     }
@@ -19,7 +20,7 @@ fn task(pid: i32, comm: &str) -> Task {
 
 fn realtime(pid: i32, comm: &str) -> Task {
     Task {
-        class: Class::Realtime,
+        class: Some(Class::Realtime),
         prio: 49,
         ..task(pid, comm)
     }

@@ -1,8 +1,9 @@
 //! What `scx_takt why` says of a task, a wait and its cause, in plain words.
 
 use super::attribution::{Cause, Holder, Wait, was_moved};
-use super::record::{Begin, Class, Kind, Record, Rule, Task};
+use super::record::{Begin, Kind, Record, Rule, Task};
 use crate::base::units;
+use crate::observe::Class;
 
 /// The softirqs, in the kernel's order (`include/linux/interrupt.h`).
 const SOFTIRQS: [&str; 10] = [
@@ -34,10 +35,10 @@ pub fn described(task: &Task) -> String {
 /// Several tasks like this one: so many.
 pub fn several(task: &Task, count: &str) -> String {
     let kind = match task.class {
-        Class::Deadline => ", deadline".to_owned(),
-        Class::Realtime if task.prio < 0 => ", stopper".to_owned(),
-        Class::Realtime => format!(", real-time {}", MAX_RT_PRIO - 1 - task.prio),
-        Class::Idle => ", SCHED_IDLE".to_owned(),
+        Some(Class::Deadline) => ", deadline".to_owned(),
+        Some(Class::Realtime) if task.prio < 0 => ", stopper".to_owned(),
+        Some(Class::Realtime) => format!(", real-time {}", MAX_RT_PRIO - 1 - task.prio),
+        Some(Class::Idle) => ", SCHED_IDLE".to_owned(),
         _ if task.prio != NICE_0 => format!(", nice {}", task.prio - NICE_0),
         _ => String::new(),
     };
@@ -185,8 +186,8 @@ fn lock(record: &Record, before: &Task) -> String {
     let waker = task(&record.other);
     let held = units::time(record.held_ns);
     let behind = match before.class {
-        Class::NoTask => "an idle CPU".to_owned(),
-        _ => described(before),
+        None => "an idle CPU".to_owned(),
+        Some(_) => described(before),
     };
     format!(
         "{waker}, which ended the sleep (it held the lock, most likely), had waited for CPU {} for \
@@ -205,7 +206,7 @@ pub fn rule(record: &Record) -> Option<String> {
         Rule::NeverPreempts => {
             format!("it waits rather than preempt {current}: class background, or SCHED_BATCH")
         }
-        Rule::NotOurs if record.ruled.class == Class::NoTask => {
+        Rule::NotOurs if record.ruled.class.is_none() => {
             "no task of scx_takt had the CPU".to_owned()
         }
         Rule::NotOurs => format!("{current}, which is not scx_takt's, had the CPU"),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::base::CGROUP_MOUNT;
+use crate::base::{CGROUP_MOUNT, cgroup};
 
 const NAME: &str = "scx_takt_bench";
 /// How long processes that are killed may take to be gone.
@@ -44,16 +44,9 @@ const LEAVES: [(&str, f64); 4] = [
 
 /// Why a workload can have no cgroups, if it cannot.
 pub fn obstacle() -> Option<String> {
-    let file = Path::new(CGROUP_MOUNT).join("cgroup.controllers");
-    let Ok(controllers) = fs::read_to_string(file) else {
-        return Some(format!("no cgroup version 2 at {CGROUP_MOUNT}"));
-    };
-    if !controllers.split_whitespace().any(|name| name == "cpu") {
-        return Some(format!(
-            "the cgroups at {CGROUP_MOUNT} have no cpu controller"
-        ));
-    }
-    (!nix::unistd::geteuid().is_root()).then(|| "making cgroups takes root".to_owned())
+    let no_root =
+        || (!nix::unistd::geteuid().is_root()).then(|| "making cgroups takes root".to_owned());
+    cgroup::obstacle().or_else(no_root)
 }
 
 /// A place for the cgroups of a workload; removed with all that is inside when dropped.
@@ -200,4 +193,16 @@ fn delegate(folder: &Path) -> Result<()> {
 /// If the kernel refuses.
 pub fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// CPU time of a cgroup so far, in seconds.
+///
+/// # Errors
+/// If it is gone.
+pub fn used_s(folder: &Path) -> Result<f64> {
+    let file = folder.join("cpu.stat");
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let us = cgroup::figure(&text, "usage_usec").context("cpu.stat has no usage_usec")?;
+    Ok(us as f64 / 1e6)
 }

@@ -6,12 +6,11 @@
 //! same: the error is what the noisy one has beyond or below half of their CPU time. The first 0.3 s, as pods are still new,
 //! are apart: `start_max` is the longest latency in them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::cgroups::{self, Yard};
+use super::cgroups::{self, Yard, used_s};
 use super::crowd::Crowd;
 use super::hogs::usual_count;
 use super::sync::{NS_PER_S, now_ns, sleep_until_ns};
@@ -95,19 +94,4 @@ impl Workload for Containers {
             .with("noisy_error", 100.0 * (noisy_s / all_s - 0.5).abs())
             .with("cpu_time", all_s * NS_PER_S / (end_ns - begin_ns) as f64))
     }
-}
-
-/// CPU time of a cgroup so far, in seconds.
-///
-/// # Errors
-/// If it is gone.
-pub fn used_s(cgroup: &Path) -> Result<f64> {
-    let file = cgroup.join("cpu.stat");
-    let text =
-        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let us = text
-        .lines()
-        .find_map(|line| line.strip_prefix("usage_usec "));
-    let us: f64 = us.context("cpu.stat has no usage_usec")?.trim().parse()?;
-    Ok(us / 1e6)
 }

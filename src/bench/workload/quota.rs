@@ -10,8 +10,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::cgroups::{self, Yard, write};
-use super::containers::used_s;
+use super::cgroups::{self, Yard, used_s, write};
 use super::crowd::Crowd;
 use super::sync::{Latencies, NS_PER_S, now_ns, sleep_until_ns};
 use super::{LATENCY, Metric, Outcome, Setting, Workload};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rand::RngExt as _;
 
-use crate::base::CGROUP_MOUNT;
+use crate::base::{CGROUP_MOUNT, cgroup};
 use crate::stress::rng::{Rng, some_of};
 use crate::stress::sys::{self, Child};
 use crate::stress::worker_pool::{Member, Worker, WorkerPool};
@@ -20,24 +20,12 @@ const SLEEPS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(1
 
 /// Why there can be no cgroups, if there cannot.
 pub fn obstacle() -> Option<String> {
-    let Ok(controllers) = fs::read_to_string(Path::new(CGROUP_MOUNT).join("cgroup.controllers"))
-    else {
-        return Some(format!(
-            "no cgroup version 2 at {CGROUP_MOUNT}; mount one there"
-        ));
-    };
-    if !controllers
-        .split_whitespace()
-        .any(|controller| controller == "cpu")
-    {
-        return Some(format!(
-            "the cgroups at {CGROUP_MOUNT} have no cpu controller"
-        ));
-    }
-    let error = Cgroup::create(&probe()).err()?;
-    Some(format!(
-        "cannot create a cgroup under {CGROUP_MOUNT} ({error}); run as root"
-    ))
+    cgroup::obstacle().or_else(|| {
+        let error = Cgroup::create(&probe()).err()?;
+        Some(format!(
+            "cannot create a cgroup under {CGROUP_MOUNT} ({error}); run as root"
+        ))
+    })
 }
 
 fn probe() -> PathBuf {
