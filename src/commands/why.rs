@@ -40,6 +40,9 @@ pub fn run(args: &WhyArgs) -> Result<ExitCode> {
     let mut findings = Findings::default();
     let span = Duration::from_secs_f64(args.seconds);
     let end = watch(&mut watcher, &target, &interrupt, span, &mut findings)?;
+    // A wait that ends after the last look would be counted and not explained.
+    watcher.stop();
+    watcher.read(|record| findings.add(record))?;
     for record in watcher.open_waits(over_ns)? {
         findings.add(record);
     }

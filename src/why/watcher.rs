@@ -48,8 +48,8 @@ pub struct Watcher {
     pub began_ns: u64,
     /// How many CPUs there may be.
     pub nr_cpus: u32,
-    // The programs live as long as their links do.
-    _links: Vec<Link>,
+    /// The programs live as long as their links do.
+    links: Vec<Link>,
 }
 
 impl Watcher {
@@ -106,7 +106,7 @@ impl Watcher {
             dropped: MapHandle::try_from(&skel.maps.bss)?,
             began_ns: monotonic_ns(),
             nr_cpus,
-            _links: links.context("cannot trace switches, wakeups and interrupts")?,
+            links: links.context("cannot trace switches, wakeups and interrupts")?,
         })
     }
 
@@ -122,6 +122,11 @@ impl Watcher {
             ControlFlow::Continue(())
         })?;
         Ok(())
+    }
+
+    /// Takes the programs out: what happens from now on is neither counted nor sent.
+    pub fn stop(&mut self) {
+        self.links.clear();
     }
 
     /// What was counted since [`Self::start`].

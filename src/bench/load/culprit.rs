@@ -27,6 +27,8 @@ const NS_PER_MS: u64 = 1_000_000;
 const RECEIVERS: usize = 30;
 const PORT: u16 = 20_026;
 const FILTER_INSNS: usize = 4_000;
+/// The fractions of its multiples are spread evenly, however many there are.
+const GOLDEN_RATIO: f64 = 1.618_033_988_749_895;
 
 /// What makes the victim wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,7 +100,7 @@ pub struct CulpritArgs {
 #[derive(Debug, Serialize)]
 pub struct Done {
     /// Times that the victim woke.
-    wakeups: u64,
+    wakeups: u32,
     /// The latest of these, in ms.
     latest_ms: f64,
 }
@@ -135,11 +137,14 @@ impl CulpritArgs {
         exact_timers()
     }
 
-    /// The life of the victim: sleeps for a third of a period and computes.
+    /// The life of the victim: sleeps for a sixth to a half of a period and computes. A fixed sleep locks into step with
+    /// the culprit, whose burst then ends as the victim wakes, or has just begun.
     fn wake_and_compute(&self, end_ns: u64) -> Result<Done> {
+        let sixth_ns = (self.period_ms * NS_PER_MS / 6) as f64;
         let (mut wakeups, mut latest_ns) = (0, 0);
         while now_ns() < end_ns {
-            let late_ns = sleep_until_ns(now_ns() + self.period_ms * NS_PER_MS / 3);
+            let part = (f64::from(wakeups) * GOLDEN_RATIO).fract();
+            let late_ns = sleep_until_ns(now_ns() + (sixth_ns * (1.0 + 2.0 * part)) as u64);
             latest_ns = latest_ns.max(late_ns);
             wakeups += 1;
             compute_until(now_ns() + self.work_ms * NS_PER_MS);
