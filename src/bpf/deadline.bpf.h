@@ -44,41 +44,25 @@ static __always_inline s64 lag_of(const struct task_ctx *t)
 	return lag_in(t->queue, t->vruntime);
 }
 
-/* The weight of @t was @old_1024: scales what it owes. Global, so that it is in a program once. */
-__noinline int rescale_debt(struct task_ctx *t, u64 old_1024)
-{
-	u64 v;
-	s64 beyond;
-
-	if (!t)
-		return 0;
-	v = avg_vruntime(queue_ctx_of(t->queue));
-	beyond = t->vruntime - v;
-	if (beyond > 0)
-		t->vruntime = v + rescale(beyond, old_1024, t->weight_1024);
-	return 0;
-}
-
 /*
  * @p may have another weight: keeps negative lag * weight, as EEVDF's reweight_entity() does;
  * positive lag stays, as lag_max and LAG_CAP limit it. The weight changes with a nice value, a
  * rule, a cgroup's weight, and each task that comes to a cgroup or leaves it. (Else a task that
  * came out of a cgroup of weight 1 would have next to nothing for 100 times as long as it ran
  * there.)
- *
- * Not for a task of a cgroup whose weight falls: most often that of all tasks around falls with it,
- * as cgroups that slept wake, and the rate of V takes a while to follow. Its lag would grow to what
- * it takes a second to make up for.
  */
 static __always_inline void reweight(const struct task_struct *p, struct task_ctx *t)
 {
-	u64 old_1024 = t->weight_1024, weight_1024 = weight_1024_of(p, t);
+	u64 weight_1024 = weight_1024_of(p, t), v;
+	s64 beyond;
 
-	if (old_1024 == weight_1024)
+	if (t->weight_1024 == weight_1024)
 		return;
+	v = avg_vruntime(queue_ctx_of(t->queue));
+	beyond = t->vruntime - v;
+	if (beyond > 0)
+		t->vruntime = v + rescale(beyond, t->weight_1024, weight_1024);
 	t->weight_1024 = weight_1024;
-	if (!t->cgroup || weight_1024 > old_1024)
-		rescale_debt(t, old_1024);
 }
 
 /*
@@ -143,20 +127,6 @@ static __always_inline bool has_positive_lag(const struct task_ctx *t,
 	return lag_of(t) > (s64)k->lag_max_ns / 2;
 }
 
-/*
- * Is a task of @vruntime in @queue so far behind its share that its deadline is early_max ago? Then
- * its lag is no error of V. Global, so that the verifier looks at it once per program.
- */
-__noinline int is_overdue(u32 queue, u64 vruntime)
-{
-	const struct takt_tunables *k = tunables_now();
-	const struct queue_ctx *q = queue_ctx_of(queue);
-	s64 lag = lag_in(queue, vruntime);
-
-	return lag > 0 && real_time_of(lag, q) >
-				  at_least_round(overdue_max_ns(k), SEGMENT_MAX_NS, WAIT_FAR_NS, q);
-}
-
 /* @t, of a queue of V @v, keeps its lag up to lag_max. */
 static __always_inline void clamp_lag(struct task_ctx *t, u64 v, const struct takt_tunables *k)
 {
@@ -164,25 +134,6 @@ static __always_inline void clamp_lag(struct task_ctx *t, u64 v, const struct ta
 
 	if ((s64)(t->vruntime - oldest) < 0)
 		t->vruntime = oldest;
-}
-
-/* @t goes to sleep: notes its lag in its queue, if it is negative. */
-static __always_inline void note_sleeping_lag(struct task_ctx *t)
-{
-	t->kept_lag_ns = min_s64(avg_vruntime(queue_ctx_of(t->queue)) - t->vruntime, 0);
-}
-
-/*
- * @t wakes, in the queue that it slept in. It owes no more than as it went to sleep, and lag_max,
- * even if V has gone back meanwhile, towards tasks that had had less: that is none of its doing.
- */
-static __always_inline void forgive_sleeping_lag(struct task_ctx *t, const struct takt_tunables *k)
-{
-	u64 latest = avg_vruntime(queue_ctx_of(t->queue)) - t->kept_lag_ns + k->lag_max_ns;
-
-	if ((s64)(latest - t->vruntime) < 0)
-		t->vruntime = latest;
-	t->kept_lag_ns = -LAG_CAP_NS; /* once */
 }
 
 /* What a task that wakes brings along. */

@@ -97,7 +97,6 @@ s32 BPF_STRUCT_OPS(takt_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wak
 	if (!t)
 		return prev_cpu;
 	prev_cpu = usable_cpu(p, prev_cpu, t->unrestricted);
-	forgive_sleeping_lag(t, k);
 	move_woken_to_queue(t, queue_for(p, t, prev_cpu, 0), now);
 	t->ready_at = now;
 	clamp_wakeup_lag(t, k);
@@ -139,7 +138,6 @@ void BPF_STRUCT_OPS(takt_enqueue, struct task_struct *p, u64 enq_flags)
 	if (!(enq_flags & SCX_ENQ_WAKEUP)) {
 		move_to_queue(t, queue);
 	} else {
-		forgive_sleeping_lag(t, k);
 		move_woken_to_queue(t, queue, now);
 		clamp_wakeup_lag(t, k);
 	}
@@ -425,7 +423,6 @@ void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumas
 		return;
 	/* Other tasks may get the domain that it left: its vruntime must not stay in that clock. */
 	queue = queue_for(p, t, cpu_of(p), 0);
-	t->kept_lag_ns = -LAG_CAP_NS; /* if it sleeps: no bound in another clock */
 	if (p->__state)
 		move_woken_to_queue(t, queue, scx_bpf_now());
 	else
@@ -436,16 +433,12 @@ void BPF_STRUCT_OPS(takt_set_cpumask, struct task_struct *p, const struct cpumas
 void BPF_STRUCT_OPS(takt_set_weight, struct task_struct *p, u32 weight)
 {
 	struct task_ctx *t = task_ctx_of(p);
-	u64 old;
 
 	if (!t)
 		return;
 	t->policy = p->policy;
 	note_latency_class(t);
-	old = t->weight_1024;
 	reweight(p, t);
-	if (t->kept_lag_ns < 0) /* if it sleeps: its lag as it began to */
-		t->kept_lag_ns = -(s64)rescale(-t->kept_lag_ns, old, t->weight_1024);
 }
 
 /* @p joins the scheduler, with the lag that its parent gave it or that it left with. */
@@ -461,7 +454,7 @@ void BPF_STRUCT_OPS(takt_enable, struct task_struct *p)
 	t->slept_at = scx_bpf_now();
 	t->ready_at = p->__state ? 0 : t->slept_at; /* asleep: it waits from its wakeup on */
 	t->vruntime = avg_vruntime(queue_ctx_of(t->queue)) - t->kept_lag_ns;
-	t->kept_lag_ns = min_s64(t->kept_lag_ns, 0); /* as if it had slept */
+	t->kept_lag_ns = 0;
 	t->weight_1024 = weight_1024_of(p, t);
 	t->policy = p->policy;
 	note_latency_class(t);

@@ -4,7 +4,7 @@
  * When a wakeup may take the CPU from the task that runs.
  *
  *	preempt if   (lag(wakee) - lag(current, this segment included) > preempt_margin
- *	              or lag(wakee) > lag_max / 2 while current is not overdue
+ *	              or lag(wakee) > lag_max / 2
  *	              or lag(wakee) >= -preempt_margin, in class latency)
  *	       and   current has run for more than its protected time since it last woke (run_length.h)
  *	       and   no task has been placed on that CPU already, to run next
@@ -13,8 +13,7 @@
  * preempted by any other.
  *
  * The first line keeps equals from preempting each other. The second is for light short-running tasks:
- * V is right within half a slice, which is more than their lag at first; a task whose deadline is as
- * early as it can be is behind by more than that. The third protects work in
+ * V is right within half a slice, which is more than their lag at first. The third protects work in
  * progress: a task that will sleep soon anyway may hold a lock that others spin on, and loses more by
  * being preempted than the wakee by waiting. Long-running tasks, which never sleep or rarely, are
  * preemptible after preempt_after. The fourth is for wake loops: the record of a CPU does not change
@@ -90,8 +89,7 @@ static __always_inline bool is_preemptible(const struct cpu_ctx *c, const struct
 	beyond = lag_beyond(t, READ_ONCE(c->queue), vruntime);
 	if (is_urgent(t))
 		return beyond > margin / 4 || !has_negative_lag(t, k);
-	return beyond > margin || (policy_enabled(LAG_PREEMPT) && has_positive_lag(t, k) &&
-				   !is_overdue(READ_ONCE(c->queue), vruntime));
+	return beyond > margin || (policy_enabled(LAG_PREEMPT) && has_positive_lag(t, k));
 }
 
 /*

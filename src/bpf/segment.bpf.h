@@ -148,7 +148,6 @@ static __always_inline void note_sleep(struct task_struct *p, struct task_ctx *t
 	update_run_estimate(t, k);
 	if (nr_cpus_at_start > 1)
 		t->slept_at = now;
-	note_sleeping_lag(t);
 	t->slept_after_ns = t->runtime_ns;
 	t->may_stop = p->__state & TASK_INTERRUPTIBLE;
 	t->runtime_ns = 0;

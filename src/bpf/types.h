@@ -156,8 +156,7 @@ struct task_ctx {
 	u64 slice_left_ns; /* the rest of its slice when it was preempted */
 	u64 got_cpu_at;	   /* ns; in a cgroup with a limit: when it last got a CPU */
 	u64 throttled_at;  /* ns; since when it is throttled: throttle.bpf.h; 0: it is not */
-	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before; then
-			      its lag as it went to sleep, if that was negative, or 0 */
+	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before */
 	u64 weight_1024;   /* the weight that its lag is of: reweight() */
 	s32 woken_by;	   /* pid of the task that woke it last */
 	u32 queue;	   /* whose clock its vruntime is in: enum takt_queue */

@@ -349,22 +349,3 @@ fn idle_cgroups() {
 fn idle_cgroups_on_6_12() {
     idle_cgroups_yield(KERNEL_6_12);
 }
-
-/// Tasks of quiet cgroups beside busy ones wake within some ms: as they wake together, the weights of all fall to a tenth,
-/// and none of them owes ten times as much for that.
-#[test]
-#[ignore = "boots a VM"]
-fn quiet_cgroups_wake_soon() {
-    let text = Vm::new("7.2").cpus(4).deterministic().passes(
-        r#"
-        start_agent
-        echo "CONTAINERS $(scx_takt bench --deterministic --run-one containers)" || fail "the workload failed"
-        stop_agent INT
-        "#,
-    );
-    let found = marked(&text, "CONTAINERS");
-    let value = |name: &str| found[0]["values"][name].as_f64().unwrap();
-    println!("p99 {} us, max {} us", value("p99"), value("max"));
-    // EEVDF: 1.7 and 2.6 ms. With debts that grow as cgroups wake: 130 to 190, and 250.
-    assert!(value("p99") < 20e3 && value("max") < 60e3);
-}
