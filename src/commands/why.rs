@@ -40,24 +40,20 @@ pub fn run(args: &WhyArgs) -> Result<ExitCode> {
     let mut findings = Findings::default();
     let span = Duration::from_secs_f64(args.seconds);
     let end = watch(&mut watcher, &target, &interrupt, span, &mut findings)?;
-    // A wait that ends after the last look would be counted and not explained.
-    watcher.stop();
-    watcher.read(|record| findings.add(record))?;
-    for record in watcher.open_waits(over_ns)? {
-        findings.add(record);
-    }
+    let (began_ns, nr_cpus) = (watcher.began_ns, watcher.nr_cpus);
+    let counts = watcher.finish(over_ns, |record| findings.add(record))?;
     let frame = Frame {
         target: target.describe(),
         scheduler: sched_ext::active().map_or_else(|_| "?".into(), |active| active.to_string()),
         changed: before != sched_ext::Status::read().ok(),
-        began_ns: watcher.began_ns,
+        began_ns,
         seconds: began.elapsed().as_secs_f64(),
         complete: end == End::Time,
         gone: end == End::Gone,
         over_ns,
-        nr_cpus: watcher.nr_cpus,
+        nr_cpus,
     };
-    let report = Report::new(findings, &watcher.counts()?, &frame);
+    let report = Report::new(findings, &counts, &frame);
     let text = if args.json {
         serde_json::to_string_pretty(&report)?
     } else {

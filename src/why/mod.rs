@@ -1,7 +1,7 @@
 //! Why tasks waited for a CPU, under any scheduler.
 //!
 //! [`Watcher::start`] loads tracing programs of their own (`src/bpf/why.bpf.c`), which need BTF but no sched_ext;
-//! dropping it takes them out again. [`Watcher::read`] hands over [`record::Record`]s; [`attribution`] makes a [`attribution::Wait`] with
+//! [`Watcher::finish`], or dropping it, takes them out again. [`Watcher::read`] hands over [`record::Record`]s; [`attribution`] makes a [`attribution::Wait`] with
 //! its cause of those that belong together; [`report`] keeps the longest, sums up the rest and prints both.
 
 pub mod attribution;

@@ -124,16 +124,21 @@ impl Watcher {
         Ok(())
     }
 
-    /// Takes the programs out: what happens from now on is neither counted nor sent.
-    pub fn stop(&mut self) {
+    /// Takes the programs out, hands over the records that are left and, as if they ended now, the waits of at least
+    /// `over_ns` nanoseconds that have not, and returns what was counted. In this order: a wait that ended after the last
+    /// look would be counted and not explained.
+    ///
+    /// # Errors
+    /// If the ring is damaged, or a map cannot be read.
+    pub fn finish(mut self, over_ns: u64, mut each: impl FnMut(Record)) -> Result<Counts> {
         self.links.clear();
+        self.read(&mut each)?;
+        self.open_waits(over_ns)?.into_iter().for_each(each);
+        self.counts()
     }
 
     /// What was counted since [`Self::start`].
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn counts(&self) -> Result<Counts> {
+    fn counts(&self) -> Result<Counts> {
         let mut counts = Counts::default();
         for cpu in 0..self.nr_cpus {
             let bytes = self.cpu(cpu)?;
@@ -155,10 +160,7 @@ impl Watcher {
     }
 
     /// Waits of at least `over_ns` nanoseconds that have not ended by now, as if they did.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn open_waits(&self, over_ns: u64) -> Result<Vec<Record>> {
+    fn open_waits(&self, over_ns: u64) -> Result<Vec<Record>> {
         let now_ns = monotonic_ns();
         let mut open = Vec::new();
         for key in self.waits.keys() {
