@@ -29,11 +29,11 @@ pub struct SharesArgs {
     seconds: f64,
 
     /// Groups of tasks: COUNT and NAME; the CPUs that they may use, the CPUs that they begin on, their nice value, how many
-    /// seconds after the others they come, how many microseconds they sleep again and again instead of computing, and
-    /// their cgroup below /sys/fs/cgroup, in which % is the number of the task in its group
+    /// seconds after the others they come, how many microseconds they sleep again and again instead of computing, how many
+    /// they compute in between, and their cgroup below /sys/fs/cgroup, in which % is the number of the task in its group
     #[arg(
         required = true,
-        value_name = "COUNTxNAME[:cpus=LIST][:from=LIST][:nice=N][:after=S][:sleeps=US][:cgroup=PATH]"
+        value_name = "COUNTxNAME[:cpus=LIST][:from=LIST][:nice=N][:after=S][:sleeps=US[:runs=US]][:cgroup=PATH]"
     )]
     groups: Vec<Group>,
 }
@@ -48,6 +48,7 @@ struct Group {
     nice: i32,
     after_s: f64,
     sleeps: Option<Duration>,
+    runs: Duration,
     cgroup: Option<String>,
 }
 
@@ -69,6 +70,7 @@ impl FromStr for Group {
             nice: 0,
             after_s: 0.0,
             sleeps: None,
+            runs: Duration::ZERO,
             cgroup: None,
         };
         for field in fields {
@@ -81,17 +83,28 @@ impl FromStr for Group {
                 Some(("after", seconds)) => {
                     group.after_s = seconds.parse().map_err(|_| wrong("after is no number"))?;
                 }
-                Some(("sleeps", us)) => {
-                    let us = us.parse().map_err(|_| wrong("sleeps is no number"))?;
-                    group.sleeps = Some(Duration::from_micros(us));
+                Some((field @ ("sleeps" | "runs"), us)) => {
+                    let us = us
+                        .parse()
+                        .map_err(|_| wrong(&format!("{field} is no number")))?;
+                    if field == "sleeps" {
+                        group.sleeps = Some(Duration::from_micros(us));
+                    } else {
+                        group.runs = Duration::from_micros(us);
+                    }
                 }
                 Some(("cgroup", path)) => group.cgroup = Some(path.to_owned()),
                 _ => {
                     return Err(wrong(
-                        "a field is none of cpus, from, nice, after, sleeps and cgroup",
+                        "a field is none of cpus, from, nice, after, sleeps, runs and cgroup",
                     ));
                 }
             }
+        }
+        if group.sleeps.is_none() && !group.runs.is_zero() {
+            return Err(wrong(
+                "runs goes with sleeps: tasks compute all the time without",
+            ));
         }
         Ok(group)
     }
@@ -163,6 +176,7 @@ impl Group {
             }
             while let Some(time) = self.sleeps {
                 sleep(time);
+                tasks::compute_until(now_ns() + self.runs.as_nanos() as u64);
             }
             loop {
                 compute(1_000);
@@ -183,7 +197,17 @@ mod tests {
         assert_eq!(group.from, Some("0".parse().unwrap()));
         assert_eq!(group.nice, 10);
         assert!((group.after_s - 2.0).abs() < 1e-9);
-        for wrong in ["low", "ax", "1xa:nice=b", "1xa:what=1", "1xa:cpus="] {
+        let group: Group = "2xlight:sleeps=900:runs=90".parse().unwrap();
+        assert_eq!(group.sleeps, Some(Duration::from_micros(900)));
+        assert_eq!(group.runs, Duration::from_micros(90));
+        for wrong in [
+            "low",
+            "ax",
+            "1xa:nice=b",
+            "1xa:what=1",
+            "1xa:cpus=",
+            "1xa:runs=90",
+        ] {
             assert!(wrong.parse::<Group>().is_err(), "{wrong}");
         }
     }
