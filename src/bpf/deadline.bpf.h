@@ -172,14 +172,20 @@ static __always_inline void transfer_lag_to_child(struct task_ctx *child)
 	WRITE_ONCE(c->given, (u64)pid << 32 | (u32)(given + lag));
 }
 
-/* The deadline of @t, which is queued now. */
-static __always_inline u64 deadline_of(const struct task_ctx *t, u64 weight_1024, u64 now,
-				       const struct takt_tunables *k)
+/* The deadline of @t, which is queued now. Global, so that the verifier looks at it once per
+ * program. */
+__noinline u64 deadline_of(const struct task_ctx *t, u64 weight_1024, u64 now)
 {
-	const struct queue_ctx *q = queue_ctx_of(t->queue);
-	u64 v = avg_vruntime(q);
-	s64 wait = wait_for(v - t->vruntime, q);
+	const struct takt_tunables *k = tunables_now();
+	const struct queue_ctx *q;
+	s64 wait;
+	u64 v;
 
+	if (!t)
+		return now;
+	q = queue_ctx_of(t->queue);
+	v = avg_vruntime(q);
+	wait = wait_for(v - t->vruntime, q);
 	if (is_bound_queue(t->queue)) /* the queue as a whole waits for its LLC */
 		wait += wait_for(queue_lag_ns(q, v), queue_ctx_of(q->llc));
 	return now + ruled_wait(t, clamp_wait(wait, t, weight_1024, q, k), k);

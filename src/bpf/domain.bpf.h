@@ -127,7 +127,6 @@ int set_up_domain(u32 slot, const struct cpu_mask *m)
 	}
 	q->nr_cpus = nr ?: 1;
 	q->llc = llc;
-	WRITE_ONCE(q->correction_q20, 0);
 	WRITE_ONCE(q->offset, avg_vruntime(queue_ctx_of(llc)) - avg_vruntime(q));
 	return 0;
 }

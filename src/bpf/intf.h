@@ -400,6 +400,7 @@ enum why_rule {
 	WHY_RULE_PLACED_BEFORE,	  /* another task had been placed there to run next */
 	WHY_RULE_PROTECTED_SHORT, /* it was protected: short-running */
 	WHY_RULE_PROTECTED_BEGIN, /* it was protected: had run for less than preempt_after */
+	WHY_RULE_PROTECTED_SLICE, /* it was protected: could not use up its slice for long */
 	WHY_RULE_LAG,	/* it had had less of its share than the wakee, or about as much */
 	WHY_RULE_SLICE, /* no wakeup: the task waits in a queue for its next slice */
 };

@@ -67,7 +67,7 @@ enter_queue(const struct task_struct *p, struct task_ctx *t, const struct takt_t
 	update_membership(p, t, true, now);
 	reweight(p, t);
 	place.slice_ns = slice_for(count_waiting(t, t->queue, k), t->weight_1024, k);
-	place.deadline = deadline_of(t, t->weight_1024, t->ready_at, k);
+	place.deadline = deadline_of(t, t->weight_1024, t->ready_at);
 	if (policy_enabled(KEEP_SLICE) && t->slice_left_ns && !is_background(t)) {
 		place.slice_ns = min_u64(place.slice_ns, t->slice_left_ns);
 		place.deadline = t->ready_at - k->lag_max_ns;
@@ -239,7 +239,10 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	if (!t)
 		return;
 	begins_at = segment_begin(c, now);
-	uncount_waiting(t);
+	if (t->queued_weight) {
+		uncount(t, true);
+		c->served_at = now;
+	}
 	update_llc(p, t, cpu, now);
 	arrive_in_llc(t, c, llc_of(cpu));
 	if (t->ready_at)
@@ -250,7 +253,9 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	reweight(p, t);
 	start_segment(c, t, begins_at);
 	c->latency_class = t->latency_class;
-	set_protection(c, t, k);
+	if (!t->slice_left_ns)
+		t->slice_at = now;
+	set_protection(c, t, now, k);
 	if (limits_used)
 		limit_slice(p, t, cpu, now);
 	c->slice_ns = p->scx.slice;
@@ -324,7 +329,9 @@ void BPF_STRUCT_OPS(takt_tick, struct task_struct *p)
 	if (nr_cpus_at_start > 1 && domains_used)
 		recount_domains(cpu);
 	nr = nr_waiting(cpu);
-	if (nr && c->pid == p->pid)
+	if (!nr)
+		c->served_at = now;
+	else if (c->pid == p->pid)
 		shrink_slice(p, c, nr);
 	if (policy_enabled(SLICE_TIMER))
 		check_crowd(cpu, c, nr);
@@ -554,6 +561,7 @@ static s32 create_queue(u32 queue, u32 nr_cpus, u32 llc)
 	q->llc = llc;
 	q->rate_q20 = RATE_ONE;
 	q->inv_rate_q10 = 1024;
+	q->run_weight = weight_units(100 * 1024);
 	return scx_bpf_create_dsq(queue, -1);
 }
 

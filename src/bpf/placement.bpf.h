@@ -109,16 +109,19 @@ static __always_inline struct placement reserve_at_victim(struct task_struct *p,
 }
 
 /*
- * A task was preempted on @c and resumes there next: does @p go before it, with positive lag? Not
+ * A task was preempted on @cpu and resumes there next: does @p go before it, with positive lag? Not
  * before a short-running task, which stays on its CPU since it may hold a lock.
  */
 static __always_inline bool precedes_parked(struct task_struct *p, const struct task_ctx *t,
-					    const struct cpu_ctx *c, const struct takt_tunables *k)
+					    s32 cpu, u64 now, const struct takt_tunables *k)
 {
+	const struct cpu_ctx *c = cpu_ctx_of(cpu);
 	s32 parked_pid = READ_ONCE(c->parked_pid);
 
 	return policy_enabled(LAG_BEFORE_PARKED) && parked_pid && parked_pid != p->pid &&
-	       !READ_ONCE(c->parked_is_short) && has_positive_lag(t, k) && !is_background(t);
+	       !READ_ONCE(c->parked_is_short) && has_positive_lag(t, k) && !is_background(t) &&
+	       (u32)(now >> 10) - READ_ONCE(c->parked_at_us) < SEGMENT_MAX_NS >> 10 &&
+	       !passes_over_queues(cpu, now);
 }
 
 /*
@@ -172,7 +175,7 @@ static __always_inline s32 reserve_placement(struct task_struct *p, struct task_
 		return cpu;
 	}
 	cancel_resume(prev_cpu);
-	if (!precedes_parked(p, t, cpu_ctx_of(prev_cpu), k))
+	if (!precedes_parked(p, t, prev_cpu, now, k))
 		return -1;
 	*placement = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
 	return prev_cpu;
@@ -195,11 +198,11 @@ static __always_inline bool reserve_pinned_placement(struct task_struct *p, stru
 		*placement = (struct placement){TAKT_PLACE_IDLE_PREV, k->slice_max_ns, 0};
 	} else if (woken_here && waker_sleeps_soon(cpu, c, now, k)) {
 		*placement = reserve_at_waker(p, c, k);
-	} else if (!never_preempts(t) && is_preemptible(c, t, now, k)) {
+	} else if (!never_preempts(t) && is_preemptible(cpu, t, now, k)) {
 		*placement = reserve_at_victim(p, t, cpu, now, k);
 	} else if (is_percpu_kthread(p) && !has_negative_lag(t, k)) {
 		*placement = (struct placement){TAKT_PLACE_KTHREAD, k->slice_min_ns, SCX_ENQ_HEAD};
-	} else if (precedes_parked(p, t, c, k)) {
+	} else if (precedes_parked(p, t, cpu, now, k)) {
 		*placement = (struct placement){TAKT_PLACE_NEXT, k->slice_min_ns, SCX_ENQ_HEAD};
 	} else {
 		cancel_resume(cpu);

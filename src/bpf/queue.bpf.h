@@ -185,28 +185,47 @@ static __always_inline void count_taken(u32 queue)
 		WRITE_ONCE(queue_ctx_of(queue)->nr_queued, nr - 1);
 }
 
-/* @t waits no longer: it runs, or leaves its queue. Takes back what its record says that it is
- * counted as, but for waits_in: the CPU that took it has counted that. */
-static __always_inline void uncount_waiting(struct task_ctx *t)
+static __always_inline void add_to_weight(struct queue_ctx *q, s64 change)
 {
+	if (nr_cpus_at_start == 1)
+		q->queued_weight += change;
+	else
+		__sync_fetch_and_add(&q->queued_weight, change);
+}
+
+/*
+ * @t waits no longer: a CPU has taken it, and counted that (@is_taken); or it leaves its queue
+ * otherwise, is queued anew, is throttled, or leaves the scheduler. Takes back what its record says
+ * that it is counted as. Global, so that the verifier looks at it once per program.
+ */
+__noinline int uncount(struct task_ctx *t, bool is_taken)
+{
+	struct queue_ctx *q;
+
+	if (!t)
+		return 0;
+	q = queue_ctx_of(t->own_queue ?: t->waits_in - 1);
+	if (!is_taken && t->waits_in)
+		count_taken(t->waits_in - 1);
+	add_to_weight(q, -(s64)t->queued_weight);
+	t->queued_weight = 0;
 	if (t->cpu_bound_in) {
 		add_to_count(&queue_ctx_of(t->cpu_bound_in - 1)->nr_cpu_bound, -1);
 		t->cpu_bound_in = 0;
 	}
 	if (nr_cpus_at_start > 1 && t->own_queue) {
-		add_to_count(&queue_ctx_of(t->own_queue)->nr_queued, -1);
+		add_to_count(&q->nr_queued, -1);
 		t->own_queue = 0;
 	}
 	t->waits_in = 0;
+	return 0;
 }
 
-/* @t leaves the queue that it waits in, if it does, without a CPU that takes it: it is queued anew,
- * is throttled, or leaves the scheduler. */
+/* @t leaves the queue that it waits in, if it does, without a CPU that takes it. */
 static __always_inline void uncount_untaken(struct task_ctx *t)
 {
-	if (t->waits_in)
-		count_taken(t->waits_in - 1);
-	uncount_waiting(t);
+	if (t->queued_weight)
+		uncount(t, false);
 }
 
 /*
@@ -228,6 +247,8 @@ static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
 	u32 nr;
 
 	uncount_untaken(t);
+	t->queued_weight = weight_units(t->weight_1024);
+	add_to_weight(q, t->queued_weight);
 	if (is_cpu_bound(t, k)) {
 		t->cpu_bound_in = queue + 1;
 		add_to_count(&q->nr_cpu_bound, 1);
@@ -236,10 +257,11 @@ static __always_inline u32 count_waiting(struct task_ctx *t, u32 queue,
 		nr = nr_queued_in(queue);
 		WRITE_ONCE(q->nr_queued, nr + 1);
 		t->waits_in = queue + 1;
-		return nr;
+	} else {
+		t->own_queue = queue;
+		nr = __sync_fetch_and_add(&q->nr_queued, 1);
 	}
-	t->own_queue = queue;
-	return __sync_fetch_and_add(&q->nr_queued, 1);
+	return nr;
 }
 
 /* Takes the first task of @queue that may run here; false: there is none. */

@@ -10,11 +10,13 @@
 
 /* @t starts to run on @c, or continues: until when is it protected from very short-running tasks?
  */
-static __always_inline void set_protection(struct cpu_ctx *c, const struct task_ctx *t,
+static __always_inline void set_protection(struct cpu_ctx *c, const struct task_ctx *t, u64 now,
 					   const struct takt_tunables *k)
 {
 	c->is_short = policy_enabled(PROTECT) && is_short_running(t, k);
 	c->protect_ns = protection_ns(t, c->is_short, k);
+	if (t->slice_left_ns && elapsed_ns(t->slice_at, now) > SLICE_LASTS_NS)
+		c->protect_ns = t->runtime_ns + t->slice_left_ns;
 }
 
 /* @t is preempted on @c, maybe by a task that it has woken: keeps how many it woke. */

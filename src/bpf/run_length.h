@@ -22,6 +22,8 @@
  *	has never slept, has	at once				preempt_after since wakeup
  *	woken 3 tasks at most
  *	any other		preempt_after since wakeup	preempt_after since wakeup
+ *	could not use up its	for the rest of the slice
+ *	slice in 16 ms
  *
  * A short-running task whose slice ends within the time of the first column continues.
  *
@@ -39,6 +41,8 @@
  * A new task most often computes to its end, or to a first sleep that is far. One that wakes others is
  * different: if each wakee preempted it at once, nothing would come in batches any more.
  *
+ * The last line is for a task that is preempted every 50 us: it would keep its slice, and never have it.
+ *
  * Limits: while short-running tasks share a CPU, a wakee that is not very short-running waits for up to
  * burst_max for each of them with an earlier deadline.
  */
@@ -49,7 +53,9 @@
 #include "types.h"
 
 #define LONG_RUNTIME 4 /* times burst_max: too long for a run, spinning included */
-#define FEW_WOKEN    3 /* a process that is forked and runs a program wakes fewer */
+/* 16 ms: four ticks. Tasks that run for moments may take three quarters of the CPU meanwhile. */
+#define SLICE_LASTS_NS (16ULL * 1000 * 1000)
+#define FEW_WOKEN      3 /* a process that is forked and runs a program wakes fewer */
 
 static __always_inline bool is_very_short(const struct task_ctx *t, const struct takt_tunables *k)
 {

@@ -82,7 +82,9 @@ static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct 
 	c->slice_ns = slice_for(nr_waiting(cpu), c->weight_1024, k);
 	if (limits_used)
 		c->slice_ns = limited_slice(limit_of(t), c->slice_ns, scx_bpf_now());
-	set_protection(c, t, k);
+	c->served_at = c->started_at;
+	t->slice_at = c->started_at;
+	set_protection(c, t, c->started_at, k);
 	scx_bpf_task_set_slice(prev, c->slice_ns);
 }
 
@@ -132,6 +134,7 @@ static __always_inline void park_current(struct task_struct *p, const struct tas
 	if (!t->slice_left_ns || is_background(t))
 		return;
 	c->parked_pid = p->pid;
+	c->parked_at_us = t->ready_at >> 10;
 	c->parked_is_short = c->is_short;
 	scx_bpf_task_set_slice(p, t->slice_left_ns);
 }
@@ -196,7 +199,7 @@ static enum next end_slice(s32 cpu, struct task_struct *prev)
 	if (head.deadline == NO_DEADLINE) {
 		catch_up_v(t, k);
 	} else if (!within_run) {
-		deadline = deadline_of(t, c->weight_1024, now, k);
+		deadline = deadline_of(t, c->weight_1024, now);
 		is_later = (s64)(deadline - head.deadline) > 0;
 		if (is_later && nr_cpus_at_start == 1)
 			return NEXT_UNDECIDED; /* take_first() costs less */

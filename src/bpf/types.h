@@ -74,6 +74,7 @@ struct cpu_ctx {
 	bool yields;	      /* the running task has given up its slice */
 	bool pulled;	      /* the next task was pulled from another LLC: balance.bpf.h */
 	u8 nr_reenqueues;     /* since it was last without a real-time task: takt_sched_switch() */
+	u32 parked_at_us;     /* since when the parked task is so, in 1,024 ns */
 
 	/* Lag, in ns, that a task gave to a child, and its pid << 32. Written by that task in
 	 * process context: transfer_lag_to_child(). Taken, and set to 0, under the rq lock. */
@@ -81,6 +82,9 @@ struct cpu_ctx {
 	u64 perf_at; /* ns; when it last asked for a speed; 0: never */
 	u64 busy_ns; /* ns that tasks ran since then, without unclocked_ns */
 
+	/* ns; when the queues that it serves last had their turn: a task that had waited got it, or
+	 * none was due. Read without the lock by a CPU that is about to preempt. */
+	u64 served_at;
 	u64 charged_at;	  /* ns; until when the running task was charged to its limits */
 	u64 next_release; /* ns; when the first throttled task is to be released; 0: there is none;
 			     DUE_NOW: written by its timer, without the lock */
@@ -103,13 +107,11 @@ _Static_assert(sizeof(struct cpu_ctx) == 3 * CACHE_LINE, "three lines per CPU");
  * behind by part of a slice until the next.
  */
 struct queue_ctx {
-	u64 avg_vruntime;   /* V, ns: where a task with exactly its share stands */
-	u64 moved_at;	    /* ns; when V was moved last */
-	u64 offset;	    /* ns; of a bound queue: V + offset is comparable with V of its LLC */
-	u32 rate_q20;	    /* V per real time, times 2^20 */
-	u32 inv_rate_q10;   /* real time per V, times 2^10: the inverse, kept to spare divisions */
-	u32 correction_q20; /* what other weights than 100 make of the rate, times 2^20; 0: not
-			       known yet */
+	u64 avg_vruntime; /* V, ns: where a task with exactly its share stands */
+	u64 moved_at;	  /* ns; when V was moved last */
+	u64 offset;	  /* ns; of a bound queue: V + offset is comparable with V of its LLC */
+	u32 rate_q20;	  /* V per real time, times 2^20 */
+	u32 inv_rate_q10; /* real time per V, times 2^10: the inverse, kept to spare divisions */
 	/*
 	 * How many wait in it, as counted: written without a lock by CPUs that add or take a task.
 	 * Wrong until the next tick after two did so at once, or after the kernel took a task out
@@ -119,6 +121,9 @@ struct queue_ctx {
 	u32 nr_queued;
 	/* How many of them are CPU-bound: is_cpu_bound(). Atomic, and right: count_waiting(). */
 	u32 nr_cpu_bound;
+	/* The sum of their weights, in weight_1024 / 2^WEIGHT_SHIFT. Atomic, and right. */
+	u64 queued_weight;
+	u32 run_weight; /* that of a running one, on average over 2^CLOCK_MEMORY_SHIFT ns */
 	u32 nr_cpus;	/* that serve it */
 	u32 llc;	/* whose clock it is held against; itself if it is the queue of an LLC */
 	u32 lag_max_ns; /* of a bound queue: it is never further from that clock */
@@ -154,6 +159,7 @@ struct task_ctx {
 	u64 est_run_ns; /* estimated run from wakeup to sleep: run_length.h; 0: it has never slept
 			 */
 	u64 slice_left_ns; /* the rest of its slice when it was preempted */
+	u64 slice_at;	   /* ns; when the slice began that is left, or that it has */
 	u64 got_cpu_at;	   /* ns; in a cgroup with a limit: when it last got a CPU */
 	u64 throttled_at;  /* ns; since when it is throttled: throttle.bpf.h; 0: it is not */
 	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before */
@@ -165,6 +171,7 @@ struct task_ctx {
 	u32 counted;	   /* the weight that its cgroup has counted it with; 0: not counted */
 	u32 own_queue;	   /* the queue of one CPU that has counted it; 0: none has */
 	u32 waits_in;	   /* any other queue that has, plus 1; 0: none has since it last ran */
+	u32 queued_weight; /* what it is counted with in the queue that it waits in */
 	u32 cpu_bound_in;  /* the queue that has counted it as CPU-bound, plus 1; 0: none has */
 	struct waker_profile profile;
 	u16 weight_permille; /* by a rule: its weight times this; 0: as it is */

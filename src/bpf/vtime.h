@@ -36,17 +36,18 @@
  * V is a moving average of the vruntimes at which tasks begin to run, weighted by how long they ran
  * (which weighs each task with its share), and it has a rate, which keeps it from lagging behind:
  *
- *	rate = correction * CPUs / (CPUs + queued)
+ *	rate = 100 * CPUs / (CPUs * weight of a running task + weights of all that wait)
  *	on every half millisecond of running:
- *	  V += rate * time, then += error * ran / 67 ms; correction += that, per 67 ms
+ *	  V += rate * time, then += error * ran / 67 ms
  *
  * Where they begin, since a task whose V is there is due then: at the end of a slice its deadline is
  * as far ahead as its share says. With an average of where they end, all are late by a round, and a
  * heavy one meets early_max (nice -20 beside ten of nice 0 and ten of nice 19: 0.49 instead of 0.91
  * of its share in the simulation of crates/formulas).
  *
- * The correction learns what weights other than 100 do to the rate. A task whose share is more than one
- * CPU can give it never gets it: its lag is cut off at LAG_CAP.
+ * The rate is what makes the sum of all shares the CPUs that there are. The weight of a running task is
+ * an average over 67 ms of running. A task that has a CPU for itself counts with no more than what makes
+ * one CPU its share, and being behind V without end moves V no more: its lag is cut off at LAG_CAP.
  *
  * The error of a task counts up to what its deadline can express: wait_max * rate, -early_max * rate.
  * Beyond that a task runs because of a limit, or because of its CPU, not because it is due: its
@@ -71,16 +72,19 @@
 #define CLOCK_MEMORY_SHIFT 26
 /* V moves after so much running. 0.125 to 2 ms are the same to `wakeup` and `fairness`. One task of
  * nice -20 beside 20: 1.50 s of 2 with 0, 1.40 so, 1.22 with 8 ms. */
-#define CLOCK_GRAIN_NS	   (500ULL * 1000)
-#define CORRECTION_MAX_Q20 (128 * RATE_ONE) /* nice 19 is 1/100 of nice 0, nice -20 87 times */
-#define CORRECTION_MIN_Q20 (RATE_ONE / 128)
+#define CLOCK_GRAIN_NS (500ULL * 1000)
+/* Two of SCHED_IDLE alone: 166. 64 of nice -20 that wait: 1/5,600. Beyond, the error alone moves V.
+ */
+#define RATE_MAX (RATE_ONE << 8)
+#define RATE_MIN (RATE_ONE >> 14)
 /* Against switches without end: light tasks come to it. 0.075 to 3 ms are the same, as a slice ends
  * with the tick after it. */
 #define SLICE_FLOOR_NS (300ULL * 1000)
 #define SLICE_MAX_NS   (100ULL * 1000 * 1000) /* the agent's limit too: never reached */
-/* Times the largest inverse rate, 2^26, it still fits into 64 bits. No power of two: the verifier
+/* Times the largest inverse rate, 2^24, it still fits into 64 bits. No power of two: the verifier
  * of 6.18 warns of a fault of its own about numbers whose lower half is 0. */
 #define VTIME_FAR_NS   ((1ULL << 38) - 1)
+#define WEIGHT_SHIFT   4
 #define SEGMENT_MAX_NS (4ULL * 1000 * 1000) /* a slice ends with the tick after it: HZ=250 */
 #define LAG_CAP_NS     (1000LL * 1000 * 1000)
 /* Lag kept across a fork, or a time in another class. 8 to 128 ms are the same to `launch` (p50 4.7
@@ -244,14 +248,64 @@ static __always_inline s64 limit_error(s64 error, const struct task_ctx *t, u64 
 
 	if (limited_ns == real_ns) /* the usual case */
 		return error;
+	if (error < 0 && q->nr_cpus > 1) /* it has a CPU for itself */
+		return 0;
 	limited_ns = limited_ns * q->rate_q20 / RATE_ONE;
 	return error < 0 ? -(s64)limited_ns : limited_ns;
 }
 
+/* What a task counts with in queued_weight: no task more than 2^26 / 100 / 64 of nice 0. */
+static __always_inline u32 weight_units(u64 weight_1024)
+{
+	return min_u64(max_u64(weight_1024 >> WEIGHT_SHIFT, 1), 1 << 26);
+}
+
+/* A task of @weight_1024 has run for @ran_ns, 2^CLOCK_MEMORY_SHIFT at most: the average weight of
+ * those that run. A task that has a CPU for itself counts with what makes that its share. */
+static __always_inline void note_run_weight(struct queue_ctx *q, u64 weight_1024, u64 ran_ns)
+{
+	s64 average = READ_ONCE(q->run_weight);
+	u64 weight = weight_units(weight_1024);
+
+	if (q->nr_cpus > 1)
+		weight = min_u64(weight, average + READ_ONCE(q->queued_weight) / q->nr_cpus + 1);
+	average += ((s64)weight - average) * (s64)ran_ns >> CLOCK_MEMORY_SHIFT;
+	WRITE_ONCE(q->run_weight, average);
+}
+
+/*
+ * The rate at which V moves while @nr_queued tasks wait, if the CPUs of @q are divided by weight:
+ * CPUs / (CPUs + nr_queued) * 100 / the average weight of those that run and those that wait.
+ */
+static __always_inline u64 fair_rate(const struct queue_ctx *q, u32 nr_queued)
+{
+	u64 nr_cpus = q->nr_cpus, rate = RATE_ONE * nr_cpus / (nr_cpus + nr_queued);
+	u64 weight = nr_cpus * READ_ONCE(q->run_weight) + READ_ONCE(q->queued_weight);
+
+	weight = weight / (nr_cpus + READ_ONCE(q->nr_queued));
+	rate = rate * weight_units(100 * 1024) / (weight ?: 1);
+	return min_u64(max_u64(rate, RATE_MIN), RATE_MAX);
+}
+
+/* A task of @weight_1024 has run for @ran_ns, and @nr_queued wait: the rate of V from now on.
+ * Global, so that the verifier looks at it once per program. */
+__noinline int update_rate(struct queue_ctx *q, u32 nr_queued, u64 weight_1024, u64 ran_ns)
+{
+	u64 rate = RATE_ONE;
+
+	if (!q)
+		return 0;
+	note_run_weight(q, weight_1024, ran_ns);
+	if (nr_queued)
+		rate = fair_rate(q, nr_queued);
+	WRITE_ONCE(q->rate_q20, rate);
+	WRITE_ONCE(q->inv_rate_q10, (RATE_ONE << 10) / rate);
+	return 0;
+}
+
 /*
  * @t of @weight_1024 has run for @ran_ns, from vruntime @v on, while @nr_queued wait: V moves on at
- * its rate, and towards @v by a part of the way that grows with @ran_ns; so does the correction of
- * its rate.
+ * its rate, and towards @v by a part of the way that grows with @ran_ns.
  */
 static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64 v,
 					 const struct task_ctx *t, u64 weight_1024, u64 ran_ns,
@@ -259,25 +313,13 @@ static __always_inline void update_vtime(struct queue_ctx *q, u32 nr_queued, u64
 {
 	/* Not the time that was idle, nor what another CPU has moved it for already. */
 	u64 moved_at = READ_ONCE(q->moved_at), real_ns = min_u64(elapsed_ns(moved_at, now), ran_ns);
-	u64 rate = nr_queued ? RATE_ONE * q->nr_cpus / (q->nr_cpus + nr_queued) : RATE_ONE;
-	s64 error, part, correction = READ_ONCE(q->correction_q20) ?: RATE_ONE;
 	u64 moved = avg_vruntime(q) + real_ns * READ_ONCE(q->rate_q20) / RATE_ONE;
+	s64 error = limit_error(v - moved, t, weight_1024, q, k);
 
 	WRITE_ONCE(q->moved_at, max_u64(moved_at, now));
-	error = limit_error(v - moved, t, weight_1024, q, k);
-	part = (error * (s64)min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT)) >> CLOCK_MEMORY_SHIFT;
-	WRITE_ONCE(q->avg_vruntime, moved + part);
-	if (!nr_queued) /* nothing to learn, and what was learnt is of another load */
-		correction += ((s64)RATE_ONE - correction) / 8;
-	else if (is_cpu_bound(t, k)) /* else its lag is of sleep, not of weights */
-		correction += part >> (CLOCK_MEMORY_SHIFT - RATE_SHIFT);
-	if (correction < (s64)CORRECTION_MIN_Q20)
-		correction = CORRECTION_MIN_Q20;
-	correction = min_u64(correction, CORRECTION_MAX_Q20);
-	WRITE_ONCE(q->correction_q20, correction);
-	rate = max_u64(rate * correction / RATE_ONE, RATE_ONE >> 16);
-	WRITE_ONCE(q->rate_q20, rate);
-	WRITE_ONCE(q->inv_rate_q10, (RATE_ONE << 10) / rate);
+	ran_ns = min_u64(ran_ns, 1 << CLOCK_MEMORY_SHIFT);
+	WRITE_ONCE(q->avg_vruntime, moved + (error * (s64)ran_ns >> CLOCK_MEMORY_SHIFT));
+	update_rate(q, nr_queued, weight_1024, ran_ns);
 }
 
 #endif /* TAKT_VTIME_H */

@@ -6,7 +6,8 @@
  * The order of the questions is that of is_preemptible() in preempt.bpf.h.
  *
  * Limits: read some microseconds after the decision, and without a lock: a record may be of the
- * next segment by then. The lags are not compared again: WHY_RULE_LAG is what is left.
+ * next segment by then. Neither are the lags compared again, nor is it seen whether queues were
+ * passed over (preempt.bpf.h): WHY_RULE_LAG is what is left.
  */
 #ifndef TAKT_WHY_RULE_BPF_H
 #define TAKT_WHY_RULE_BPF_H
@@ -51,6 +52,8 @@ static __always_inline u32 rule_of(const struct cpu_ctx *c, const struct task_ct
 			return WHY_RULE_PROTECTED_SHORT;
 	} else if (c->runtime_ns + ran_ns <= k->preempt_after_ns) {
 		return WHY_RULE_PROTECTED_BEGIN;
+	} else if (c->runtime_ns + ran_ns <= c->protect_ns) {
+		return WHY_RULE_PROTECTED_SLICE;
 	}
 	return WHY_RULE_LAG;
 }

@@ -102,13 +102,14 @@ pub enum Rule {
     PlacedBefore,
     ProtectedShort,
     ProtectedBegin,
+    ProtectedSlice,
     Lag,
     Slice,
 }
 
 impl Rule {
     /// All of them, in the order of `enum why_rule`.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Unknown,
         Self::RunsNext,
         Self::Throttled,
@@ -117,6 +118,7 @@ impl Rule {
         Self::PlacedBefore,
         Self::ProtectedShort,
         Self::ProtectedBegin,
+        Self::ProtectedSlice,
         Self::Lag,
         Self::Slice,
     ];

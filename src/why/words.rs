@@ -221,6 +221,9 @@ pub fn rule(record: &Record) -> Option<String> {
         Rule::ProtectedBegin => {
             format!("{current} was protected: it had run for too short a time to be preempted")
         }
+        Rule::ProtectedSlice => {
+            format!("{current} was protected: wakeups had kept it from using up its slice for long")
+        }
         Rule::Lag => {
             format!("it queued by its deadline: {current} was not further behind its share")
         }

@@ -351,3 +351,42 @@ fn idle_cgroups() {
 fn idle_cgroups_on_6_12() {
     idle_cgroups_yield(KERNEL_6_12);
 }
+
+/// Tasks of quiet cgroups beside busy ones wake soon: as some of them wake together, the weights of all fall to a tenth, and
+/// the rate of V with them.
+#[test]
+#[ignore = "boots a VM"]
+fn quiet_cgroups_wake_soon() {
+    let text = Vm::new("7.2").cpus(4).deterministic().passes(
+        r#"
+        start_agent
+        echo "CONTAINERS $(scx_takt bench --deterministic --run-one containers)" || fail "the workload failed"
+        stop_agent INT
+        "#,
+    );
+    let p99_us = marked(&text, "CONTAINERS")[0]["values"]["p99"]
+        .as_f64()
+        .unwrap();
+    println!("p99 {p99_us:.0} us");
+    // EEVDF: 1,700; here 14 to 9,400. With a rate that takes seconds to follow the weights: 129,000 to 183,000.
+    assert!(p99_us < 60e3);
+}
+
+/// Many tasks of one cgroup that run for moments, and want more than the CPU, leave a task in another cgroup what it has under
+/// EEVDF, or three quarters of that. (They had the CPU by waking with positive lag, one after the other: 0.04 to 0.4 of it.)
+#[test]
+#[ignore = "boots a VM"]
+fn short_runs_do_not_defeat_weights() {
+    let found = under_both_in_cgroups(
+        Vm::new("7.2").deterministic(),
+        "cgroup a; cgroup b
+         load shares --seconds 2 400xshort:sleeps=10000:runs=90:cgroup=a 1xhog:cgroup=b
+         load shares --seconds 2 400xshort:sleeps=9950:runs=90:cgroup=a 1xhog:cgroup=b
+         load shares --seconds 2 100xshort:sleeps=1000:runs=50:cgroup=a 1xhog:cgroup=b",
+    );
+    for found in &found {
+        let [eevdf, takt] = [&found.eevdf, &found.takt].map(|shares| sum(&cpu_s(shares, 1)));
+        println!("EEVDF {eevdf:.3} s, scx_takt {takt:.3} s");
+        assert!(takt > 0.75 * eevdf);
+    }
+}

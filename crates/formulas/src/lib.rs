@@ -32,6 +32,12 @@ pub fn delta_vruntime(ran_ns: u64, weight_1024: u64) -> u64 {
     unsafe { bindings::delta_vruntime(ran_ns, weight_1024) }
 }
 
+/// `weight_units()` of `src/bpf/vtime.h`.
+pub fn weight_units(weight_1024: u64) -> u64 {
+    // SAFETY: arithmetic on its argument.
+    unsafe { bindings::weight_units(weight_1024) }.into()
+}
+
 /// `rescale()` of `src/bpf/vtime.h`.
 pub fn rescale(vtime_ns: u64, old_weight_1024: u64, new_weight_1024: u64) -> u64 {
     // SAFETY: arithmetic on its arguments.

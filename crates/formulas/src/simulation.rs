@@ -2,7 +2,8 @@
 //! wakeups, preemption and races. Seconds of it take milliseconds.
 
 use crate::{
-    RATE_ONE, delta_vruntime, queue_ctx, takt_tunables, task_ctx, until_deadline_ns, update_vtime,
+    NICE_0, RATE_ONE, delta_vruntime, queue_ctx, takt_tunables, task_ctx, until_deadline_ns,
+    update_vtime, weight_units,
 };
 
 const MS: u64 = 1_000_000;
@@ -43,6 +44,8 @@ pub fn new_queue(nr_cpus: u32, nr_queued: u32) -> queue_ctx {
         nr_cpus,
         nr_queued,
         nr_cpu_bound: nr_queued,
+        queued_weight: u64::from(nr_queued) * weight_units(NICE_0),
+        run_weight: weight_units(NICE_0) as u32,
         ..queue_ctx::default()
     }
 }
@@ -150,6 +153,7 @@ impl Simulation {
         self.tasks[number].ready_at = self.now;
         self.queue.nr_queued += 1;
         self.queue.nr_cpu_bound += 1;
+        self.queue.queued_weight += weight_units(self.tasks[number].weight);
     }
 
     /// The waiting task with the earliest deadline.
@@ -188,6 +192,7 @@ impl Simulation {
                 self.tasks[next].deadline = None;
                 self.queue.nr_queued -= 1;
                 self.queue.nr_cpu_bound -= 1;
+                self.queue.queued_weight -= weight_units(self.tasks[next].weight);
                 self.enqueue(number);
                 self.running[cpu] = next;
             }

@@ -70,6 +70,8 @@ struct Theme {
     bound: bool,
     /// Nice values differ.
     nice: bool,
+    /// Many tasks that run for moments beside a few that compute, whatever the above say.
+    crowd: bool,
     changes: Range<usize>,
     duration_ns: u64,
 }
@@ -209,6 +211,31 @@ fn tasks(theme: &Theme) -> impl Strategy<Value = Vec<RawTask>> + use<> {
     vec(task, theme.tasks.clone())
 }
 
+/// Many tasks that all run for moments, of one nice value, beside a few that compute.
+fn tasks_beside_crowd() -> impl Strategy<Value = Vec<RawTask>> {
+    let crowd = (
+        20..200_usize,
+        nices(true),
+        duration(20 * US..MS),
+        duration(MS..20 * MS),
+    )
+        .prop_map(|(nr, nice, run_ns, sleep_ns)| {
+            vec![(nice, vec![Op::Compute(run_ns), Op::Sleep(sleep_ns)]); nr]
+        });
+    let computing = vec((-5..6, cpu_bound()), 1..4);
+    (computing, crowd).prop_map(|(computing, crowd)| {
+        let all = computing.into_iter().chain(crowd).enumerate();
+        all.map(|(number, (nice, program))| RawTask {
+            start_ns: number as u64 * 40 * US, // not all at once, for ever
+            nice,
+            policy: 0,
+            mask: RawMask::All,
+            program,
+        })
+        .collect()
+    })
+}
+
 fn changes(theme: &Theme) -> impl Strategy<Value = Vec<(u64, RawChange)>> + use<> {
     let bound = theme.bound;
     let kind = prop_oneof![
@@ -290,13 +317,12 @@ fn themed(wishes: Wishes, theme: Theme) -> BoxedStrategy<World> {
                 tasks: theme.tasks.start..theme.tasks.end * per_cpu,
                 ..theme.clone()
             };
-            let parts = (
-                any::<u64>(),
-                any::<bool>(),
-                costs(),
-                tasks(&theme),
-                changes(&theme),
-            );
+            let tasks = if theme.crowd {
+                tasks_beside_crowd().boxed()
+            } else {
+                tasks(&theme).boxed()
+            };
+            let parts = (any::<u64>(), any::<bool>(), costs(), tasks, changes(&theme));
             parts.prop_map(move |parts| build(&theme, topology, wishes.is_strict, parts))
         })
         .boxed()
@@ -312,10 +338,20 @@ pub fn worlds(wishes: Wishes) -> BoxedStrategy<World> {
                 mixed,
                 bound,
                 nice,
+                crowd: false,
                 changes,
                 duration_ns,
             },
         )
+    };
+    let crowd = Theme {
+        tasks: 0..1,
+        mixed: true,
+        bound: false,
+        nice: true,
+        crowd: true,
+        changes: 0..1,
+        duration_ns: 2 * S,
     };
     prop_oneof![
         // Shares: tasks that compute, of equal and of unequal weights.
@@ -328,6 +364,8 @@ pub fn worlds(wishes: Wishes) -> BoxedStrategy<World> {
         2 => theme(2..14, false, true, false, 0..12, 600 * MS),
         // A crowd.
         1 => theme(20..60, true, true, true, 0..8, 800 * MS),
+        // Shares beside many tasks that run for moments.
+        1 => themed(wishes, crowd),
     ]
     .boxed()
 }

@@ -27,6 +27,8 @@ pub enum Invariant {
     EqualShares,
     /// Unequal tasks get shares by their weights.
     WeightedShares,
+    /// A task that computes had less than its weight is worth, beside tasks of any kind.
+    LeastShare,
     /// A task that yields gets no more than its share.
     YieldShare,
     /// The policy reports no error, and does not leave the kernel.

@@ -257,6 +257,7 @@ impl Machine<'_> {
         }
         self.check_equal_shares();
         self.check_weighted_shares();
+        self.check_least_share();
         self.check_yield_shares();
     }
 
@@ -329,11 +330,6 @@ impl Machine<'_> {
             .map(|&task| f64::from(self.tasks[task].sys.weight()))
             .collect();
         let shares = fair_shares(&weights, self.cpus.len());
-        // Known to be unfair: tasks that share what is left beside others with a CPU each.
-        let is_known = shares.iter().any(|&share| share >= 1.0) && weights.len() > self.cpus.len();
-        if is_known && !self.world.is_strict {
-            return;
-        }
         for (&task, share) in cpu_bound.iter().zip(shares) {
             let ideal_ns = (share * (self.now - BOOT_NS) as f64) as u64;
             let ran_ns = self.tasks[task].ran_ns;
@@ -343,6 +339,39 @@ impl Machine<'_> {
                     self.tasks[task].name, self.tasks[task].nice
                 );
                 self.fail(Invariant::WeightedShares, text);
+                return;
+            }
+        }
+    }
+
+    /// A task that computes has at least what its weight is worth, whatever the others do: sleep, wake each other, yield.
+    fn check_least_share(&mut self) {
+        let cpu_bound = self.cpu_bound();
+        // Known to be unfair: a task that wakees preempt on its CPU again and again while others are idle.
+        let is_known = self.cpus.len() > 1 && !self.world.is_strict;
+        let is_light =
+            |task: &usize| !self.world.is_strict && self.tasks[*task].sys.weight() < LIGHT_WEIGHT;
+        let forks = |spec: &TaskSpec| spec.program.iter().any(|op| matches!(op, Op::Fork(_)));
+        if is_known
+            || !self.world.changes.is_empty()
+            || cpu_bound.iter().any(is_light)
+            || self.world.tasks.iter().any(forks)
+        {
+            return;
+        }
+        let weights: Vec<f64> = (0..self.world.tasks.len())
+            .map(|task| f64::from(self.tasks[task].sys.weight()))
+            .collect();
+        let shares = fair_shares(&weights, self.cpus.len());
+        for task in cpu_bound {
+            let least_ns = (shares[task] * (self.now - BOOT_NS) as f64) as u64;
+            let ran_ns = self.tasks[task].ran_ns;
+            if ran_ns + WEIGHTED_NS + least_ns * WEIGHTED_PERMILLE / 1000 < least_ns {
+                let text = format!(
+                    "{} of nice {} had {ran_ns} ns, and {least_ns} ns are its share, whatever others do",
+                    self.tasks[task].name, self.tasks[task].nice
+                );
+                self.fail(Invariant::LeastShare, text);
                 return;
             }
         }
