@@ -254,7 +254,7 @@ void BPF_STRUCT_OPS(takt_running, struct task_struct *p)
 	start_segment(c, t, begins_at);
 	c->latency_class = t->latency_class;
 	if (!t->slice_left_ns)
-		t->slice_at = now;
+		t->slice_origin = now - t->runtime_ns;
 	set_protection(c, t, now, k);
 	if (limits_used)
 		limit_slice(p, t, cpu, now);

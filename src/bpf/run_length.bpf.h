@@ -15,7 +15,7 @@ static __always_inline void set_protection(struct cpu_ctx *c, const struct task_
 {
 	c->is_short = policy_enabled(PROTECT) && is_short_running(t, k);
 	c->protect_ns = protection_ns(t, c->is_short, k);
-	if (t->slice_left_ns && elapsed_ns(t->slice_at, now) > SLICE_LASTS_NS)
+	if (t->slice_left_ns && elapsed_ns(t->slice_origin, now - t->runtime_ns) > OFF_CPU_MAX_NS)
 		c->protect_ns = t->runtime_ns + t->slice_left_ns;
 }
 

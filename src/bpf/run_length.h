@@ -22,8 +22,8 @@
  *	has never slept, has	at once				preempt_after since wakeup
  *	woken 3 tasks at most
  *	any other		preempt_after since wakeup	preempt_after since wakeup
- *	could not use up its	for the rest of the slice
- *	slice in 16 ms
+ *	kept off its CPU for	for the rest of the slice
+ *	16 ms within a slice
  *
  * A short-running task whose slice ends within the time of the first column continues.
  *
@@ -53,8 +53,8 @@
 #include "types.h"
 
 #define LONG_RUNTIME 4 /* times burst_max: too long for a run, spinning included */
-/* 16 ms: four ticks. Tasks that run for moments may take three quarters of the CPU meanwhile. */
-#define SLICE_LASTS_NS (16ULL * 1000 * 1000)
+/* 16 ms: four ticks. Beside a slice that is used up in one, three quarters of the CPU. */
+#define OFF_CPU_MAX_NS (16ULL * 1000 * 1000)
 #define FEW_WOKEN      3 /* a process that is forked and runs a program wakes fewer */
 
 static __always_inline bool is_very_short(const struct task_ctx *t, const struct takt_tunables *k)

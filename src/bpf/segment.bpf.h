@@ -83,7 +83,7 @@ static __always_inline void continue_current(s32 cpu, struct cpu_ctx *c, struct 
 	if (limits_used)
 		c->slice_ns = limited_slice(limit_of(t), c->slice_ns, scx_bpf_now());
 	c->served_at = c->started_at;
-	t->slice_at = c->started_at;
+	t->slice_origin = c->started_at - t->runtime_ns;
 	set_protection(c, t, c->started_at, k);
 	scx_bpf_task_set_slice(prev, c->slice_ns);
 }

@@ -82,8 +82,8 @@ struct cpu_ctx {
 	u64 perf_at; /* ns; when it last asked for a speed; 0: never */
 	u64 busy_ns; /* ns that tasks ran since then, without unclocked_ns */
 
-	/* ns; when the queues that it serves last had their turn: a task that had waited got it, or
-	 * none was due. Read without the lock by a CPU that is about to preempt. */
+	/* ns; when the queues that it serves last had their turn: a task that had waited got it,
+	 * none was due, or none waited. Read without the lock by a CPU that is about to preempt. */
 	u64 served_at;
 	u64 charged_at;	  /* ns; until when the running task was charged to its limits */
 	u64 next_release; /* ns; when the first throttled task is to be released; 0: there is none;
@@ -159,7 +159,9 @@ struct task_ctx {
 	u64 est_run_ns; /* estimated run from wakeup to sleep: run_length.h; 0: it has never slept
 			 */
 	u64 slice_left_ns; /* the rest of its slice when it was preempted */
-	u64 slice_at;	   /* ns; when the slice began that is left, or that it has */
+	/* ns; when its slice began, less what it had run since it woke by then: so long it has been
+	 * off its CPU with a part of the slice left is now - runtime_ns - this. */
+	u64 slice_origin;
 	u64 got_cpu_at;	   /* ns; in a cgroup with a limit: when it last got a CPU */
 	u64 throttled_at;  /* ns; since when it is throttled: throttle.bpf.h; 0: it is not */
 	s64 kept_lag_ns;   /* until it is enabled: given by its parent, or kept from before */

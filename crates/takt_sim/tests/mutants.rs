@@ -143,8 +143,8 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "a task that runs still counts as waiting",
         "main.bpf.c",
-        "	uncount_waiting(t);\n	update_llc(p, t, cpu, now);\n",
-        "	update_llc(p, t, cpu, now);\n",
+        "		uncount(t, true);\n",
+        "",
     ),
     mutant(
         "a task that exits still counts as waiting in its domain",
@@ -161,8 +161,8 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "a task counted anew keeps its old count",
         "queue.bpf.h",
-        "	uncount_untaken(t);\n	if (is_cpu_bound(t, k)) {",
-        "	if (is_cpu_bound(t, k)) {",
+        "	uncount_untaken(t);\n	t->queued_weight =",
+        "	t->queued_weight =",
     ),
     mutant(
         "the later deadline continues",
@@ -179,7 +179,7 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "V does not follow its tasks",
         "vtime.h",
-        "	WRITE_ONCE(q->avg_vruntime, moved + part);",
+        "	WRITE_ONCE(q->avg_vruntime, moved + (error * (s64)ran_ns >> CLOCK_MEMORY_SHIFT));",
         "	WRITE_ONCE(q->avg_vruntime, moved);",
     ),
     mutant(
