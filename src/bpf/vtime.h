@@ -261,7 +261,7 @@ static __always_inline u32 weight_units(u64 weight_1024)
 }
 
 /* A task of @weight_1024 has run for @ran_ns, 2^CLOCK_MEMORY_SHIFT at most: the average weight of
- * those that run. A task that has a CPU for itself counts with what makes that its share. */
+ * running tasks. A task that has a CPU for itself counts with what makes that its share. */
 static __always_inline void note_run_weight(struct queue_ctx *q, u64 weight_1024, u64 ran_ns)
 {
 	s64 average = READ_ONCE(q->run_weight);
@@ -275,7 +275,8 @@ static __always_inline void note_run_weight(struct queue_ctx *q, u64 weight_1024
 
 /*
  * The rate at which V moves while @nr_queued tasks wait, if the CPUs of @q are divided by weight:
- * CPUs / (CPUs + nr_queued) * 100 / the average weight of those that run and those that wait.
+ * CPUs / (CPUs + nr_queued) * 100 / the average weight of its running and waiting tasks. Of
+ * nr_queued, some may wait in other queues that its CPUs serve: they count with that average.
  */
 static __always_inline u64 fair_rate(const struct queue_ctx *q, u32 nr_queued)
 {

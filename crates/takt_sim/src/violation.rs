@@ -27,7 +27,7 @@ pub enum Invariant {
     EqualShares,
     /// Unequal tasks get shares by their weights.
     WeightedShares,
-    /// A task that computes had less than its weight is worth, beside tasks of any kind.
+    /// A task that computes has at least what its weight is worth, beside tasks of any kind.
     LeastShare,
     /// A task that yields gets no more than its share.
     YieldShare,

@@ -83,15 +83,13 @@ impl FromStr for Group {
                 Some(("after", seconds)) => {
                     group.after_s = seconds.parse().map_err(|_| wrong("after is no number"))?;
                 }
-                Some((field @ ("sleeps" | "runs"), us)) => {
-                    let us = us
-                        .parse()
-                        .map_err(|_| wrong(&format!("{field} is no number")))?;
-                    if field == "sleeps" {
-                        group.sleeps = Some(Duration::from_micros(us));
-                    } else {
-                        group.runs = Duration::from_micros(us);
-                    }
+                Some(("sleeps", us)) => {
+                    let us = us.parse().map_err(|_| wrong("sleeps is no number"))?;
+                    group.sleeps = Some(Duration::from_micros(us));
+                }
+                Some(("runs", us)) => {
+                    let us = us.parse().map_err(|_| wrong("runs is no number"))?;
+                    group.runs = Duration::from_micros(us);
                 }
                 Some(("cgroup", path)) => group.cgroup = Some(path.to_owned()),
                 _ => {

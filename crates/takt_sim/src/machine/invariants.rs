@@ -313,25 +313,34 @@ impl Machine<'_> {
         }
     }
 
+    /// Is one of the tasks so light that it is known to get more than its share?
+    fn has_light(&self, tasks: &[usize]) -> bool {
+        let is_light = |&task: &usize| self.tasks[task].sys.weight() < LIGHT_WEIGHT;
+        !self.world.is_strict && tasks.iter().any(is_light)
+    }
+
+    /// What the weight of each task of the world is worth until now, in ns of CPU time.
+    fn fair_ns(&self) -> Vec<u64> {
+        let weights: Vec<f64> = (0..self.world.tasks.len())
+            .map(|task| f64::from(self.tasks[task].sys.weight()))
+            .collect();
+        let shares = fair_shares(&weights, self.cpus.len()).into_iter();
+        shares
+            .map(|share| (share * (self.now - BOOT_NS) as f64) as u64)
+            .collect()
+    }
+
     /// In a world of nothing but cpu_bound each has what its weight is worth, up to one CPU.
     fn check_weighted_shares(&mut self) {
         let cpu_bound = self.cpu_bound();
-        let is_light =
-            |task: &usize| !self.world.is_strict && self.tasks[*task].sys.weight() < LIGHT_WEIGHT;
         if cpu_bound.len() != self.world.tasks.len()
             || !self.world.changes.is_empty()
             || self.is_unequal_on_llcs()
-            || cpu_bound.iter().any(is_light)
+            || self.has_light(&cpu_bound)
         {
             return;
         }
-        let weights: Vec<f64> = cpu_bound
-            .iter()
-            .map(|&task| f64::from(self.tasks[task].sys.weight()))
-            .collect();
-        let shares = fair_shares(&weights, self.cpus.len());
-        for (&task, share) in cpu_bound.iter().zip(shares) {
-            let ideal_ns = (share * (self.now - BOOT_NS) as f64) as u64;
+        for (&task, ideal_ns) in cpu_bound.iter().zip(self.fair_ns()) {
             let ran_ns = self.tasks[task].ran_ns;
             if ran_ns.abs_diff(ideal_ns) > WEIGHTED_NS + ideal_ns * WEIGHTED_PERMILLE / 1000 {
                 let text = format!(
@@ -349,22 +358,17 @@ impl Machine<'_> {
         let cpu_bound = self.cpu_bound();
         // Known to be unfair: a task that wakees preempt on its CPU again and again while others are idle.
         let is_known = self.cpus.len() > 1 && !self.world.is_strict;
-        let is_light =
-            |task: &usize| !self.world.is_strict && self.tasks[*task].sys.weight() < LIGHT_WEIGHT;
         let forks = |spec: &TaskSpec| spec.program.iter().any(|op| matches!(op, Op::Fork(_)));
         if is_known
             || !self.world.changes.is_empty()
-            || cpu_bound.iter().any(is_light)
+            || self.has_light(&cpu_bound)
             || self.world.tasks.iter().any(forks)
         {
             return;
         }
-        let weights: Vec<f64> = (0..self.world.tasks.len())
-            .map(|task| f64::from(self.tasks[task].sys.weight()))
-            .collect();
-        let shares = fair_shares(&weights, self.cpus.len());
+        let fair_ns = self.fair_ns();
         for task in cpu_bound {
-            let least_ns = (shares[task] * (self.now - BOOT_NS) as f64) as u64;
+            let least_ns = fair_ns[task];
             let ran_ns = self.tasks[task].ran_ns;
             if ran_ns + WEIGHTED_NS + least_ns * WEIGHTED_PERMILLE / 1000 < least_ns {
                 let text = format!(
