@@ -59,6 +59,7 @@ impl System {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel::release(),
             scheduler: scheduler(),
+            core_events: sched_ext::event_counters(),
             cpus: self.cpus.sample(),
             queues: tasks::queues(tasks),
             ..Default::default()

@@ -1,6 +1,7 @@
 //! Is the machine well, and if not, why?
 
 use super::Snapshot;
+use super::core_events::{self, Beside};
 use crate::base::units::time;
 
 /// A task that waits for longer than this share of the watchdog's time is a danger, in percent.
@@ -28,6 +29,7 @@ pub fn assess(now: &Snapshot, delta: &Snapshot) -> Health {
         long_waiter(now),
         lost_events(delta),
         rejected(now),
+        core(now, delta),
         agent(now, delta),
     ]
     .into_iter()
@@ -67,6 +69,23 @@ fn rejected(now: &Snapshot) -> Option<String> {
     (now.is_takt() && rejected > 0).then(|| format!("{rejected} tasks rejected"))
 }
 
+/// The core must not have to act in the place of scx_takt. A scheduler that was attached within the period began to
+/// count anew, which is no growth; one that is ejected as a CPU goes offline is attached again. In bypass mode
+/// the core acts for every scheduler.
+fn core(now: &Snapshot, delta: &Snapshot) -> Option<String> {
+    let beside = Beside {
+        hotplug: false,
+        real_time: true,
+    };
+    let moved = &delta.core_events;
+    let judged = now.is_takt()
+        && now.scheduler.uptime_ns >= delta.at_ns
+        && !core_events::was_bypassed(moved);
+    judged
+        .then(|| core_events::problem(moved, beside))
+        .flatten()
+}
+
 fn agent(now: &Snapshot, delta: &Snapshot) -> Option<String> {
     let permille = (1000 * delta.cost.agent_cpu_ns).checked_div(delta.at_ns)?;
     (now.is_takt() && permille > AGENT_PERMILLE)
@@ -103,6 +122,8 @@ mod tests {
             ..Default::default()
         };
         delta.cost.events_lost = 3;
+        now.scheduler.uptime_ns = 2_000;
+        delta.core_events = [("SCX_EV_SELECT_CPU_FALLBACK".to_owned(), 7)].into();
         delta.cost.agent_cpu_ns = 300;
         let Health::Degraded(reasons) = assess(&now, &delta) else {
             panic!("healthy");
@@ -111,11 +132,36 @@ mod tests {
             "poor (4) has waited 600 ms",
             "3 events lost",
             "1 tasks rejected",
+            "SCX_EV_SELECT_CPU_FALLBACK by 7",
             "30 %",
         ];
         for (reason, expected) in reasons.iter().zip(expected) {
             assert!(reason.contains(expected), "{reason}");
         }
         assert_eq!(reasons.len(), expected.len());
+    }
+
+    #[test]
+    fn the_core_may_act_while_the_scheduler_comes_or_is_bypassed() {
+        let mut now = Snapshot::default();
+        now.scheduler.name = "takt_x".into();
+        now.tasks.total = 70;
+        now.scheduler.uptime_ns = 5_000;
+        let mut delta = Snapshot {
+            at_ns: 1_000,
+            core_events: [("SCX_EV_REFILL_SLICE_DFL".to_owned(), 1)].into(),
+            ..Default::default()
+        };
+        assert!(matches!(assess(&now, &delta), Health::Degraded(_)));
+        now.scheduler.uptime_ns = 999;
+        assert_eq!(assess(&now, &delta), Health::Healthy, "attached just now");
+        now.scheduler.uptime_ns = 5_000;
+        delta
+            .core_events
+            .insert("SCX_EV_BYPASS_DISPATCH".to_owned(), 4);
+        assert_eq!(assess(&now, &delta), Health::Healthy, "a suspend");
+        now.scheduler.name = "scx_other".into();
+        delta.core_events.remove("SCX_EV_BYPASS_DISPATCH");
+        assert_eq!(assess(&now, &delta), Health::Healthy, "its own affair");
     }
 }

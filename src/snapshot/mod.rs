@@ -5,6 +5,7 @@
 //! scheduler was loaded (or the machine booted); [`Delta::since`] turns two snapshots into what happened
 //! between them.
 
+pub mod core_events;
 pub mod counters;
 mod delta;
 pub mod health;
@@ -13,6 +14,7 @@ mod waits;
 
 use std::collections::BTreeMap;
 
+pub use core_events::CoreEvents;
 pub use counters::Counters;
 pub use delta::Delta;
 pub use longest::LongestWait;
@@ -35,6 +37,9 @@ figures! {
         level scheduler: Scheduler,
         /// What scx_takt has done; nothing under another scheduler.
         count activity: Option<Activity>,
+        /// What the core of sched_ext has counted of the active scheduler, by the kernel's name (`SCX_EV_...`,
+        /// nanoseconds if it ends in `_DURATION`). None under EEVDF and before 6.15.
+        count core_events: CoreEvents,
         /// How long tasks waited for a CPU.
         count waits: Waits,
         /// Of these, the waits that began with a wakeup: its latency.

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::snapshot::{Snapshot, Waits, health};
+use crate::snapshot::{Snapshot, Waits, core_events, health};
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,6 +30,7 @@ pub fn text(snapshot: &Snapshot, delta: Option<&Snapshot>) -> Result<String> {
     add_scheduler(&mut registry, snapshot);
     add_health(&mut registry, snapshot, delta);
     add_activity(&mut registry, snapshot);
+    add_core_events(&mut registry, snapshot);
     let wait = ("wait_seconds", "Time from ready to running, while watched");
     add_waits(&mut registry, wait, &snapshot.waits);
     let wakeup = (
@@ -128,6 +129,22 @@ fn add_activity(registry: &mut Registry, snapshot: &Snapshot) {
     registry.register_with_unit("activity", help, Unit::Seconds, times);
     let help = "Events, by type and by what became of them";
     registry.register("events", help, events);
+}
+
+fn add_core_events(registry: &mut Registry, snapshot: &Snapshot) {
+    let (counts, times) = (Counters::default(), Seconds::default());
+    for (name, n) in &snapshot.core_events {
+        let name = name.trim_start_matches(core_events::PREFIX);
+        let label = |name: &str| vec![("event", name.to_lowercase())];
+        match name.strip_suffix(core_events::DURATION) {
+            None => drop(counts.get_or_create(&label(name)).inc_by(*n)),
+            Some(time) => drop(times.get_or_create(&label(time)).inc_by(seconds(*n))),
+        }
+    }
+    let help = "What sched_ext's core counts of the active scheduler, by its name without SCX_EV_";
+    registry.register("core_events", help, counts);
+    let help = "Times that sched_ext's core adds up";
+    registry.register_with_unit("core_events", help, Unit::Seconds, times);
 }
 
 /// Cumulative buckets, as the format wants them. `name`: with its help.
@@ -350,6 +367,8 @@ mod tests {
                 0.0,
             ),
             ("takt_rejected_tasks_total", 7.0),
+            ("takt_core_events_total{event=\"reenq_immed\"}", 9.0),
+            ("takt_core_events_seconds_total{event=\"bypass\"}", 0.033),
         ] {
             assert_eq!(value(&text, sample), Some(expected), "{sample} in\n{text}");
         }

@@ -36,6 +36,11 @@ pub fn snapshot(second: u64) -> Snapshot {
             ("ev_failed.long_wait".to_owned(), 0),
         ]),
     });
+    snapshot.core_events = BTreeMap::from([
+        ("SCX_EV_REENQ_IMMED".to_owned(), 3 * second),
+        ("SCX_EV_SELECT_CPU_FALLBACK".to_owned(), 0),
+        ("SCX_EV_BYPASS_DURATION".to_owned(), 33_000_000),
+    ]);
     snapshot.waits = Waits {
         kind: "test".into(),
         bounds_ns: vec![2_000, 4_000, 8_000, 64_000, 1_000_000],

@@ -2,11 +2,10 @@
 //!
 //! Workers of many kinds (`kinds`) tick one counter each (`pool`). A worker that does not get on for
 //! `--stall-seconds` is a failure (`watch`), and so is a sched_ext scheduler that the kernel throws out
-//! during the run (`staying`), work that the kernel's core had to do in its place (`event_counters`), an alarm in the
+//! during the run (`staying`), work that the kernel's core had to do in its place (`core_events`), an alarm in the
 //! kernel log (`kernel_log`), and with `--longest-wait` a wait that is longer (`wait_check`). What a scheduler does right
 //! shows nowhere here: this asks only whether it stays alive and leaves no task behind.
 
-mod event_counters;
 mod kernel_log;
 mod kinds;
 mod report;
@@ -30,7 +29,7 @@ use scx_ops::sched_ext::{self, Status};
 use crate::base::units;
 use crate::cli::{StressArgs, StressKind};
 use crate::signals;
-use event_counters::{Beside, Counters};
+use crate::snapshot::core_events::{self, Beside, CoreEvents};
 use kernel_log::KernelLog;
 use report::{LeftOut, Summary};
 use trace::Trace;
@@ -114,7 +113,7 @@ struct Run<'a> {
     args: &'a StressArgs,
     load: Arc<Load>,
     before: Status,
-    counters: Counters,
+    counters: CoreEvents,
     /// `Err`: why it cannot be read.
     kernel_log: Result<KernelLog>,
     /// CPUs that come and go may make a scheduler load itself again, too.
@@ -260,10 +259,10 @@ impl<'a> Run<'a> {
     }
 
     /// By how much the kernel's counters of the scheduler moved; one that must not is a problem.
-    fn compare_counters(&mut self) -> Counters {
-        let moved = event_counters::moved(&self.counters, &sched_ext::event_counters());
+    fn compare_counters(&mut self) -> CoreEvents {
+        let moved = core_events::moved(&self.counters, &sched_ext::event_counters());
         if !self.args.any_scheduler
-            && let Some(problem) = event_counters::problem(&moved, self.beside)
+            && let Some(problem) = core_events::problem(&moved, self.beside)
         {
             self.problem(problem);
         }

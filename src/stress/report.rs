@@ -7,11 +7,11 @@ use clap::ValueEnum;
 use scx_ops::sched_ext::Status;
 use serde::Serialize;
 
-use super::event_counters::Counters;
 use super::wait_check::Waits;
 use super::watch::KindResult;
 use crate::base::units::time;
 use crate::cli::StressKind;
+use crate::snapshot::CoreEvents;
 
 /// The end of a run.
 #[derive(Debug, Serialize)]
@@ -27,7 +27,7 @@ pub struct Summary {
     /// What was judged with `--longest-wait`.
     pub waits: Option<Waits>,
     /// The kernel's counters of the scheduler that moved, and by how much.
-    pub counters: Counters,
+    pub counters: CoreEvents,
     /// What could not be watched, and why.
     pub unwatched: Vec<String>,
     /// How long the watch itself was kept from running at most, in seconds.
@@ -185,7 +185,7 @@ mod tests {
                 why: "no reason".into(),
             }],
             waits: None,
-            counters: Counters::from([("SCX_EV_X".into(), 3)]),
+            counters: CoreEvents::from([("SCX_EV_X".into(), 3)]),
             unwatched: vec!["kernel log: no reason".into()],
             longest_absence: 0.3,
             start: Status::default(),

@@ -6,6 +6,7 @@ use super::draw::{label, span};
 use super::glyphs::Tone;
 use super::view::View;
 use crate::base::units::time;
+use crate::snapshot::core_events::{DURATION, PREFIX, meaning};
 use crate::stats::cgroups::table;
 
 /// The task that is selected.
@@ -63,17 +64,47 @@ pub fn task(view: &View) -> Vec<Line<'static>> {
     lines
 }
 
-/// The latest events, latest first.
+/// What the core has counted and the latest events, latest first.
 pub fn events(view: &View) -> Vec<Line<'static>> {
-    let mut lines = vec![
-        span(view, Tone::Strong, "events, latest first").into(),
-        Line::default(),
-    ];
+    let mut lines = core_events(view);
+    lines.push(span(view, Tone::Strong, "events, latest first").into());
+    lines.push(Line::default());
     if view.now.events.is_empty() {
         let text = "none yet; they are collected while a viewer watches scx_takt";
         lines.push(span(view, Tone::Dim, text).into());
     }
     lines.extend(latest_events(view).map(|event| span(view, Tone::Plain, event).into()));
+    lines
+}
+
+/// What sched_ext's core has counted of the scheduler; nothing where it counts nothing.
+fn core_events(view: &View) -> Vec<Line<'static>> {
+    if view.now.core_events.is_empty() {
+        return Vec::new();
+    }
+    let heading =
+        "counted by the kernel's core since the scheduler was loaded (in the last period)";
+    let mut lines = vec![span(view, Tone::Strong, heading).into(), Line::default()];
+    let (moved, still): (Vec<_>, Vec<_>) = view.now.core_events.iter().partition(|(_, n)| **n > 0);
+    for (name, &n) in moved {
+        let lately = view.delta.core_events.get(name).copied().unwrap_or(0);
+        let value = |n| match name.ends_with(DURATION) {
+            true => time(n),
+            false => n.to_string(),
+        };
+        let count = format!("{} ({})", value(n), value(lately));
+        let text = format!(
+            "{count:>18}  {}  {}",
+            name.trim_start_matches(PREFIX),
+            meaning(name)
+        );
+        lines.push(span(view, Tone::Plain, text).into());
+    }
+    if !still.is_empty() {
+        let text = format!("{:>18}  all others", 0);
+        lines.push(span(view, Tone::Dim, text).into());
+    }
+    lines.push(Line::default());
     lines
 }
 
@@ -107,7 +138,7 @@ pub fn help() -> Vec<Line<'static>> {
     const TEXT: &str = "\
 keys
   q, ctrl-C      quit                 up, down     select a task; scroll a page
-  enter          the task's page      e            events
+  enter          the task's page      e            events, and what the kernel's core counted
   c              cgroups: the 20 that use most CPU time, with their limits (cpu.max)
   s              save this snapshot as JSON in the current folder
   PgUp, PgDn     scroll the CPUs      esc          back to the overview

@@ -95,6 +95,7 @@ impl View {
                 waits: now.waits.clone(),
                 wakeups: now.wakeups.clone(),
                 cost: now.cost.clone(),
+                core_events: now.core_events.clone(),
                 ..self.now.clone()
             });
             self.history.clear();

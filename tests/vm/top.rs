@@ -39,6 +39,9 @@ fn top_watches_a_scheduler_come_and_go() {
         wget -q -O /tmp/metrics http://127.0.0.1:9101/metrics || fail "no metrics"
         egrep -q '^takt_placed_total\{place="preempt"\} [1-9]' /tmp/metrics || fail "$(cat /tmp/metrics)"
         tail -n 1 /tmp/metrics | grep -q '^# EOF' || fail "half an answer"
+        # The core was in bypass mode while it loaded, and has not acted in the scheduler's place since.
+        egrep -q '^takt_core_events_total\{event="bypass_activate"\} [1-9]' /tmp/metrics || fail "$(cat /tmp/metrics)"
+        grep -q '^takt_core_events_total{event="select_cpu_fallback"} 0$' /tmp/metrics || fail "$(cat /tmp/metrics)"
 
         say "nonsense"
         head -c 200000 /dev/urandom | timeout 10 nc 127.0.0.1 9101 >/dev/null

@@ -1,11 +1,20 @@
-//! Which of the kernel's event counters of the active sched_ext scheduler must stand still.
+//! What the core of sched_ext counts of the active scheduler: the `SCX_EV_*` counters.
 //!
-//! A counter says that the core did something in the place of the scheduler. Names differ between kernels (6.12 has no
-//! counters, 6.15 has `ENQ_SLICE_DFL` for the `REFILL_SLICE_DFL` of later ones, 7.1 adds four), so that all names come
-//! from the kernel: a counter that is not known here must stand still as well.
+//! Most of them say that the core did something in the place of the scheduler. Names differ between kernels (6.12 has
+//! no counters, 6.15 has `ENQ_SLICE_DFL` for the `REFILL_SLICE_DFL` of later ones, 7.1 adds four), so that all names
+//! come from the kernel: a counter that is not known here must stand still as well.
 
 use std::collections::BTreeMap;
 
+use super::Delta;
+
+/// Counters by name.
+pub type CoreEvents = BTreeMap<String, u64>;
+
+/// What all names begin with.
+pub const PREFIX: &str = "SCX_EV_";
+/// A counter that ends so is a time in nanoseconds.
+pub const DURATION: &str = "_DURATION";
 /// Part of the names that count the bypass mode, which the kernel itself enters for a load or a suspend.
 const BYPASS: &str = "BYPASS";
 /// Work as usual: the last task of a CPU goes on without `SCX_OPS_ENQ_LAST`; an insertion with `SCX_ENQ_IMMED` comes
@@ -25,6 +34,79 @@ const HOTPLUG: [&str; 4] = [
 /// scheduler.
 const REAL_TIME: [&str; 1] = ["SCX_EV_REENQ_REPEAT"];
 
+/// What each counter counts: `kernel/sched/ext/internal.h` of 7.3, `ext.c` of 6.15.
+const MEANINGS: [(&str, &str); 15] = [
+    (
+        "SCX_EV_SELECT_CPU_FALLBACK",
+        "the core chose another CPU: the task may not use the chosen one",
+    ),
+    (
+        "SCX_EV_DISPATCH_LOCAL_DSQ_OFFLINE",
+        "sent to the global queue, as the CPU went offline",
+    ),
+    (
+        "SCX_EV_DISPATCH_KEEP_LAST",
+        "a task went on, as no other was there",
+    ),
+    (
+        "SCX_EV_ENQ_SKIP_EXITING",
+        "exiting tasks that the core placed",
+    ),
+    (
+        "SCX_EV_ENQ_SKIP_MIGRATION_DISABLED",
+        "tasks that may not migrate, placed by the core",
+    ),
+    (
+        "SCX_EV_REENQ_IMMED",
+        "came back, as the CPU was taken after all",
+    ),
+    (
+        "SCX_EV_REENQ_LOCAL_REPEAT",
+        "came back again and again (a fault of the scheduler)",
+    ),
+    (
+        "SCX_EV_REENQ_REPEAT",
+        "came back more than once, as real-time tasks took the CPU",
+    ),
+    (
+        "SCX_EV_REFILL_SLICE_DFL",
+        "slices that the core gave, of 20 ms",
+    ),
+    (
+        "SCX_EV_ENQ_SLICE_DFL",
+        "slices that the core gave, of 20 ms",
+    ),
+    (
+        "SCX_EV_BYPASS_DURATION",
+        "time in bypass mode: the core alone schedules (load, suspend)",
+    ),
+    ("SCX_EV_BYPASS_DISPATCH", "tasks run in bypass mode"),
+    ("SCX_EV_BYPASS_ACTIVATE", "times that it was entered"),
+    (
+        "SCX_EV_INSERT_NOT_OWNED",
+        "insertions of a task that another scheduler owns",
+    ),
+    (
+        "SCX_EV_SUB_BYPASS_DISPATCH",
+        "tasks run for a sub-scheduler in bypass mode",
+    ),
+];
+
+/// What a counter counts; empty: it is not known here.
+pub fn meaning(name: &str) -> &'static str {
+    let mut known = MEANINGS.iter();
+    known
+        .find(|(known, _)| *known == name)
+        .map_or("", |(_, meaning)| meaning)
+}
+
+/// Was the scheduler in bypass mode for a part of this period?
+pub fn was_bypassed(moved: &CoreEvents) -> bool {
+    moved
+        .iter()
+        .any(|(name, by)| *by > 0 && name.contains(BYPASS))
+}
+
 /// What else a load does that moves counters.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Beside {
@@ -34,22 +116,16 @@ pub struct Beside {
     pub real_time: bool,
 }
 
-/// Counters by name.
-pub type Counters = BTreeMap<String, u64>;
-
 /// By how much each counter has grown from `before` to `after`; those that stood still are left out. Counters of a
 /// scheduler that was loaded in between began at 0.
-pub fn moved(before: &Counters, after: &Counters) -> Counters {
-    let grown = |(name, &count): (&String, &u64)| {
-        let from = before.get(name).copied().unwrap_or(0);
-        let by = if count < from { count } else { count - from };
-        (by > 0).then(|| (name.clone(), by))
-    };
-    after.iter().filter_map(grown).collect()
+pub fn moved(before: &CoreEvents, after: &CoreEvents) -> CoreEvents {
+    let mut moved = after.since(before);
+    moved.retain(|_, by| *by > 0);
+    moved
 }
 
 /// What moved and must not have, with its numbers.
-pub fn problem(moved: &Counters, beside: Beside) -> Option<String> {
+pub fn problem(moved: &CoreEvents, beside: Beside) -> Option<String> {
     let may_move = |name: &str| {
         name.contains(BYPASS)
             || USUAL.contains(&name)
@@ -58,7 +134,7 @@ pub fn problem(moved: &Counters, beside: Beside) -> Option<String> {
     };
     let wrong: Vec<_> = moved
         .iter()
-        .filter(|(name, _)| !may_move(name))
+        .filter(|(name, by)| **by > 0 && !may_move(name))
         .map(|(name, by)| format!("{name} by {by}"))
         .collect();
     (!wrong.is_empty()).then(|| {
@@ -82,7 +158,7 @@ mod tests {
         real_time: true,
     };
 
-    fn counters(pairs: &[(&str, u64)]) -> Counters {
+    fn counters(pairs: &[(&str, u64)]) -> CoreEvents {
         let owned = |(name, count): &(&str, u64)| ((*name).to_owned(), *count);
         pairs.iter().map(owned).collect()
     }
@@ -107,6 +183,15 @@ mod tests {
             counters(&[("SCX_EV_NEW", 2)]),
         );
         assert_eq!(moved(&before, &after), counters(&[("SCX_EV_NEW", 2)]));
+    }
+
+    #[test]
+    fn known_counters_have_a_meaning() {
+        assert!(meaning("SCX_EV_REFILL_SLICE_DFL").contains("20 ms"));
+        assert_eq!(meaning("SCX_EV_NEW"), "");
+        for name in USUAL.iter().chain(&HOTPLUG).chain(&REAL_TIME) {
+            assert_ne!(meaning(name), "", "{name}");
+        }
     }
 
     #[test]
