@@ -1,4 +1,4 @@
-//! Writes the manual pages and the shell completions, made from `src/cli.rs`, as `cargo xtask package` wants
+//! Writes the manual pages and the shell completions, made from `src/cli/mod.rs`, as `cargo xtask package` wants
 //! them: `man/*.8` and `completions/*` under the folder that is given.
 //!
 //! An example, so that what makes them is no part of the program, and always runs on the machine that builds.
