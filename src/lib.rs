@@ -37,6 +37,7 @@ pub fn main() -> ExitCode {
         None => agent::lifecycle::run(&cli.run),
         Some(cli::Command::Check(args)) => commands::check::run(&args),
         Some(cli::Command::Config(args)) => commands::config::run(&args),
+        Some(cli::Command::Rules(args)) => commands::rules::run(&args),
         Some(cli::Command::Top(args)) => top::run(&args),
         Some(cli::Command::Stats(args)) => commands::stats::run(&args),
         Some(cli::Command::Keep) => commands::keep::run(),

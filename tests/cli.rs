@@ -58,6 +58,7 @@ fn help_names_the_commands_and_hides_the_hidden() {
         "--stats",
         "--profile",
         "observe",
+        "rules",
         "why",
         "--stats",
         "--events",
@@ -140,7 +141,77 @@ fn rules_that_say_the_same_are_warned_about() {
     let file = config_file(&rule.repeat(2));
     let output = run(&["config", "--check", file.path().to_str().unwrap()]);
     assert!(output.status.success());
-    assert!(text(&output.stderr).contains(":3:1: the same tasks have a rule in line 1"));
+    assert!(text(&output.stderr).contains(":3:1: the same tasks have a rule at "));
+}
+
+/// Every file of rules that the package ships, for programs that are called as it says.
+#[test]
+fn shipped_rules_match_what_they_name() {
+    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(dist.join("rules.d"), dir.path().join("rules.d")).unwrap();
+    let config = dir.path().join("config.toml");
+    for entry in std::fs::read_dir(dist.join("rules.d")).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        std::fs::write(&config, format!("include = [{name:?}]\n")).unwrap();
+        let config = config.to_str().unwrap();
+        let rules: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+        for rule in rules["rule"].as_array().unwrap() {
+            let of = |key: &str| rule[key].as_str().unwrap();
+            let program = dir.path().join(of("comm"));
+            std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+            let mut task = Command::new(&program).arg("600").spawn().unwrap();
+            let output = run(&[
+                "rules",
+                "--config",
+                config,
+                "--explain",
+                &task.id().to_string(),
+            ]);
+            task.kill().unwrap();
+            task.wait().unwrap();
+            let said = text(&output.stdout);
+            let expected = format!(
+                "rule for comm {:?}: class {}\n  reason  {}",
+                of("comm"),
+                of("class"),
+                of("reason")
+            );
+            assert!(said.contains(&expected), "{expected}\nis not in\n{said}");
+        }
+    }
+}
+
+#[test]
+fn rules_are_listed_and_explained() {
+    let file = config_file(
+        "[[rule]]\nuser = \"4294967294\"\nclass = \"latency\"\nreason = \"it has no task\"\n\
+         [[rule]]\ncgroup = \"/\"\nweight_permille = 500\ncpus = \"0-1\"\n",
+    );
+    let config = file.path().to_str().unwrap();
+    let listed = text(&run(&["rules", "--config", config]).stdout);
+    let lines: Vec<_> = listed.lines().collect();
+    assert_eq!(lines.len(), 3, "{listed}");
+    assert_eq!(
+        lines[1],
+        "latency         1     0  user \"4294967294\": it has no task"
+    );
+    assert!(lines[2].starts_with("normal        0.5"), "{listed}");
+    let tasks = lines[2].split_whitespace().nth(2).unwrap();
+    assert_ne!(tasks, "0", "this very test is below the root: {listed}");
+    let pid = std::process::id().to_string();
+    let explained = text(&run(&["rules", "--config", config, "--explain", &pid]).stdout);
+    assert!(
+        explained
+            .contains("rule for cgroup \"/\": class normal, weight times 0.5, first on 2 CPUs"),
+        "{explained}"
+    );
+    is_wrong_usage(&["rules", "--config", "/no/such/file"], &["No such file"]);
+    is_wrong_usage(&["rules", "--explain", "0"], &["--explain"]);
+    let gone = run(&["rules", "--config", config, "--explain", "4194304"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone.stderr).contains("no task has PID 4194304"));
 }
 
 /// What `rejects` in the VM tests sees with a part of sysfs hidden, on a kernel that really lacks it.

@@ -1,4 +1,4 @@
-//! Lines for standard output.
+//! Lines for people: on standard output, with nothing in them that a terminal would obey.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -15,5 +15,29 @@ pub fn print(line: &str) -> Result<ControlFlow<()>> {
         Ok(()) => Ok(ControlFlow::Continue(())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
         Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
+/// A name that can be printed: control characters become escapes.
+pub fn escaped(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(escaped("a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
+        assert_eq!(escaped("ü\u{9b}"), "ü\\u{9b}");
     }
 }

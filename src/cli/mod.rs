@@ -171,6 +171,12 @@ pub enum Command {
     /// Check a configuration file, or show every key of one.
     #[command(after_help = keys::manual())]
     Config(ConfigArgs),
+    /// The rules for tasks that the configuration has, or which of them a task matches, and why.
+    #[command(after_help = "Examples:\n  \
+        scx_takt rules                            every rule, and how many tasks match it now\n  \
+        scx_takt rules --explain 1234             the rule that counts for a process, and the others\n  \
+        scx_takt rules --config FILE              of a file that is not in force yet")]
+    Rules(RulesArgs),
     /// Is this machine well, and if not, why? A live view of whatever scheduler is active.
     Top(TopArgs),
     /// What the active scheduler does, once: for people, or for programs.
@@ -218,6 +224,18 @@ pub struct ConfigArgs {
     /// Print a file with every key: its default, its unit, its range and what it does.
     #[arg(long)]
     pub print_default: bool,
+}
+
+/// Flags of `scx_takt rules`.
+#[derive(Debug, Args)]
+pub struct RulesArgs {
+    /// Which rule counts for this process or thread, and why.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub explain: Option<u32>,
+
+    /// Read this file instead of /etc/scx_takt/config.toml.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Flags of `scx_takt top`.

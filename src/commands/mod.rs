@@ -4,5 +4,6 @@ pub mod check;
 pub mod config;
 pub mod keep;
 pub mod observe;
+pub mod rules;
 pub mod stats;
 pub mod why;

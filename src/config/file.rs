@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::profile::Profile;
@@ -30,6 +31,7 @@ pub struct Raw {
     pub profile: Option<Profile>,
     pub goal: RawGoal,
     pub tuner: RawTuner,
+    pub include: Vec<Spanned<String>>,
     pub tunables: BTreeMap<Spanned<String>, Spanned<i64>>,
     pub rule: Vec<Spanned<RawRule>>,
 }
@@ -120,7 +122,7 @@ impl Source {
     ///
     /// # Errors
     /// Wrong syntax, a key that does not exist, a value of a wrong type.
-    pub fn parse(&self) -> Result<Raw, Wrong> {
+    pub fn parse<Raw: DeserializeOwned>(&self) -> Result<Raw, Wrong> {
         toml::from_str(&self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             let what = self.explain(error.message(), &span);

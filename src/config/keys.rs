@@ -64,6 +64,14 @@ pub fn all() -> Vec<Key> {
             "what the machine is for",
         ),
         key(
+            "",
+            "include",
+            "[\"audio\", \"desktop\"]",
+            false,
+            "names of files in rules.d beside this file, or else in /usr/share/scx_takt/rules.d, without .toml",
+            "adds the rules of these files after those of this file",
+        ),
+        key(
             "goal",
             "wakeup_p99_us",
             "500",
@@ -178,6 +186,14 @@ fn rule_keys() -> Vec<Key> {
             false,
             "CPU numbers and ranges",
             "CPUs that it is placed on first when one of them is idle",
+        ),
+        key(
+            table,
+            "reason",
+            "\"late audio clicks\"",
+            false,
+            "a text",
+            "why there is this rule: scx_takt rules shows it",
         ),
     ]
 }

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod file;
+pub mod include;
 pub mod keys;
 pub mod profile;
 pub mod rules;
@@ -20,7 +21,7 @@ use toml::Spanned;
 use crate::bpf_abi::intf::takt_tunables;
 use file::{Raw, Source};
 use profile::Profile;
-use rules::Rule;
+use rules::{Collected, Rule};
 use tunables::Tunable;
 
 /// Where the file is looked for when no flag names one; it may be missing.
@@ -124,13 +125,8 @@ impl Config {
     /// All that is wrong with it.
     pub fn check(source: &Source, path: &Path) -> Result<Self, Wrong> {
         let raw = source.parse()?;
-        let mut checker = Checker {
-            source,
-            wrong: Vec::new(),
-            omitted: 0,
-            warnings: Vec::new(),
-        };
-        let mut config = Self::from_raw(&raw, &mut checker);
+        let mut checker = Checker::new(source);
+        let mut config = Self::from_raw(&raw, path, &mut checker);
         config.path = path.to_owned();
         config.warnings = checker.warnings;
         if checker.wrong.is_empty() {
@@ -143,7 +139,7 @@ impl Config {
         Err(Wrong(checker.wrong))
     }
 
-    fn from_raw(raw: &Raw, checker: &mut Checker<'_>) -> Self {
+    fn from_raw(raw: &Raw, path: &Path, checker: &mut Checker<'_>) -> Self {
         let mut optional = |name, value: &Option<Spanned<i64>>, range| {
             value
                 .as_ref()
@@ -158,7 +154,16 @@ impl Config {
             ),
         };
         let period_ms = optional("period_ms", &raw.tuner.period_ms, keys::PERIOD_MS);
-        let rules = rules::check(&raw.rule, checker);
+        let mut collected = Collected::default();
+        collected.add(&raw.rule, false, checker);
+        for (i, name) in raw.include.iter().enumerate() {
+            if raw.include[..i].contains(name) {
+                checker.warn(name.span().start, format!("{name:?} is included twice"));
+            } else {
+                checker.include(name, path, &mut collected);
+            }
+        }
+        let rules = collected.rules;
         checker.doubt_goals(raw, &rules);
         Self {
             profile: raw.profile.unwrap_or_default(),
@@ -195,13 +200,42 @@ pub struct Checker<'a> {
     warnings: Vec<String>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    fn new(source: &'a Source) -> Self {
+        Self {
+            source,
+            wrong: Vec::new(),
+            omitted: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Adds the rules of the file that is included as `name`; `config`: where this file is.
+    fn include(&mut self, name: &Spanned<String>, config: &Path, collected: &mut Collected) {
+        let source = match include::read(name.get_ref(), config) {
+            Ok(source) => source,
+            Err(wrong) => return self.wrong(name.span().start, wrong.to_string()),
+        };
+        match source.parse::<include::RawRules>() {
+            Ok(raw) => {
+                let mut checker = Checker::new(&source);
+                collected.add(&raw.rule, true, &mut checker);
+                self.wrong.append(&mut checker.wrong);
+                self.warnings.append(&mut checker.warnings);
+                self.omitted += checker.omitted;
+            }
+            Err(Wrong(mut wrong)) => self.wrong.append(&mut wrong),
+        }
+    }
+
     fn at(&self, offset: usize) -> String {
         self.source.at(offset)
     }
 
-    fn line_of(&self, offset: usize) -> usize {
-        self.source.line_of(offset)
+    /// Is `at`, as [`Source::at`] writes it, a place in the same file?
+    fn has_place(&self, at: &str) -> bool {
+        let place = at.strip_prefix(self.source.name());
+        place.is_some_and(|rest| rest.starts_with(':'))
     }
 
     fn wrong(&mut self, offset: usize, what: String) {

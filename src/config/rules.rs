@@ -38,6 +38,7 @@ pub struct RawRule {
     class: Option<Class>,
     weight_permille: Option<Spanned<i64>>,
     cpus: Option<Spanned<String>>,
+    reason: Option<String>,
 }
 
 /// What picks the tasks.
@@ -74,6 +75,20 @@ impl Match {
     }
 }
 
+impl std::fmt::Display for Match {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (key, value) = match self {
+            Self::Comm(text) => ("comm", text.clone()),
+            Self::Exe(text) => ("exe", text.clone()),
+            Self::Uid(uid) => ("user", uid.to_string()),
+            Self::Cgroup(text) if text.is_empty() => ("cgroup", "/".to_owned()),
+            Self::Cgroup(text) => ("cgroup", text.clone()),
+            Self::Unit(text) => ("unit", text.clone()),
+        };
+        write!(out, "{key} {value:?}")
+    }
+}
+
 /// One rule, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -85,55 +100,64 @@ pub struct Rule {
     pub weight_permille: u16,
     /// CPUs that they are placed on first; empty: no preference.
     pub cpus: Vec<u16>,
+    /// Why there is this rule; empty: its author does not say.
+    pub reason: String,
+    /// Does it stand in a file that the configuration includes?
+    pub included: bool,
     /// `FILE:LINE:COLUMN`.
     pub at: String,
 }
 
 impl std::fmt::Display for Rule {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (key, value) = match &self.of {
-            Match::Comm(text) => ("comm", text.clone()),
-            Match::Exe(text) => ("exe", text.clone()),
-            Match::Uid(uid) => ("user", uid.to_string()),
-            Match::Cgroup(text) => ("cgroup", text.clone()),
-            Match::Unit(text) => ("unit", text.clone()),
-        };
-        write!(out, "{}: rule for {key} {value:?}", self.at)
+        write!(out, "{}: rule for {}", self.at, self.of)
     }
 }
 
-/// Checks all rules. Those that an earlier one makes useless are left out with a warning.
-pub fn check(raw: &[Spanned<RawRule>], checker: &mut Checker<'_>) -> Vec<Rule> {
-    let max = intf::takt_rule_consts_TAKT_MAX_RULES as usize;
-    if let Some(first) = raw.get(max) {
-        checker.wrong(first.span().start, format!("more than {max} rules"));
-        return Vec::new();
-    }
-    let mut rules = Vec::with_capacity(raw.len());
-    let mut seen: HashMap<Match, usize> = HashMap::new();
-    let mut sets = HashSet::new();
-    for entry in raw {
-        let offset = entry.span().start;
-        let Some(rule) = check_one(entry.get_ref(), offset, checker) else {
-            continue;
-        };
-        if let Some(earlier) = rule.of.covers().find_map(|of| seen.get(&of)) {
-            let line = checker.line_of(*earlier);
-            checker.warn(
-                offset,
-                format!("the same tasks have a rule in line {line}: that one counts"),
-            );
-            continue;
+/// All rules of a configuration, as they are read.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Those that can count, in the order in which they are looked at.
+    pub rules: Vec<Rule>,
+    /// Where the tasks of each are named first.
+    seen: HashMap<Match, String>,
+    cpu_sets: HashSet<Vec<u16>>,
+}
+
+impl Collected {
+    /// Checks and adds the rules of a file. Those that an earlier one makes useless are left out, with a warning if
+    /// they stand in the same file: what a configuration includes may be overridden.
+    pub fn add(&mut self, raw: &[Spanned<RawRule>], included: bool, checker: &mut Checker<'_>) {
+        let max = intf::takt_rule_consts_TAKT_MAX_RULES as usize - self.rules.len();
+        if let Some(first) = raw.get(max) {
+            let max = intf::takt_rule_consts_TAKT_MAX_RULES;
+            checker.wrong(first.span().start, format!("more than {max} rules"));
+            return;
         }
-        seen.insert(rule.of.clone(), offset);
-        if !rule.cpus.is_empty() && sets.insert(rule.cpus.clone()) && sets.len() == MAX_CPU_SETS + 1
-        {
-            let what = format!("cpus: the rules may name {MAX_CPU_SETS} different sets at most");
-            checker.wrong(offset, what);
+        for entry in raw {
+            let offset = entry.span().start;
+            let Some(rule) = check_one(entry.get_ref(), offset, checker) else {
+                continue;
+            };
+            let rule = Rule { included, ..rule };
+            let earlier = rule.of.covers().find_map(|of| self.seen.get(&of));
+            if let Some(earlier) = earlier {
+                if checker.has_place(earlier) {
+                    let what = format!("the same tasks have a rule at {earlier}: that one counts");
+                    checker.warn(offset, what);
+                }
+                continue;
+            }
+            self.seen.insert(rule.of.clone(), rule.at.clone());
+            let is_new = !rule.cpus.is_empty() && self.cpu_sets.insert(rule.cpus.clone());
+            if is_new && self.cpu_sets.len() == MAX_CPU_SETS + 1 {
+                let what =
+                    format!("cpus: the rules may name {MAX_CPU_SETS} different sets at most");
+                checker.wrong(offset, what);
+            }
+            self.rules.push(rule);
         }
-        rules.push(rule);
     }
-    rules
 }
 
 fn check_one(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Option<Rule> {
@@ -153,6 +177,8 @@ fn check_one(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Option<
         class: raw.class.unwrap_or_default(),
         weight_permille: weight? as u16,
         cpus: cpus?,
+        reason: raw.reason.clone().unwrap_or_default(),
+        included: false,
         at: checker.at(offset),
     })
 }

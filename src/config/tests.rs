@@ -4,8 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Beside the rules that the package ships.
 fn read(text: &str) -> Result<Config, Wrong> {
-    Config::check(&Source::new("f.toml", text.to_owned()), Path::new("f.toml"))
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/f.toml");
+    Config::check(&Source::new("f.toml", text.to_owned()), &path)
 }
 
 fn complaint(text: &str) -> String {
@@ -208,7 +210,7 @@ fn the_first_of_two_rules_for_the_same_tasks_counts() {
     );
     assert_eq!(
         config.warnings,
-        ["f.toml:4:1: the same tasks have a rule in line 1: that one counts"]
+        ["f.toml:4:1: the same tasks have a rule at f.toml:1:1: that one counts"]
     );
 }
 
@@ -274,6 +276,68 @@ fn a_user_that_does_not_exist_is_a_warning() {
         "{:?}",
         config.warnings
     );
+}
+
+/// Their own file's rules come first, and those that they replace are no reason to warn.
+#[test]
+fn rules_are_included_after_those_of_the_file() {
+    let config = read(
+        "include = [\"audio\", \"games\"]\n[[rule]]\ncomm = \"pipewire\"\nclass = \"background\"",
+    )
+    .unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let of_pipewire: Vec<_> = config
+        .rules
+        .iter()
+        .filter(|rule| rule.of == rules::Match::Comm("pipewire".into()))
+        .collect();
+    assert_eq!(of_pipewire.len(), 1);
+    assert_eq!(of_pipewire[0].class, rules::Class::Background);
+    let (own, included) = config.rules.split_at(1);
+    assert!(!own[0].included && included.iter().all(|rule| rule.included));
+    let places: Vec<_> = included.iter().map(|rule| rule.at.as_str()).collect();
+    assert!(places[0].contains("rules.d/audio.toml:"), "{places:?}");
+    assert!(places[places.len() - 1].contains("rules.d/games.toml:"));
+    let twice = read("include = [\"audio\", \"audio\"]").unwrap();
+    assert_eq!(twice.warnings.len(), 1, "{:?}", twice.warnings);
+}
+
+#[test]
+fn what_cannot_be_included_is_said_with_its_place() {
+    for (name, expected) in [
+        ("audoi", "f.toml:1:12: include looks in"),
+        ("audoi", "did you mean \"audio\"?"),
+        ("../audio", "letters, digits, - and _"),
+        ("audio.toml", "letters, digits, - and _"),
+        ("", "letters, digits, - and _"),
+    ] {
+        let complaint = complaint(&format!("include = [{name:?}]"));
+        assert!(complaint.contains(expected), "{name}: {complaint}");
+    }
+}
+
+/// A file of rules holds nothing else, and what is wrong in it is said with its own place.
+#[test]
+fn a_wrong_file_of_rules_names_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("rules.d")).unwrap();
+    let read = |rules: &str| {
+        std::fs::write(dir.path().join("rules.d/mine.toml"), rules).unwrap();
+        let source = Source::new("f.toml", "include = [\"mine\"]".to_owned());
+        Config::check(&source, &dir.path().join("f.toml"))
+    };
+    assert_eq!(read("[[rule]]\ncomm = \"a\"").unwrap().rules.len(), 1);
+    for (rules, expected) in [
+        ("profile = \"auto\"", "rules.d/mine.toml:1:1: unknown key"),
+        (
+            "[[rule]]\nexe = \"mpv\"",
+            "rules.d/mine.toml:1:1: \"mpv\" is no absolute path",
+        ),
+        ("[[rule]", "rules.d/mine.toml:1:"),
+    ] {
+        let complaint = read(rules).unwrap_err().to_string();
+        assert!(complaint.contains(expected), "{rules}: {complaint}");
+    }
 }
 
 /// The manual's file is valid, commented out and not; and it leaves no key out.

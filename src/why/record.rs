@@ -2,6 +2,7 @@
 
 use scx_ops::ring;
 
+use crate::base::output::escaped;
 use crate::bpf_abi::intf::{self, why_segment, why_task, why_wait};
 use crate::bpf_abi::name_in;
 use crate::observe::Class;
@@ -31,19 +32,6 @@ impl From<&why_task> for Task {
             shares: raw.shares,
         }
     }
-}
-
-/// A name that can be printed: control characters become escapes.
-pub fn escaped(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for c in name.chars() {
-        if c.is_control() {
-            text.extend(c.escape_default());
-        } else {
-            text.push(c);
-        }
-    }
-    text
 }
 
 /// A task had a CPU. Times are nanoseconds of `CLOCK_MONOTONIC`.
@@ -254,12 +242,6 @@ mod tests {
             Rule::PlacedBefore as u32,
             intf::why_rule_WHY_RULE_PLACED_BEFORE
         );
-    }
-
-    #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(escaped("a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
-        assert_eq!(escaped("ü\u{9b}"), "ü\\u{9b}");
     }
 
     #[test]

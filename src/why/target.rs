@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::record::escaped;
+use crate::base::output::escaped;
 use crate::base::{CGROUP_MOUNT, wait};
 use crate::bpf_abi::intf;
 

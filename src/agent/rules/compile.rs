@@ -46,9 +46,10 @@ impl Compiled {
                 compiled.programs.push((path.clone(), known_by));
             }
             let Some(key) = key else {
-                compiled
-                    .warnings
-                    .push(format!("{rule}: there is no such file now"));
+                if !rule.included {
+                    let what = "there is no such file now";
+                    compiled.warnings.push(format!("{rule}: {what}"));
+                }
                 continue;
             };
             let value = takt_rule {
@@ -178,6 +179,8 @@ mod tests {
             class: Class::Latency,
             weight_permille: 1000,
             cpus: cpus.to_vec(),
+            reason: String::new(),
+            included: false,
             at: "f:1:1".into(),
         }
     }

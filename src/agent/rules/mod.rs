@@ -92,7 +92,7 @@ impl Rules {
         Ok(())
     }
 
-    /// Warnings about rules that no task has matched so far.
+    /// Warnings about rules that no task has matched so far. Included rules are for programs that may not be here.
     fn idle_rules(&self) -> Vec<String> {
         let Some(map) = &self.map else {
             return Vec::new();
@@ -105,7 +105,8 @@ impl Rules {
                 .map(|bytes| unsafe { bytes.as_ptr().cast::<intf::takt_rule>().read_unaligned() });
             rule.is_none_or(|rule| rule.hits == 0)
         });
-        idle.map(|(_, rule)| format!("{} matches no task now", self.source[rule.order as usize]))
+        let own = idle.filter(|(_, rule)| !self.source[rule.order as usize].included);
+        own.map(|(_, rule)| format!("{} matches no task now", self.source[rule.order as usize]))
             .collect()
     }
 }

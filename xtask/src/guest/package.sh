@@ -71,6 +71,12 @@ systemd-analyze security --offline=true --no-pager scx_takt.service 2>/tmp/out |
 systemctl enable scx_takt.service >/tmp/out 2>&1 || { cat /tmp/out; fail "systemctl enable"; }
 ok "the unit is not enabled by itself, and can be"
 
+for file in /usr/share/scx_takt/rules.d/*.toml; do
+	echo "include = [\"$(basename "$file" .toml)\"]" >/tmp/config.toml
+	scx_takt config --check /tmp/config.toml >/tmp/out 2>&1 || { cat /tmp/out; fail "$file"; }
+done
+ok "every file of rules can be included"
+
 echo "# changed here" >>/etc/scx_takt/config.toml
 dpkg -i "$package" >/tmp/out 2>&1 || { cat /tmp/out; fail "a second dpkg -i"; }
 grep -q "changed here" /etc/scx_takt/config.toml || fail "an update loses changes of the configuration"
