@@ -22,6 +22,8 @@
  *	 short-running, or handoff           parked_pid, parked_is_short     with the rest of its slice
  *	   placed_in, resume_next_pid
  *	 precedes_parked()  ------------>  (a task is parked already)      wakee, parked task
+ *	 by a task of a higher class  -->  preempted, with one CPU:        the parked task, as before
+ *	                                     note_parked()
  *
  *	placed_in == started_at: a task has been placed in this segment; the next one waits, or takes
  *	away the current task's right to resume (resume_next_pid = 0).

@@ -122,6 +122,15 @@ static __always_inline void note_running(struct task_struct *p, struct task_ctx 
 		c->parked_pid = 0;
 }
 
+/* @p, that ran on @c, has left it for another, and resumes there next. */
+static __always_inline void note_parked(const struct task_struct *p, const struct task_ctx *t,
+					struct cpu_ctx *c)
+{
+	c->parked_pid = p->pid;
+	c->parked_at_us = t->ready_at >> 10;
+	c->parked_is_short = c->is_short;
+}
+
 /*
  * A runnable task that leaves its CPU with some of its slice unused is put in front of the CPU's
  * local queue by the kernel itself (put_prev_task_scx() in kernel/sched/ext.c). A preemption takes
@@ -133,9 +142,7 @@ static __always_inline void park_current(struct task_struct *p, const struct tas
 {
 	if (!t->slice_left_ns || is_background(t))
 		return;
-	c->parked_pid = p->pid;
-	c->parked_at_us = t->ready_at >> 10;
-	c->parked_is_short = c->is_short;
+	note_parked(p, t, c);
 	scx_bpf_task_set_slice(p, t->slice_left_ns);
 }
 

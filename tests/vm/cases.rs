@@ -429,6 +429,22 @@ fn changes_of_own_policy_or_nice_gain_nothing_on_1_cpu() {
     flipping_gains_nothing("7.2", 1, &["none", "policy", "nice"]);
 }
 
+/// A task that a real-time task stops for moments keeps its share. It wakes while the real-time task has the CPU, and
+/// must not wait behind the task that this one has preempted: at the end of that one's slice it is stopped again.
+#[test]
+#[ignore = "boots a VM"]
+fn tasks_that_are_stopped_for_moments_keep_their_share() {
+    let periods_us = [1_000, 1_037, 3_000];
+    let loads =
+        periods_us.map(|us| format!("load flipper --attribute state --period-us {us} --seconds 1"));
+    let vm = Vm::new("7.2").cpus(1).deterministic();
+    for (us, found) in periods_us.iter().zip(under_both(vm, &loads.join("\n"))) {
+        let (eevdf, takt) = found.both("/flipper_s");
+        println!("stopped every {us} us: it had {eevdf:.3} s, {takt:.3} s");
+        found.no_less("/flipper_s");
+    }
+}
+
 #[test]
 #[ignore = "boots a VM"]
 fn changes_of_own_policy_or_affinity_gain_nothing_on_2_cpus() {

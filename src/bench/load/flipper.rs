@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use scx_ops::nice;
 use serde::Serialize;
@@ -14,6 +15,8 @@ use crate::stress::sys::{Policy, set_policy};
 
 const SETTLE_NS: u64 = 200_000_000;
 const NS_PER_US: u64 = 1_000;
+/// How long it is stopped.
+const STOPPED_NS: u64 = 50_000;
 
 /// What the task changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,6 +31,8 @@ enum Attribute {
     Nice,
     /// Its name, which means nothing to a scheduler.
     Name,
+    /// Nothing itself: a real-time task stops it and continues it 50 us later, once in each period.
+    State,
 }
 
 /// Flags of `load flipper`.
@@ -84,6 +89,10 @@ impl FlipperArgs {
         exact_timers()?;
         let begin_ns = now_ns() + SETTLE_NS;
         let mut all = vec![Task::start(|| self.flip(begin_ns))?];
+        let flipper = all[0].pid();
+        let _stopper = (self.attribute == Attribute::State)
+            .then(|| Task::start(|| self.stop(flipper, begin_ns)))
+            .transpose()?;
         for _ in 0..self.others {
             all.push(Task::start_busy(|| Ok(()))?);
         }
@@ -115,6 +124,19 @@ impl FlipperArgs {
             due_ns += (lost + 1) * period_ns;
         }
         Ok((latencies, missed))
+    }
+
+    /// The life of the task that stops `flipper` again and again, from `begin_ns` on.
+    fn stop(&self, flipper: Pid, begin_ns: u64) -> Result<()> {
+        set_policy(0, Policy::Fifo(1)).context("sched_setscheduler failed")?;
+        let mut due_ns = begin_ns;
+        loop {
+            due_ns += self.period_us * NS_PER_US;
+            sleep_until_ns(due_ns);
+            kill(flipper, Signal::SIGSTOP).context("cannot stop the task")?;
+            sleep_until_ns(now_ns() + STOPPED_NS);
+            kill(flipper, Signal::SIGCONT).context("cannot continue the task")?;
+        }
     }
 
     /// The life of the task that changes itself, from `begin_ns` on.
@@ -161,7 +183,7 @@ impl Change {
 
     fn apply(&self, flipped: bool) -> Result<()> {
         match self.attribute {
-            Attribute::None => Ok(()),
+            Attribute::None | Attribute::State => Ok(()),
             Attribute::Affinity => {
                 let cpus = if flipped { &self.fewer } else { &self.all };
                 sched_setaffinity(Pid::from_raw(0), cpus).context("sched_setaffinity failed")
