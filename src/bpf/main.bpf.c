@@ -294,8 +294,8 @@ void BPF_STRUCT_OPS(takt_stopping, struct task_struct *p, bool runnable)
 			park_current(p, t, c);
 		} else {
 			back_off_sync(c, now, tunables_now());
-			/* A higher class takes the CPU. Where there are others, @p is enqueued
-			 * anew: takt_sched_switch(), takt_cpu_release(). */
+			/* A higher class takes the CPU. Where there are other CPUs, @p is
+			 * enqueued anew: takt_sched_switch(), takt_cpu_release(). */
 			if (nr_cpus_at_start == 1 && p->scx.slice)
 				note_parked(p, t, c);
 		}

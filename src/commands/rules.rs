@@ -31,7 +31,7 @@ pub fn run(args: &RulesArgs) -> Result<ExitCode> {
     }
     let active = sched_ext::active();
     if !matches!(active, Ok(Active::SchedExt(name)) if is_takt(&name)) {
-        eprintln!("scx_takt: scx_takt does not schedule now: no rule is in force");
+        eprintln!("scx_takt: no scx_takt is active, so no rule is in force now");
     }
     let lines = match args.explain {
         Some(pid) => explain(pid, &config.rules)?,
