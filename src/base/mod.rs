@@ -1,8 +1,9 @@
-//! What everything else stands on: clock, units, quantiles, output, waiting, cgroups. It imports nothing of ours.
+//! What everything else stands on: clock, units, quantiles, output, waiting, tasks in /proc, cgroups. It imports nothing of ours.
 
 pub mod cgroup;
 pub mod clock;
 pub mod output;
+pub mod procfs;
 pub mod quantile;
 pub mod units;
 pub mod wait;

@@ -14,9 +14,8 @@ pub struct StressArgs {
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
 
-    /// Kinds of load, separated by commas; without it: all but those that take a machine for themselves
-    /// (rt-hogs, bursts, crowd, redraw, hotplug). A kind that is
-    /// asked for by name must be able to run.
+    /// Kinds of load, separated by commas; without it: all but rt-hogs, bursts, crowd, redraw and hotplug, which
+    /// leave no room for others. A kind that is asked for by name must be able to run.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_enum)]
     pub kinds: Vec<StressKind>,
 

@@ -1,4 +1,4 @@
-//! Files of rules that a configuration includes by name: those that the package ships, and your own.
+//! Files of rules that a configuration includes by name: shipped with the package, or your own.
 
 use std::fs;
 use std::path::{Path, PathBuf};

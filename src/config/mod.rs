@@ -125,7 +125,7 @@ impl Config {
     /// All that is wrong with it.
     pub fn check(source: &Source, path: &Path) -> Result<Self, Wrong> {
         let raw = source.parse()?;
-        let mut checker = Checker::new(source);
+        let mut checker = Checker::new(source, false);
         let mut config = Self::from_raw(&raw, path, &mut checker);
         config.path = path.to_owned();
         config.warnings = checker.warnings;
@@ -155,7 +155,7 @@ impl Config {
         };
         let period_ms = optional("period_ms", &raw.tuner.period_ms, keys::PERIOD_MS);
         let mut collected = Collected::default();
-        collected.add(&raw.rule, false, checker);
+        collected.add(&raw.rule, checker);
         for (i, name) in raw.include.iter().enumerate() {
             if raw.include[..i].contains(name) {
                 checker.warn(name.span().start, format!("{name:?} is included twice"));
@@ -194,6 +194,8 @@ impl Config {
 /// Collects all that is wrong, with the place where it stands.
 pub struct Checker<'a> {
     source: &'a Source,
+    /// Is it a file that the configuration includes?
+    included: bool,
     wrong: Vec<String>,
     /// What is wrong beyond [`MAX_WRONG`] of them.
     omitted: usize,
@@ -201,9 +203,10 @@ pub struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    fn new(source: &'a Source) -> Self {
+    fn new(source: &'a Source, included: bool) -> Self {
         Self {
             source,
+            included,
             wrong: Vec::new(),
             omitted: 0,
             warnings: Vec::new(),
@@ -218,8 +221,8 @@ impl<'a> Checker<'a> {
         };
         match source.parse::<include::RawRules>() {
             Ok(raw) => {
-                let mut checker = Checker::new(&source);
-                collected.add(&raw.rule, true, &mut checker);
+                let mut checker = Checker::new(&source, true);
+                collected.add(&raw.rule, &mut checker);
                 self.wrong.append(&mut checker.wrong);
                 self.warnings.append(&mut checker.warnings);
                 self.omitted += checker.omitted;
@@ -230,12 +233,6 @@ impl<'a> Checker<'a> {
 
     fn at(&self, offset: usize) -> String {
         self.source.at(offset)
-    }
-
-    /// Is `at`, as [`Source::at`] writes it, a place in the same file?
-    fn has_place(&self, at: &str) -> bool {
-        let place = at.strip_prefix(self.source.name());
-        place.is_some_and(|rest| rest.starts_with(':'))
     }
 
     fn wrong(&mut self, offset: usize, what: String) {

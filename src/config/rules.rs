@@ -1,7 +1,10 @@
 //! Task rules as they stand in the file: which tasks, and what they get.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::iter;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use nix::unistd::User;
 use serde::Deserialize;
@@ -11,6 +14,8 @@ use super::Checker;
 use super::keys::WEIGHT_PERMILLE;
 use crate::bpf_abi::intf;
 
+/// Rules that a configuration may have.
+const MAX_RULES: usize = intf::takt_rule_consts_TAKT_MAX_RULES as usize;
 /// Different sets of CPUs that rules may name; number 0 stands for none.
 const MAX_CPU_SETS: usize = intf::takt_rule_consts_TAKT_MAX_CPU_SETS as usize - 1;
 /// How deep a cgroup may be for a rule to find it by its path.
@@ -24,6 +29,17 @@ pub enum Class {
     Normal,
     Latency,
     Background,
+}
+
+impl Class {
+    /// As it is written in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Latency => "latency",
+            Self::Background => "background",
+        }
+    }
 }
 
 /// `[[rule]]` as written.
@@ -117,21 +133,20 @@ impl std::fmt::Display for Rule {
 /// All rules of a configuration, as they are read.
 #[derive(Debug, Default)]
 pub struct Collected {
-    /// Those that can count, in the order in which they are looked at.
+    /// The rules that can count, in the order in which they are looked at.
     pub rules: Vec<Rule>,
-    /// Where the tasks of each are named first.
-    seen: HashMap<Match, String>,
+    /// The first rule for each match, by its place in `rules`.
+    seen: HashMap<Match, usize>,
     cpu_sets: HashSet<Vec<u16>>,
 }
 
 impl Collected {
-    /// Checks and adds the rules of a file. Those that an earlier one makes useless are left out, with a warning if
-    /// they stand in the same file: what a configuration includes may be overridden.
-    pub fn add(&mut self, raw: &[Spanned<RawRule>], included: bool, checker: &mut Checker<'_>) {
-        let max = intf::takt_rule_consts_TAKT_MAX_RULES as usize - self.rules.len();
-        if let Some(first) = raw.get(max) {
-            let max = intf::takt_rule_consts_TAKT_MAX_RULES;
-            checker.wrong(first.span().start, format!("more than {max} rules"));
+    /// Checks and adds the rules of a file. A rule that an earlier one makes useless is left out, with a warning if
+    /// both stand in this file: what a configuration includes may be overridden.
+    pub fn add(&mut self, raw: &[Spanned<RawRule>], checker: &mut Checker<'_>) {
+        let first_here = self.rules.len();
+        if let Some(beyond) = raw.get(MAX_RULES - first_here) {
+            checker.wrong(beyond.span().start, format!("more than {MAX_RULES} rules"));
             return;
         }
         for entry in raw {
@@ -139,16 +154,15 @@ impl Collected {
             let Some(rule) = check_one(entry.get_ref(), offset, checker) else {
                 continue;
             };
-            let rule = Rule { included, ..rule };
-            let earlier = rule.of.covers().find_map(|of| self.seen.get(&of));
-            if let Some(earlier) = earlier {
-                if checker.has_place(earlier) {
-                    let what = format!("the same tasks have a rule at {earlier}: that one counts");
+            if let Some(&earlier) = rule.of.covers().find_map(|of| self.seen.get(&of)) {
+                if earlier >= first_here {
+                    let at = &self.rules[earlier].at;
+                    let what = format!("the same tasks have a rule at {at}: that one counts");
                     checker.warn(offset, what);
                 }
                 continue;
             }
-            self.seen.insert(rule.of.clone(), rule.at.clone());
+            self.seen.insert(rule.of.clone(), self.rules.len());
             let is_new = !rule.cpus.is_empty() && self.cpu_sets.insert(rule.cpus.clone());
             if is_new && self.cpu_sets.len() == MAX_CPU_SETS + 1 {
                 let what =
@@ -158,6 +172,12 @@ impl Collected {
             self.rules.push(rule);
         }
     }
+}
+
+/// What a program is known by: inode number and size of its file; `None`: there is no such file.
+pub fn file_of(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok().filter(|file| file.is_file())?;
+    Some((file.ino(), file.size()))
 }
 
 fn check_one(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Option<Rule> {
@@ -178,7 +198,7 @@ fn check_one(raw: &RawRule, offset: usize, checker: &mut Checker<'_>) -> Option<
         weight_permille: weight? as u16,
         cpus: cpus?,
         reason: raw.reason.clone().unwrap_or_default(),
-        included: false,
+        included: checker.included,
         at: checker.at(offset),
     })
 }

@@ -278,7 +278,7 @@ fn a_user_that_does_not_exist_is_a_warning() {
     );
 }
 
-/// Their own file's rules come first, and those that they replace are no reason to warn.
+/// The rules of the file come first, and an included rule that one of them replaces is no reason to warn.
 #[test]
 fn rules_are_included_after_those_of_the_file() {
     let config = read(

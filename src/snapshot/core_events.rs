@@ -17,87 +17,113 @@ pub const PREFIX: &str = "SCX_EV_";
 pub const DURATION: &str = "_DURATION";
 /// Part of the names that count the bypass mode, which the kernel itself enters for a load or a suspend.
 const BYPASS: &str = "BYPASS";
-/// Work as usual: the last task of a CPU goes on without `SCX_OPS_ENQ_LAST`; an insertion with `SCX_ENQ_IMMED` comes
-/// back because the CPU is taken, as it should.
-const USUAL: [&str; 2] = ["SCX_EV_DISPATCH_KEEP_LAST", "SCX_EV_REENQ_IMMED"];
-/// What the core does for a CPU that goes offline between a decision and its effect: it picks another CPU, bounces
-/// the task to the global queue, and gives a task that it enqueues there a slice of its own.
-const HOTPLUG: [&str; 4] = [
-    "SCX_EV_SELECT_CPU_FALLBACK",
-    "SCX_EV_DISPATCH_LOCAL_DSQ_OFFLINE",
-    "SCX_EV_REFILL_SLICE_DFL",
-    "SCX_EV_ENQ_SLICE_DFL",
-];
+/// When a counter may move.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moves {
+    /// Not at all: the core acts in the place of the scheduler. (In bypass mode it does for every scheduler.)
+    Never,
+    /// In usual work: the last task of a CPU goes on without `SCX_OPS_ENQ_LAST`; an insertion with `SCX_ENQ_IMMED`
+    /// comes back because the CPU is taken, as it should.
+    Usually,
+    /// When a CPU goes offline between a decision and its effect: the core picks another CPU, bounces the task to
+    /// the global queue, and gives a task that it enqueues there a slice of its own.
+    AtHotplug,
+    /// When a real-time task takes the CPU to which a task had gone that another one had driven away, before that
+    /// ran there (7.3 counts this): a few times in a hundred thousand waits. At 256 times for one task, the kernel
+    /// ejects the scheduler.
+    BesideRealTime,
+}
 
-/// A real-time task took the CPU to which a task had gone that another one had driven away, before that ran there
-/// (7.3 counts this): a few times in a hundred thousand waits. At 256 times for one task, the kernel ejects the
-/// scheduler.
-const REAL_TIME: [&str; 1] = ["SCX_EV_REENQ_REPEAT"];
-
-/// What each counter counts: `kernel/sched/ext/internal.h` of 7.3, `ext.c` of 6.15.
-const MEANINGS: [(&str, &str); 15] = [
+/// The counters: when each may move, and what it counts. `kernel/sched/ext/internal.h` of 7.3, `ext.c` of 6.15.
+const KNOWN: [(&str, Moves, &str); 15] = [
     (
         "SCX_EV_SELECT_CPU_FALLBACK",
+        Moves::AtHotplug,
         "the core chose another CPU: the task may not use the chosen one",
     ),
     (
         "SCX_EV_DISPATCH_LOCAL_DSQ_OFFLINE",
+        Moves::AtHotplug,
         "sent to the global queue, as the CPU went offline",
     ),
     (
         "SCX_EV_DISPATCH_KEEP_LAST",
+        Moves::Usually,
         "a task went on, as no other was there",
     ),
     (
         "SCX_EV_ENQ_SKIP_EXITING",
+        Moves::Never,
         "exiting tasks that the core placed",
     ),
     (
         "SCX_EV_ENQ_SKIP_MIGRATION_DISABLED",
+        Moves::Never,
         "tasks that may not migrate, placed by the core",
     ),
     (
         "SCX_EV_REENQ_IMMED",
+        Moves::Usually,
         "came back, as the CPU was taken after all",
     ),
     (
         "SCX_EV_REENQ_LOCAL_REPEAT",
+        Moves::Never,
         "came back again and again (a fault of the scheduler)",
     ),
     (
         "SCX_EV_REENQ_REPEAT",
+        Moves::BesideRealTime,
         "came back more than once, as real-time tasks took the CPU",
     ),
     (
         "SCX_EV_REFILL_SLICE_DFL",
+        Moves::AtHotplug,
         "slices that the core gave, of 20 ms",
     ),
     (
         "SCX_EV_ENQ_SLICE_DFL",
+        Moves::AtHotplug,
         "slices that the core gave, of 20 ms",
     ),
     (
         "SCX_EV_BYPASS_DURATION",
+        Moves::Never,
         "time in bypass mode: the core alone schedules (load, suspend)",
     ),
-    ("SCX_EV_BYPASS_DISPATCH", "tasks run in bypass mode"),
-    ("SCX_EV_BYPASS_ACTIVATE", "times that it was entered"),
+    (
+        "SCX_EV_BYPASS_DISPATCH",
+        Moves::Never,
+        "tasks run in bypass mode",
+    ),
+    (
+        "SCX_EV_BYPASS_ACTIVATE",
+        Moves::Never,
+        "times that it was entered",
+    ),
     (
         "SCX_EV_INSERT_NOT_OWNED",
+        Moves::Never,
         "insertions of a task that another scheduler owns",
     ),
     (
         "SCX_EV_SUB_BYPASS_DISPATCH",
+        Moves::Never,
         "tasks run for a sub-scheduler in bypass mode",
     ),
 ];
 
+/// What is known of a counter.
+fn known(name: &str) -> Option<(Moves, &'static str)> {
+    let mut known = KNOWN.into_iter();
+    known
+        .find(|(known, ..)| *known == name)
+        .map(|(_, moves, meaning)| (moves, meaning))
+}
+
 /// What a counter counts; empty: it is not known here.
 pub fn meaning(name: &str) -> &'static str {
-    let mut known = MEANINGS.iter();
-    known
-        .find(|(known, _)| *known == name)
-        .map_or("", |(_, meaning)| meaning)
+    known(name).map_or("", |(_, meaning)| meaning)
 }
 
 /// Was the scheduler in bypass mode for a part of this period?
@@ -128,9 +154,12 @@ pub fn moved(before: &CoreEvents, after: &CoreEvents) -> CoreEvents {
 pub fn problem(moved: &CoreEvents, beside: Beside) -> Option<String> {
     let may_move = |name: &str| {
         name.contains(BYPASS)
-            || USUAL.contains(&name)
-            || (beside.hotplug && HOTPLUG.contains(&name))
-            || (beside.real_time && REAL_TIME.contains(&name))
+            || match known(name).map_or(Moves::Never, |(moves, _)| moves) {
+                Moves::Never => false,
+                Moves::Usually => true,
+                Moves::AtHotplug => beside.hotplug,
+                Moves::BesideRealTime => beside.real_time,
+            }
     };
     let wrong: Vec<_> = moved
         .iter()
@@ -189,8 +218,8 @@ mod tests {
     fn known_counters_have_a_meaning() {
         assert!(meaning("SCX_EV_REFILL_SLICE_DFL").contains("20 ms"));
         assert_eq!(meaning("SCX_EV_NEW"), "");
-        for name in USUAL.iter().chain(&HOTPLUG).chain(&REAL_TIME) {
-            assert_ne!(meaning(name), "", "{name}");
+        for (name, _, meaning) in KNOWN {
+            assert_ne!(meaning, "", "{name}");
         }
     }
 

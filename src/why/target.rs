@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::base::output::escaped;
+use crate::base::procfs::{self, field};
 use crate::base::{CGROUP_MOUNT, wait};
 use crate::bpf_abi::intf;
 
@@ -165,25 +166,9 @@ pub fn comm_of(name: &str) -> [i8; NAME_MAX + 1] {
 
 /// How many tasks have this name now.
 fn tasks_named(name: &str) -> io::Result<usize> {
-    let mut found = 0;
-    for process in fs::read_dir("/proc")?.flatten() {
-        let Ok(threads) = fs::read_dir(process.path().join("task")) else {
-            continue; // no process, or gone meanwhile
-        };
-        let comms = threads
-            .flatten()
-            .filter_map(|thread| fs::read(thread.path().join("comm")).ok());
-        found += comms
-            .filter(|comm| comm.strip_suffix(b"\n") == Some(name.as_bytes()))
-            .count();
-    }
-    Ok(found)
-}
-
-/// A line of `/proc/PID/status`.
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(line.trim())
+    let comms = procfs::all_threads()?.filter_map(|thread| fs::read(thread.join("comm")).ok());
+    let named = comms.filter(|comm| comm.strip_suffix(b"\n") == Some(name.as_bytes()));
+    Ok(named.count())
 }
 
 /// When a process was started, in ticks since boot: field 22 of `/proc/PID/stat`. Its name, field 2, may hold

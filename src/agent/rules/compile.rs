@@ -1,8 +1,6 @@
 //! From rules as people write them to keys that the BPF side can look up.
 
 use std::collections::HashSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 
 use crate::bpf_abi::intf::{
     takt_latency_class_TAKT_LAT_BACKGROUND, takt_latency_class_TAKT_LAT_LATENCY,
@@ -10,7 +8,7 @@ use crate::bpf_abi::intf::{
     takt_rule_key, takt_rule_kind_TAKT_RULE_CGROUP, takt_rule_kind_TAKT_RULE_COMM,
     takt_rule_kind_TAKT_RULE_EXE, takt_rule_kind_TAKT_RULE_UID, takt_rule_kind_TAKT_RULE_UNIT,
 };
-use crate::config::rules::{Class, Match, Rule};
+use crate::config::rules::{Class, Match, Rule, file_of};
 
 /// Programs that are checked in one go. A check costs a microsecond or two.
 const CHECKED_AT_ONCE: usize = 1024;
@@ -83,7 +81,7 @@ impl Compiled {
         *next = (from + count).checked_rem(self.programs.len()).unwrap_or(0);
         looked_at
             .into_iter()
-            .any(|(path, known_by)| known_by != &file_of(path))
+            .any(|(path, known_by)| *known_by != file_of(path.as_ref()))
     }
 
     /// The number of a CPU set; the configuration has checked that there are not too many.
@@ -101,12 +99,6 @@ impl Compiled {
     }
 }
 
-/// What a program is known by: inode number and size; `None`: there is no such file.
-fn file_of(path: &str) -> Option<(u64, u64)> {
-    let file = fs::metadata(path).ok().filter(|file| file.is_file())?;
-    Some((file.ino(), file.size()))
-}
-
 /// What a task must have to match; `None`: nothing can.
 fn key_of(of: &Match) -> Option<takt_rule_key> {
     let (kind, a, b) = match of {
@@ -118,7 +110,7 @@ fn key_of(of: &Match) -> Option<takt_rule_key> {
         Match::Cgroup(path) => (takt_rule_kind_TAKT_RULE_CGROUP, hash_of_path(path), 0),
         Match::Unit(name) => (takt_rule_kind_TAKT_RULE_UNIT, hash_of_name(name), 0),
         Match::Exe(path) => {
-            let (inode, size) = file_of(path)?;
+            let (inode, size) = file_of(path.as_ref())?;
             (takt_rule_kind_TAKT_RULE_EXE, inode, size)
         }
     };
@@ -171,6 +163,8 @@ const _: () = assert!(size_of::<takt_rule_key>() == 24 && size_of::<takt_rule>()
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn rule(of: Match, cpus: &[u16]) -> Rule {

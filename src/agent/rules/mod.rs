@@ -105,8 +105,9 @@ impl Rules {
                 .map(|bytes| unsafe { bytes.as_ptr().cast::<intf::takt_rule>().read_unaligned() });
             rule.is_none_or(|rule| rule.hits == 0)
         });
-        let own = idle.filter(|(_, rule)| !self.source[rule.order as usize].included);
-        own.map(|(_, rule)| format!("{} matches no task now", self.source[rule.order as usize]))
+        let idle = idle.map(|(_, rule)| &self.source[rule.order as usize]);
+        idle.filter(|rule| !rule.included)
+            .map(|rule| format!("{rule} matches no task now"))
             .collect()
     }
 }
